@@ -1,0 +1,56 @@
+# Few verbs, the same for people and CI. Needs Python 3.11+ and make; everything else is fetched, checked by hash and cached.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install lint format check test demo up bench lock clean
+
+help: ## Show these verbs
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Make .venv from the hashed locks
+
+$(INSTALLED): requirements/dev.lock requirements/uv.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "headrace needs Python 3.11 or newer, this is " + sys.version.split()[0])'
+	@echo "install: virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.lock
+	@echo "install: packages of requirements/dev.lock"
+	@$(BIN)/uv pip sync --python $(BIN)/python --require-hashes requirements/dev.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+lint: $(INSTALLED) ## Formatting, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## Format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: lint ## lint, and the contracts: schemas true and compatible
+	$(BIN)/headrace schemas check
+
+test: $(INSTALLED) ## All tests, on real Kafka, schema registry and Postgres
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
+
+demo: $(INSTALLED) ## The main job from end to end: webhooks in, agent results out
+	$(BIN)/headrace demo
+
+up: $(INSTALLED) ## The whole mesh on this machine, until Ctrl-C
+	$(BIN)/headrace up
+
+bench: $(INSTALLED) ## Benchmarks
+	$(BIN)/python -m benchmarks
+
+lock: $(INSTALLED) ## Resolve the locks anew
+	$(BIN)/uv pip compile pyproject.toml --extra local --extra dev --generate-hashes --python-version 3.11 --no-header -q -o requirements/dev.lock
+	echo uv | $(BIN)/uv pip compile - --generate-hashes --python-version 3.11 --no-header --no-annotate -q -o requirements/uv.lock
+
+clean: ## Remove .venv and caches (not ~/.cache/headrace, not data)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,102 @@
+"""Claims in the table ``claims``: correct under any number of replicas, many claims in one round trip."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+import asyncpg
+
+from headrace.claims import Claim, Outcome
+from headrace.claims.rules import utc_now, verdict
+from headrace.postgres.batch import Coalescer
+from headrace.postgres.errors import encoding, translated
+from headrace.postgres.json import storable_text
+
+_MAX_NAME: Final = 300  # characters: scope and key together must fit an index row of 2,700 bytes
+_MAX_PREFIX: Final = 64
+
+# Inserts in key order, so that two replicas with the same names can't wait for each other. The first of equal names in a batch
+# is the one inserted. A name that another replica commits while this runs is neither inserted nor yet visible: its row
+# comes back without a holder, and the caller asks again.
+_CLAIM: Final = """
+WITH given AS (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
+        WITH ORDINALITY AS given (scope, key, position, digest, number)
+), inserted AS (
+    INSERT INTO claims (scope, key, position, digest, claimed_at)
+    SELECT DISTINCT ON (scope, key) scope, key, position, digest, $5::timestamptz
+    FROM given ORDER BY scope, key, number
+    ON CONFLICT (scope, key) DO NOTHING
+    RETURNING scope, key, position, digest
+)
+SELECT inserted.scope IS NOT NULL AS is_new,
+       coalesce(inserted.position, claims.position) AS position,
+       coalesce(inserted.digest, claims.digest) AS digest
+FROM given LEFT JOIN inserted USING (scope, key) LEFT JOIN claims USING (scope, key)
+ORDER BY given.number
+"""
+_FORGET: Final = "DELETE FROM claims WHERE claimed_at < $1"
+
+
+class PostgresClaims:
+    """``Claims`` on a pool. ``now`` is the clock that a claim's age is measured by."""
+
+    def __init__(self, pool: asyncpg.Pool, now: Callable[[], datetime] = utc_now) -> None:
+        self._pool = pool
+        self._now = now
+        self._coalescer: Coalescer[Claim, Outcome] = Coalescer(self._claim_all)
+
+    async def claim(self, claim: Claim) -> Outcome:
+        return await self._coalescer.submit(claim)
+
+    async def forget(self, older_than: timedelta) -> int:
+        """Drop the claims that are older than the window; how many."""
+        with translated():
+            done = await self._pool.execute(_FORGET, self._now() - older_than)
+        return int(done.removeprefix("DELETE "))
+
+    async def close(self) -> None:
+        """Wait for the claims under way; refuse new ones."""
+        await self._coalescer.close()
+
+    async def _claim_all(self, claims: Sequence[Claim]) -> list[Outcome]:
+        outcomes: dict[int, Outcome] = {}
+        open_: dict[int, Claim] = dict(enumerate(claims))
+        while open_:
+            rows = await self._round(list(open_.values()))
+            new: set[tuple[str, str]] = set()
+            for (number, claim), row in zip(tuple(open_.items()), rows, strict=True):
+                if row["position"] is None:
+                    continue
+                outcomes[number] = _outcome(claim, row, new)
+                del open_[number]
+        return [outcomes[number] for number in range(len(claims))]
+
+    async def _round(self, claims: Sequence[Claim]) -> Sequence[asyncpg.Record]:
+        columns = (
+            [_name(claim.scope) for claim in claims],
+            [_name(claim.key) for claim in claims],
+            [storable_text(claim.position) for claim in claims],
+            [storable_text(claim.digest) for claim in claims],
+        )
+        with translated(), encoding():
+            return await self._pool.fetch(_CLAIM, *columns, self._now())
+
+
+def _outcome(claim: Claim, row: asyncpg.Record, new: set[tuple[str, str]]) -> Outcome:
+    """``new`` are the names that an earlier claim of this batch has taken as the first."""
+    name = (claim.scope, claim.key)
+    if row["is_new"] and name not in new:
+        new.add(name)
+        return Outcome.FIRST
+    return verdict(claim, row["position"], row["digest"])
+
+
+def _name(text: str) -> str:
+    """``text`` as a column that an index can hold: of a very long one its start, which tells scopes apart, and its hash."""
+    if len(text) <= _MAX_NAME:
+        return storable_text(text)
+    return f"{storable_text(text[:_MAX_PREFIX])}~sha256:{hashlib.sha256(text.encode()).hexdigest()}"

@@ -1,0 +1,127 @@
+"""``headrace agents``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from headrace.cli.output import print_json, print_table, stop
+from headrace.cli.target import JsonFlag, Target, run_async
+from headrace.messages.agent import AgentDefinition
+from headrace.registry.load import InvalidDefinition, load_file
+from headrace.registry.publish import publish as publish_definitions
+from headrace.registry.publish import read_catalog
+
+app = App(name="agents", help="Agents as data: the catalogue of published definitions.", help_format="markdown")
+
+_NOWHERE = Target()
+
+
+@app.command(name="list")
+def list_(*, target: Target = _NOWHERE, json: JsonFlag = False) -> None:
+    """The live agents.
+
+    Example: `headrace agents list`
+
+    Parameters
+    ----------
+    json
+        Print JSON.
+    """
+    catalog = run_async(read_catalog(target.settings()))
+    live = catalog.all_live()
+    if json:
+        print_json(live)
+        return
+    rows = [
+        (
+            a.name,
+            a.version,
+            ", ".join(catalog.versions(a.name)),
+            a.category,
+            a.model,
+            _triggers(a),
+            a.description.split("\n")[0],
+        )
+        for a in live
+    ]
+    print_table(["agent", "live", "versions", "category", "model", "triggers", "description"], rows, empty="no agents")
+
+
+def _triggers(agent: AgentDefinition) -> str:
+    return ", ".join(trigger.type for trigger in agent.triggers) or "-"
+
+
+@app.command
+def show(name: str, *, version: str | None = None, target: Target = _NOWHERE, json: JsonFlag = False) -> None:
+    """One definition, whole. Exits with 4 if there is no such agent or version.
+
+    Example: `headrace agents show pr-risk-reviewer`
+
+    Parameters
+    ----------
+    name
+        Name of the agent.
+    version
+        Another version than the live one.
+    json
+        Print JSON.
+    """
+    catalog = run_async(read_catalog(target.settings()))
+    found = catalog.get(name, version) if version else catalog.live(name)
+    if found is None:
+        known = ", ".join(catalog.versions(name) if version else catalog.names())
+        raise stop(f"no {'version ' + version + ' of ' if version else ''}agent {name} (there are: {known})", 4)
+    if json:
+        print_json(found)
+        return
+    print_table(
+        ["", ""], [(key, value) for key, value in found.model_dump(mode="json").items() if value not in ([], {}, None)]
+    )
+
+
+@app.command
+def publish(
+    *files: Path,
+    dry_run: Annotated[bool, Parameter(negative=())] = False,
+    target: Target = _NOWHERE,
+    json: JsonFlag = False,
+) -> None:
+    """Check definitions and publish them: all or none. The version published becomes the live one; runs in flight keep theirs.
+
+    A version is immutable: publishing other content under the same version is refused. An older version is made live again by
+    publishing its file again.
+
+    Example: `headrace agents publish agents/*.yaml --dry-run`
+
+    Parameters
+    ----------
+    files
+        YAML or JSON files, one definition each.
+    dry_run
+        Check and say what would be published.
+    json
+        Print JSON.
+    """
+    if not files:
+        raise stop("which files?", 2)
+    definitions, problems = [], []
+    for file in files:
+        try:
+            definitions.append(load_file(file))
+        except InvalidDefinition as error:
+            problems.append(str(error))
+        except OSError as error:
+            problems.append(f"{file}: {error.strerror}")
+    if problems:
+        raise stop("nothing is published:\n" + "\n".join(problems), 1)
+    done = run_async(publish_definitions(target.settings(), definitions, dry_run=dry_run))
+    if json:
+        print_json(done)
+    else:
+        print_table(
+            ["agent", "version", "outcome"],
+            [(p.name, p.version, ("would be " if dry_run else "") + p.outcome) for p in done],
+        )

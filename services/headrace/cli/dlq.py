@@ -1,0 +1,153 @@
+"""``headrace dlq``"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from headrace.cli.output import print_json, print_table, stop
+from headrace.cli.target import JsonFlag, Target
+from headrace.pipeline import PIPELINE
+from headrace.runtime.deadletters import DeadLetters, Entry, UnknownEntry
+from headrace.settings import MeshSettings
+
+app = App(name="dlq", help="Dead letters: what a service could not work on, with its cause.", help_format="markdown")
+
+_NOWHERE = Target()
+_SERVICES = tuple(stage.service for stage in PIPELINE if stage.consumes)
+_SHOWN_BYTES = 2_000
+
+
+@app.command(name="list")
+def list_(
+    service: str | None = None,
+    *,
+    all: Annotated[bool, Parameter(negative=())] = False,
+    target: Target = _NOWHERE,
+    json: JsonFlag = False,
+) -> None:
+    """Dead letters of one service, or of all, oldest first.
+
+    Example: `headrace dlq list ingest`
+
+    Parameters
+    ----------
+    service
+        ingest, reasoning, tools or persistence.
+    all
+        Also those that were redriven already.
+    json
+        Print JSON.
+    """
+    settings = target.settings()
+    entries = [
+        (name, entry)
+        for name in ([_known(service)] if service else _SERVICES)
+        for entry in _letters(settings, name).entries(include_redriven=all)
+    ]
+    if json:
+        print_json([{"service": name, **_facts(entry)} for name, entry in entries])
+        return
+    columns = ("service", "id", "cause", "source", "attempts", "redrives", "failed at", "error")
+    rows = [
+        (name, e.id, e.cause, f"{e.topic}/{e.partition}/{e.offset}", e.attempts, e.redrives, e.failed_at, e.error)
+        for name, e in entries
+    ]
+    print_table(columns, rows, empty="no dead letters")
+
+
+@app.command
+def show(service: str, entry: str, *, target: Target = _NOWHERE, json: JsonFlag = False) -> None:
+    """One dead letter with its headers and the beginning of its value. Exits with 4 if there is none of that id.
+
+    Example: `headrace dlq show ingest 0/12`
+
+    Parameters
+    ----------
+    service
+        Whose dead letter.
+    entry
+        Its id, as `dlq list` shows it.
+    json
+        Print JSON, with the whole value as text.
+    """
+    try:
+        found = _letters(target.settings(), _known(service)).entry(entry)
+    except UnknownEntry as error:
+        raise stop(str(error), 4) from None
+    text = (found.value or b"").decode("utf-8", "replace")
+    facts = _facts(found) | {
+        "headers": {name: (value or b"").decode("utf-8", "replace") for name, value in found.headers}
+    }
+    if json:
+        print_json(facts | {"value": text})
+        return
+    print_table(["", ""], list(facts.items()))
+    print("\n" + text[:_SHOWN_BYTES] + ("…" if len(text) > _SHOWN_BYTES else ""))
+
+
+@app.command
+def redrive(
+    service: str,
+    *entries: str,
+    all: Annotated[bool, Parameter(negative=())] = False,
+    dry_run: Annotated[bool, Parameter(negative=())] = False,
+    target: Target = _NOWHERE,
+    json: JsonFlag = False,
+) -> None:
+    """Send dead letters back to the topic that they came from, each once, in one transaction.
+
+    Example: `headrace dlq redrive reasoning --all --dry-run`
+
+    Parameters
+    ----------
+    service
+        Whose dead letters.
+    entries
+        Their ids.
+    all
+        All that were not redriven yet.
+    dry_run
+        Only show which would go.
+    json
+        Print JSON.
+    """
+    if bool(entries) == all:
+        raise stop("name the entries, or give --all", 2)
+    try:
+        sent = _letters(target.settings(), _known(service)).redrive(None if all else entries, dry_run=dry_run)
+    except UnknownEntry as error:
+        raise stop(f"{error}; nothing is sent back", 4) from None
+    if json:
+        print_json([_facts(entry) for entry in sent])
+        return
+    title = "would go back to" if dry_run else "went back to"
+    print_table(["id", title, "cause"], [(e.id, e.topic, e.cause) for e in sent], empty="nothing to redrive")
+
+
+def _known(service: str) -> str:
+    if service not in _SERVICES:
+        raise stop(f"no dead letters of {service!r}: choose from {', '.join(_SERVICES)}", 2)
+    return service
+
+
+def _letters(settings: MeshSettings, service: str) -> DeadLetters:
+    return DeadLetters(settings, service)
+
+
+def _facts(entry: Entry) -> dict[str, Any]:
+    names = (
+        "id",
+        "topic",
+        "partition",
+        "offset",
+        "cause",
+        "error",
+        "where",
+        "attempts",
+        "failed_at",
+        "redrives",
+        "redriven",
+    )
+    return {name: getattr(entry, name) for name in names} | {"key": (entry.key or b"").decode("utf-8", "replace")}

@@ -1,0 +1,96 @@
+"""``headrace status``"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import datetime
+from typing import Any
+
+import httpx2
+
+from headrace.cli.output import Exit, print_json, print_table
+from headrace.cli.target import JsonFlag, Target, run_async
+from headrace.local.state import MeshState, ServiceStatus
+
+_NOWHERE = Target()
+_SAMPLE_S = 1.0
+
+
+def status(target: Target = _NOWHERE, *, json: JsonFlag = False) -> None:
+    """Each server and service: state, lag, rate, in flight, restarts.
+
+    Exits with 3 if no mesh is up there, and with 1 if something of it is not ready.
+
+    Example: `headrace status --json | jq .services`
+
+    Parameters
+    ----------
+    json
+        Print JSON.
+    """
+    state = target.state()
+    report = run_async(_report(state))
+    if json:
+        print_json(report)
+    else:
+        _show(report)
+    if any(row["state"] not in ("ready", "external") for row in (*report["servers"], *report["services"])):
+        raise Exit(1)
+
+
+async def _report(state: MeshState) -> dict[str, Any]:
+    async with httpx2.AsyncClient(trust_env=False, timeout=2.0) as client:
+        before = await asyncio.gather(*(_ask(client, service) for service in state.services))
+        started = time.monotonic()
+        await asyncio.sleep(_SAMPLE_S)
+        after = await asyncio.gather(*(_ask(client, service) for service in state.services))
+    seconds = time.monotonic() - started
+    return {
+        "phase": state.phase,
+        "gateway": state.gateway_url,
+        "servers": [{"name": part.name, "state": part.state.value, "error": part.error} for part in state.parts],
+        "services": [
+            _row(service, first, second, seconds)
+            for service, first, second in zip(state.services, before, after, strict=True)
+        ],
+    }
+
+
+async def _ask(client: httpx2.AsyncClient, service: ServiceStatus) -> dict[str, Any] | None:
+    """A service's own figures; None if it does not answer."""
+    try:
+        response = await client.get(f"http://127.0.0.1:{service.ops_port}/status")
+        figures: dict[str, Any] = response.json()["services"][service.name]
+    except (httpx2.HTTPError, ValueError, KeyError):
+        return None
+    return figures
+
+
+def _row(
+    service: ServiceStatus, before: dict[str, Any] | None, after: dict[str, Any] | None, seconds: float
+) -> dict[str, Any]:
+    figures = after or {}
+    done = figures.get("finished")
+    rate = (done - (before or {}).get("finished", done)) / seconds if done is not None else None
+    return {
+        "name": service.name,
+        "state": service.state.value if after or service.state.value != "ready" else "not answering",
+        "since": datetime.fromtimestamp(service.since).astimezone().isoformat(timespec="seconds"),
+        "restarts": service.restarts,
+        "lag": figures.get("lag"),
+        "rate_per_s": rate,
+        "in_flight": figures.get("in_flight"),
+        "finished": done,
+        "dead_lettered": figures.get("dead_lettered"),
+        "error": service.error,
+    }
+
+
+def _show(report: dict[str, Any]) -> None:
+    print(f"mesh: {report['phase']}   gateway: {report['gateway']}\n")
+    print_table(["server", "state", "error"], [(r["name"], r["state"], r["error"]) for r in report["servers"]])
+    print()
+    columns = ("name", "state", "lag", "rate_per_s", "in_flight", "finished", "dead_lettered", "restarts", "error")
+    titles = ("service", "state", "lag", "rate/s", "in flight", "finished", "dead letters", "restarts", "error")
+    print_table(titles, [[row[column] for column in columns] for row in report["services"]])

@@ -1,0 +1,121 @@
+"""Composition of the gateway: publisher, catalogue, index, claims, blobs and the live feed, and the HTTP server over them.
+
+It listens at once, whatever is away: a sender gets a 503 that it retries, never a refused connection, and each part
+comes in by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+
+import asyncpg
+
+from headrace.asyncapi import document
+from headrace.blobs import BlobStore
+from headrace.blobs.settings import open_blobs
+from headrace.claims.postgres import PostgresClaims
+from headrace.gateway.app import create_app
+from headrace.gateway.feed import Hub
+from headrace.gateway.live_tail import RUN_TOPICS, LiveTail
+from headrace.gateway.ports import Check, Deps
+from headrace.gateway.run_reader import IndexedRuns
+from headrace.gateway.server import GatewayServer
+from headrace.gateway.settings import GatewaySettings, environment
+from headrace.gateway.sources.load import load_sources
+from headrace.host.component import Component
+from headrace.index import RunIndex
+from headrace.messages.agent import AgentRecord
+from headrace.messages.base import Message
+from headrace.postgres.errors import translated
+from headrace.postgres.pool import open_pool
+from headrace.registry.catalog import Catalog
+from headrace.runtime.publisher import Publisher
+from headrace.runtime.table import Table
+from headrace.runtime.tail import Tail
+from headrace.runtime.wire import Wire
+from headrace.settings import MeshSettings
+
+
+@asynccontextmanager
+async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
+    """The service, ready to start."""
+    own = GatewaySettings()
+    sources = load_sources(own, environment())
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(open_pool(settings, min_size=0, service="headrace-gateway"))
+        blobs = open_blobs(settings, pool)
+        claims = PostgresClaims(pool)
+        stack.push_async_callback(claims.close)
+        publisher = Publisher(settings, "gateway", blobs)
+        stack.push_async_callback(publisher.stop)
+        await publisher.start()
+        catalog = Catalog()
+        table = await stack.enter_async_context(_followed(settings, catalog))
+        deps = Deps(
+            settings=own,
+            tenant=settings.tenant,
+            sources=sources,
+            publisher=publisher,
+            catalog=catalog,
+            catalog_ready=table.ready,
+            index=IndexedRuns(RunIndex(pool, blobs), settings.tenant),
+            claims=claims,
+            blobs=blobs,
+            feed=await stack.enter_async_context(_feed(settings, blobs)),
+            asyncapi=partial(document, topic_prefix=settings.topic_prefix),
+            checks={"kafka": _check(publisher.ready), "catalogue": _check(table.ready), "database": _database(pool)},
+        )
+        yield GatewayServer(create_app(deps), own, drain_s=settings.drain_seconds)
+
+
+@asynccontextmanager
+async def _followed(settings: MeshSettings, catalog: Catalog) -> AsyncIterator[Table]:
+    """The table of definitions, read into ``catalog`` in the background."""
+
+    def apply(key: str, message: Message | None) -> None:
+        catalog.apply(key, message if isinstance(message, AgentRecord) else None)
+
+    table = Table(settings, AgentRecord.TOPIC, apply)
+    starting = asyncio.create_task(table.start(), name="gateway-catalogue")
+    try:
+        yield table
+    finally:
+        starting.cancel()
+        with suppress(asyncio.CancelledError):
+            await starting
+        await table.stop()
+
+
+@asynccontextmanager
+async def _feed(settings: MeshSettings, blobs: BlobStore) -> AsyncIterator[Hub]:
+    wire = Wire("gateway", settings, blobs)
+    hub = Hub(lambda watched: LiveTail(Tail(settings, RUN_TOPICS), wire.decode, watched))
+    try:
+        yield hub
+    finally:
+        await hub.close()
+        await wire.close()
+
+
+def _check(ready: Callable[[], bool]) -> Check:
+    async def check() -> bool:
+        return ready()
+
+    return check
+
+
+def _database(pool: asyncpg.Pool) -> Check:
+    async def check() -> bool:
+        with translated():
+            return bool(await pool.fetchval("SELECT true"))
+
+    return check
+
+
+if __name__ == "__main__":
+    from headrace.host.process import main
+
+    main(["gateway"])

@@ -1,0 +1,85 @@
+"""The gateway's application: endpoints over injected ports, inside one boundary.
+
+The hot endpoints (webhooks, events, runs) are plain Starlette routes, first in the table; the rest is FastAPI.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import Scope
+
+from headrace import __version__
+from headrace.gateway import openapi, operations, queries
+from headrace.gateway.accepted import AcceptedRuns
+from headrace.gateway.boundary import Boundary
+from headrace.gateway.events import Events
+from headrace.gateway.ports import Deps
+from headrace.gateway.problems import HttpError, error_response
+from headrace.gateway.run_requests import RunRequests
+from headrace.gateway.run_streams import RunStreams
+from headrace.gateway.webhooks import Webhooks
+
+_DESCRIPTION = "Events and runs in, results out. A 202 means that the broker has acknowledged it."
+
+
+def create_app(deps: Deps) -> FastAPI:
+    """The ASGI application. ``app.state.streams.close()`` ends open event streams before a shutdown."""
+    app = FastAPI(title="headrace gateway", version=__version__, description=_DESCRIPTION, redirect_slashes=False)
+    accepted = AcceptedRuns()
+    streams = RunStreams(deps, accepted)
+    app.state.streams = streams
+    app.router.routes[:0] = [
+        _PlainRoute("/webhooks/{source}", Webhooks(deps).handle, methods=["POST"]),
+        _PlainRoute("/events", Events(deps).handle, methods=["POST"]),
+        _PlainRoute("/v1/runs", RunRequests(deps, accepted).handle, methods=["POST"]),
+        _PlainRoute("/v1/runs/{run_id}/events", streams.handle, methods=["GET"]),
+    ]
+    app.include_router(queries.router(deps, accepted))
+    app.include_router(operations.router(deps))
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_middleware(Boundary)
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    return app
+
+
+class _PlainRoute(Route):
+    """A Starlette route that names itself in the scope, as FastAPI's own routes do: metrics are by route."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, child_scope = super().matches(scope)
+        if match is not Match.NONE:
+            child_scope["route"] = self
+        return match, child_scope
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        app.openapi_schema = openapi.complete(made)
+    return app.openapi_schema
+
+
+async def _http_exception(_request: Request, error: Exception) -> Response:
+    """No such route, or not this method: in the one shape."""
+    if not isinstance(error, HTTPException):
+        raise error
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+    return error_response(HttpError(error.status_code, code, str(error.detail), headers=error.headers))
+
+
+async def _invalid_request(_request: Request, error: Exception) -> Response:
+    """A query parameter that is out of range."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    first = error.errors()[0]
+    where = "/".join(str(part) for part in first["loc"])
+    return error_response(HttpError(422, "request_schema", first["msg"], where=where))

@@ -1,0 +1,76 @@
+"""Reading a request's body: whole or not at all, and never more than the bound."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+
+from headrace.gateway.json_check import check
+from headrace.gateway.problems import HttpError, bad_request
+from headrace.messages.errors import UndecodableMessage
+
+
+def header_map(headers: Headers) -> dict[str, str]:
+    """Lower-case names to values; a repeated header is joined, so that no reader picks the one it likes."""
+    result: dict[str, str] = {}
+    for name, value in headers.items():
+        result[name] = f"{result[name]}, {value}" if name in result else value
+    return result
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The raw body, at most ``limit`` bytes.
+
+    Raises:
+        HttpError: 413 past the limit, by Content-Length or while it streams in; 415 for a content encoding; 400 where
+            Content-Length is no number or not what arrived.
+    """
+    if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise HttpError(415, "content_encoding", "compressed bodies are not accepted; send the body as it is")
+    declared = _declared_length(request.headers)
+    if declared is not None and declared > limit:
+        raise _too_large(limit)
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
+    if declared is not None and declared != size:
+        raise HttpError(400, "content_length", "the body is not as long as Content-Length says")
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _declared_length(headers: Headers) -> int | None:
+    text = headers.get("content-length")
+    if text is None or "transfer-encoding" in headers:  # RFC 9112 6.3: the transfer encoding decides
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+        raise HttpError(400, "content_length", "Content-Length is not a number")
+    return int(text)
+
+
+def _too_large(limit: int) -> HttpError:
+    # the rest of the body is not read, so the connection can't be used again
+    return HttpError(413, "too_large", f"the body is larger than {limit} bytes", headers={"Connection": "close"})
+
+
+def media_type(content_type: str) -> str:
+    """``type/subtype`` in lower case, without parameters."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def is_json(content_type: str) -> bool:
+    media = media_type(content_type)
+    return media == "application/json" or (media.startswith("application/") and media.endswith("+json"))
+
+
+def parse_json(body: bytes) -> Any:
+    """The JSON value of ``body``. Raises ``HttpError`` 400 that says where it breaks."""
+    try:
+        return check(body)
+    except UndecodableMessage as error:
+        raise bad_request(error) from None

@@ -1,0 +1,78 @@
+"""``POST /events``: CloudEvents in any content mode, and the plain envelope. All events of a request, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.gateway import cloudevent
+from headrace.gateway.body import header_map, parse_json, read_body
+from headrace.gateway.compare import digest, same_as_any
+from headrace.gateway.ports import Deps
+from headrace.gateway.problems import JSON, HttpError
+from headrace.gateway.publishing import publish
+from headrace.messages.event import Envelope, RawDelivery
+from headrace.messages.headers import valid_traceparent
+from headrace.runtime.api import Send
+
+
+class Events:
+    """The endpoint."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+        self._tokens = tuple(digest(t.get_secret_value().encode()) for t in deps.settings.events_token)
+
+    async def handle(self, request: Request) -> Response:
+        headers = header_map(request.headers)
+        self._authorize(headers)
+        mode = cloudevent.mode(headers)
+        body = await read_body(request, self._deps.settings.gateway_max_body_bytes)
+        deliveries, ids = self._read(mode, headers, body)
+        trace = valid_traceparent(headers.get("traceparent"))
+        if deliveries:
+            extra = {"traceparent": trace} if trace else {}
+            await publish(self._deps, [Send(delivery, headers=extra) for delivery in deliveries])
+        return Response(orjson.dumps({"accepted": len(deliveries), "ids": ids}), 202, media_type=JSON)
+
+    def _authorize(self, headers: Mapping[str, str]) -> None:
+        if not self._tokens:
+            return
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        given = digest(token.strip().encode("latin-1", "replace"))
+        if scheme.lower() != "bearer" or not same_as_any(given, self._tokens):
+            message = "a valid bearer token is required"
+            raise HttpError(401, "unauthorized", message, headers={"WWW-Authenticate": "Bearer"})
+
+    def _read(self, mode: str, headers: Mapping[str, str], body: bytes) -> tuple[list[RawDelivery], list[str | None]]:
+        tenant = self._deps.tenant
+        if mode == "binary":
+            delivery = cloudevent.binary(headers, body, tenant)
+            return [delivery], [delivery.headers["ce_id"]]
+        if mode == "batch":
+            deliveries = cloudevent.batch(body, tenant, self._deps.settings.gateway_max_batch)
+            return deliveries, [event["id"] for event in orjson.loads(body)]
+        value = parse_json(body)
+        if mode == "structured" or (isinstance(value, dict) and "specversion" in value):
+            return [cloudevent.structured(body, tenant)], [value["id"] if isinstance(value, dict) else None]
+        envelope = _envelope(value)
+        return [_envelope_delivery(envelope, body, tenant)], [envelope.id]
+
+
+def _envelope(value: Any) -> Envelope:
+    try:
+        return Envelope.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = "/" + "/".join(str(part) for part in first["loc"])
+        raise HttpError(422, "envelope", first["msg"], where=where) from None
+
+
+def _envelope_delivery(envelope: Envelope, body: bytes, tenant: str) -> RawDelivery:
+    headers = {"content-type": JSON, "ce_tenant": tenant}
+    return RawDelivery(body=body, headers=headers, key=envelope.partition_key or envelope.id)

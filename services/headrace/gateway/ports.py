@@ -1,0 +1,123 @@
+"""What the gateway needs from the rest of the mesh: small ports, injected whole as ``Deps``.
+
+It knows neither Kafka nor Postgres. ``__main__`` fits the real adapters; tests fit recording ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from headrace.blobs import BlobStore
+from headrace.claims import Claims
+from headrace.gateway.settings import GatewaySettings
+from headrace.gateway.sources.load import WebhookSource
+from headrace.messages.agent import AgentDefinition
+from headrace.runtime.api import Send
+
+JsonDict = dict[str, Any]
+Check = Callable[[], Awaitable[bool]]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Publisher(Protocol):
+    async def publish(self, sends: Sequence[Send], *, timeout_s: float) -> None:
+        """All of ``sends`` or none; returns once the broker has acknowledged. Raises ``DependencyUnavailable``."""
+        ...
+
+
+class Catalog(Protocol):
+    def live(self, name: str) -> AgentDefinition | None: ...
+
+    def get(self, name: str, version: str) -> AgentDefinition | None: ...
+
+    def all_live(self) -> list[AgentDefinition]: ...
+
+    def versions(self, name: str) -> list[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """One record of a run, as a stream of it shows it. ``type``: job, tool_calls, tool_results or result.
+
+    ``step`` is the model turn that it belongs to (0 for the job), ``data`` a JSON-ready summary.
+    """
+
+    type: str
+    run_id: str
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    step: int = 0
+    data: JsonDict = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """Runs, newest first; ``cursor`` (opaque) gives the next page, None at the end."""
+
+    runs: list[JsonDict]
+    cursor: str | None
+
+
+class RunReader(Protocol):
+    """The index of runs. All methods raise ``DependencyUnavailable`` when the database is away."""
+
+    async def run(self, run_id: str) -> JsonDict | None:
+        """``run_id``, ``state`` (pending, running, completed, failed), agent, usage, steps, result: JSON-ready."""
+        ...
+
+    async def runs(self, *, agent: str | None, state: str | None, limit: int, cursor: str | None) -> RunPage:
+        """Raises ``BadMessage`` for a cursor that is not one of ours."""
+        ...
+
+    async def history(self, run_id: str) -> list[RunEvent]:
+        """What is indexed of a run's records, in any order."""
+        ...
+
+    async def result(self, result_id: str) -> JsonDict | None:
+        """The result ``artifact://<result_id>``: JSON-ready, with ``output`` or ``output_ref``."""
+        ...
+
+
+class Feed(Protocol):
+    """Live records of runs, from now on."""
+
+    def subscribe(self, run_id: str) -> AbstractAsyncContextManager[AsyncIterator[RunEvent]]:
+        """Entering returns once nothing committed later can be missed; it may raise ``DependencyUnavailable``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """Everything that ``app.create_app`` needs.
+
+    ``catalog_ready`` says whether the catalogue is read: before that an agent that is missing may only be late.
+    ``checks`` are the dependencies that ``/readyz`` names; those in ``required`` decide it, the others only show.
+    """
+
+    settings: GatewaySettings
+    tenant: str
+    sources: Mapping[str, WebhookSource]
+    publisher: Publisher
+    catalog: Catalog
+    catalog_ready: Callable[[], bool]
+    index: RunReader
+    claims: Claims
+    blobs: BlobStore
+    feed: Feed
+    asyncapi: Callable[[], JsonDict]
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    required: frozenset[str] = frozenset({"kafka", "catalogue"})
+    now: Callable[[], datetime] = utc_now

@@ -1,0 +1,91 @@
+"""Settings of the gateway. Secrets of webhook sources are looked up by name: ``webhook_secrets``."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import orjson
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from headrace.messages.errors import FatalError
+
+MIB: Final = 1024 * 1024
+SECRET_PREFIX: Final = "HEADRACE_WEBHOOK_SECRET_"  # noqa: S105 - the name of a variable
+Items = Annotated[tuple[str, ...], NoDecode]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode]
+
+
+class GatewaySettings(BaseSettings):
+    """How the gateway listens, what it bounds, and who may write to it. Read from ``HEADRACE_*`` and ``.env``."""
+
+    model_config = SettingsConfigDict(env_prefix="HEADRACE_", env_file=".env", extra="ignore", populate_by_name=True)
+
+    gateway_host: str = Field(default="127.0.0.1", description="Address to listen on")
+    gateway_port: int = Field(default=8080, ge=0, le=65_535, description="Port to listen on; 0: any free port")
+    gateway_max_body_bytes: int = Field(
+        default=25 * MIB, ge=1, description="A larger request body is refused (413), whatever its transfer encoding"
+    )
+    gateway_max_batch: int = Field(default=1000, ge=1, description="Events in one CloudEvents batch")
+    gateway_publish_timeout_s: float = Field(
+        default=4.0, gt=0, description="Wait for the broker's acknowledgement; then 503. Senders give up after 5-10 s"
+    )
+    gateway_backlog: int = Field(default=2048, ge=1, description="Connections waiting to be accepted")
+    gateway_keepalive_s: float = Field(default=15, gt=0, description="Seconds between comments on an idle event stream")
+    gateway_max_streams: int = Field(default=500, ge=1, description="Live event streams at once; more get 503")
+    sources_dir: Path | None = Field(
+        default=None, description="Directory of further webhook sources, one YAML file each; they may not redefine one"
+    )
+    webhook_open: Items = Field(
+        default=(),
+        description="Sources without a signature scheme (such as alertmanager) that may deliver without credentials,"
+        " comma-separated",
+    )
+    events_token: Secrets = Field(
+        default=(),
+        description="Bearer token(s) that POST /events asks for, comma-separated or a JSON list. Off by default, since the"
+        " gateway listens on loopback by default: set it before listening anywhere else",
+    )
+
+    @field_validator("webhook_open", "events_token", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return split(value) if isinstance(value, str) else value
+
+
+def split(text: str) -> tuple[str, ...]:
+    """A JSON list of strings, or a comma-separated list; blank items are dropped."""
+    if text.lstrip().startswith("["):
+        try:
+            items = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            raise ValueError("starts with [ but is not a JSON list") from None
+        if not all(isinstance(item, str) for item in items):
+            raise ValueError("not a list of strings")
+    else:
+        items = [item.strip() for item in text.split(",")]
+    return tuple(item for item in items if item)
+
+
+def secret_variable(source: str) -> str:
+    """The environment variable that holds a source's secret(s)."""
+    return SECRET_PREFIX + re.sub(r"[^A-Z0-9]", "_", source.upper())
+
+
+def environment() -> dict[str, str]:
+    """What the settings are read from: the environment over ``.env``."""
+    return {name: value for name, value in dotenv_values(".env").items() if value is not None} | dict(os.environ)
+
+
+def webhook_secrets(source: str, environ: Mapping[str, str]) -> tuple[bytes, ...]:
+    """All secrets that are valid now for ``source``: several during a rotation. Empty if none is configured."""
+    variable = secret_variable(source)
+    try:
+        return tuple(secret.encode() for secret in split(environ.get(variable, "")))
+    except ValueError as error:
+        raise FatalError(f"{variable}: {error}") from None

@@ -1,0 +1,6 @@
+"""The index of runs, read: what gateway, CLI and console ask Postgres. ``RunIndex`` is the way in."""
+
+from headrace.index.run_index import RunIndex
+from headrace.index.views import Counts, EventPage, EventView, RunPage, RunView, StepView, StoredResult
+
+__all__ = ["Counts", "EventPage", "EventView", "RunIndex", "RunPage", "RunView", "StepView", "StoredResult"]

@@ -1,0 +1,124 @@
+"""What the index answers with. Times are UTC; None is "not known (yet)"."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+RunState = Literal["pending", "running", "completed", "failed"]
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+
+class StepView(_View):
+    """One record of a run. ``bytes`` counts its key, value and headers; ``summary`` is bounded, and differs by ``kind``."""
+
+    topic: str
+    partition: int
+    offset: int
+    kind: Literal["job", "tool_calls", "tool_results", "result"]
+    step: int
+    at: datetime
+    bytes: int
+    summary: dict[str, Any]
+
+
+class RunView(_View):
+    """One run. ``steps`` is the number of its model turns that led to a record, ``records`` (only of a single run) are those."""
+
+    tenant: str
+    run_id: str
+    state: RunState
+    agent_name: str | None
+    agent_version: str | None
+    definition_hash: str | None
+    prompt_hash: str | None
+    model: str | None
+    event_uid: str | None
+    event_type: str | None
+    event_source: str | None
+    event_subject: str | None
+    user_id: str | None
+    session_id: str | None
+    workflow_run_id: str | None
+    node_id: str | None
+    replay_id: str | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    steps: int = 0
+    tool_calls: int = 0
+    model_calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cost_usd: float = 0.0
+    latency_ms: int | None
+    error: dict[str, Any] | None
+    input_preview: Any
+    outcome: Any
+    result_ref: str | None
+    records: tuple[StepView, ...] = ()
+
+
+class RunPage(_View):
+    """Runs, newest first. ``cursor`` gives the next page; None: this is the last."""
+
+    runs: tuple[RunView, ...]
+    cursor: str | None
+
+
+class StoredResult(_View):
+    """A result resolved. ``data`` is its JSON value (bytes as text where a blob is not JSON); None for a failed run.
+
+    ``run_id`` and ``status`` are known for ``artifact://`` references only.
+    """
+
+    ref: str
+    data: Any
+    run_id: str | None = None
+    status: Literal["completed", "failed"] | None = None
+    error: dict[str, Any] | None = None
+    completed_at: datetime | None = None
+
+
+class EventView(_View):
+    """A canonical event. ``data_preview`` is bounded; the whole is the record at topic, partition, offset."""
+
+    uid: str
+    tenant: str
+    id: str
+    source: str
+    type: str
+    subject: str | None
+    time: datetime | None
+    received_at: datetime
+    partition_key: str
+    actor: str | None
+    url: str | None
+    severity: str | None
+    data_preview: Any
+    topic: str
+    partition: int
+    offset: int
+
+
+class EventPage(_View):
+    """Events, latest received first; ``cursor`` as in ``RunPage``."""
+
+    events: tuple[EventView, ...]
+    cursor: str | None
+
+
+class Counts(_View):
+    """How much the index holds: runs by state (exact), and the rest as the database's own estimate."""
+
+    runs: dict[str, int]
+    events: int
+    steps: int
+    blobs: int

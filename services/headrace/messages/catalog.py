@@ -1,0 +1,15 @@
+"""Which message travels on which topic. The one table that codec, contracts, pipeline and docs look things up in."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from headrace.messages.agent import AgentRecord
+from headrace.messages.base import Message
+from headrace.messages.event import Event, RawDelivery
+from headrace.messages.job import Job
+from headrace.messages.result import AgentResult
+from headrace.messages.run import ToolCalls, ToolResults
+
+MESSAGES: Final[tuple[type[Message], ...]] = (RawDelivery, Event, Job, ToolCalls, ToolResults, AgentResult, AgentRecord)
+BY_TOPIC: Final[dict[str, type[Message]]] = {message.TOPIC: message for message in MESSAGES}

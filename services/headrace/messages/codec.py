@@ -1,0 +1,260 @@
+"""Messages to and from the bytes of records. No I/O: Kafka, the claim check and the schema registry are elsewhere.
+
+    format   value                                         content-type
+    raw      the sender's bytes, untouched                 the sender's
+    json     the message without fields at their defaults  application/json
+    avro     Confluent wire format: 0, schema id, datum    application/vnd.confluent.avro
+
+The same message always makes the same bytes. A default is part of a v1 contract (``contracts.compat`` refuses to change one), so it
+need not travel; the version does, in front, since a reader looks at it first.
+
+Records of this mesh (``ce_source`` below ``/headrace/``) are parsed by pydantic alone. What anybody else wrote, and whatever
+pydantic refused, goes through ``strict_json`` first, which names what is wrong. Errors carry a place, never a value.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, Final, Protocol, cast
+
+import fastavro
+import orjson
+from fastavro.types import Schema as ParsedSchema
+from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError, to_json
+
+from headrace.messages import headers as record_headers
+from headrace.messages import strict_json
+from headrace.messages.avro import AvroForm
+from headrace.messages.base import Message
+from headrace.messages.catalog import BY_TOPIC, MESSAGES
+from headrace.messages.errors import FatalError, RejectedMessage, TransientError, UndecodableMessage, UnsupportedVersion
+from headrace.messages.event import RawDelivery
+
+JSON_TYPE: Final = "application/json"
+AVRO_TYPE: Final = "application/vnd.confluent.avro"
+STRUCTURED_TYPE: Final = "application/cloudevents+json"
+MAJOR: Final = "1"
+AVRO_FORMS: Final[dict[type[Message], AvroForm[Any]]] = {
+    message: AvroForm(message) for message in MESSAGES if message.FORMAT == "avro"
+}
+_WIRE_HEADER: Final = struct.Struct(">bI")
+_POINTER_LIMIT: Final = 200  # a path may hold a stranger's keys: enough to find the place, no more
+
+
+class UnknownSchema(TransientError):
+    """A record written with a schema id that is not in ``SchemaIds`` yet: fetch it, then decode again."""
+
+    def __init__(self, schema_id: int) -> None:
+        super().__init__(f"schema {schema_id} is not loaded")
+        self.schema_id = schema_id
+
+
+class SchemaIds(Protocol):
+    """What the codec needs of a schema registry, resolved beforehand and kept in memory."""
+
+    def id_for(self, subject: str) -> int:
+        """Id under which our schema of ``subject`` is registered."""
+        ...
+
+    def schema(self, schema_id: int) -> dict[str, Any]:
+        """The writer's Avro schema (JSON). Raises ``UnknownSchema`` when it was not fetched yet."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A record to produce; ``topic`` is the logical name."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+class Codec:
+    """Encodes and decodes every message of the catalog. ``schemas`` is needed for Avro topics only."""
+
+    def __init__(self, schemas: SchemaIds | None = None) -> None:
+        self._schemas = schemas
+        self._readers: dict[type[Message], ParsedSchema] = {
+            message: fastavro.parse_schema(form.schema) for message, form in AVRO_FORMS.items()
+        }
+        self._writers: dict[int, ParsedSchema] = {}
+
+    def encode(
+        self, message: Message, *, service: str, cause_headers: Mapping[str, str], key: str | None = None
+    ) -> Encoded:
+        """The record that ``service`` makes while it handles a record with ``cause_headers``. ``key`` overrides the message's.
+
+        Raises:
+            RejectedMessage: ``unencodable``, a value that the format can't hold (a lone surrogate in a string).
+        """
+        record_key = message.record_key() if key is None else key
+        if isinstance(message, RawDelivery):
+            value, headers = message.body, dict(message.headers)
+        else:
+            value = self._value(message)
+            headers = _headers(message, service, cause_headers)
+        try:
+            key_bytes = None if record_key is None else record_key.encode()
+            return Encoded(message.TOPIC, key_bytes, value, record_headers.encode(headers))
+        except UnicodeEncodeError:
+            raise _unencodable(message) from None
+
+    def decode(self, topic: str, key: bytes | None, value: bytes | None, headers: Mapping[str, str]) -> Message:
+        """The message of a record on the logical ``topic``.
+
+        Raises:
+            UndecodableMessage: ``schema``, ``json*``, ``avro``, ``empty``, ``cloudevent`` or ``unknown_topic``.
+            UnsupportedVersion: another major version; ``job_id`` is set where it could be read.
+            UnknownSchema: the writer's schema has to be fetched first.
+        """
+        model = BY_TOPIC.get(topic)
+        if model is None:
+            raise UndecodableMessage(f"no message travels on {topic}", cause="unknown_topic")
+        if model is RawDelivery:
+            text = None if key is None else key.decode("utf-8", "replace")
+            return RawDelivery(body=value or b"", headers=dict(headers), key=text)
+        if value is None:
+            raise UndecodableMessage("the record has no value", cause="empty")
+        if model.FORMAT == "avro":
+            return self._decode_avro(model, value)
+        return _decode_json(model, value, headers)
+
+    def _value(self, message: Message) -> bytes:
+        try:
+            if message.FORMAT == "avro":
+                return self._encode_avro(message)
+            return _encode_json(message)
+        except (PydanticSerializationError, UnicodeEncodeError, OverflowError):
+            raise _unencodable(message) from None
+
+    def _encode_avro(self, message: Message) -> bytes:
+        model = type(message)
+        buffer = BytesIO()
+        buffer.write(_WIRE_HEADER.pack(0, self._ids().id_for(subject(model))))
+        fastavro.schemaless_writer(buffer, self._readers[model], AVRO_FORMS[model].dump(message))
+        return buffer.getvalue()
+
+    def _decode_avro(self, model: type[Message], value: bytes) -> Message:
+        if len(value) < _WIRE_HEADER.size or value[0] != 0:
+            raise UndecodableMessage("not the Confluent wire format", cause="avro", where="byte 0")
+        writer = self._writer(_WIRE_HEADER.unpack_from(value)[1])
+        buffer = BytesIO(value)
+        buffer.seek(_WIRE_HEADER.size)
+        try:
+            datum = fastavro.schemaless_reader(buffer, writer, self._readers[model])
+            if buffer.tell() != len(value):
+                raise UndecodableMessage("bytes after the datum", cause="avro", where=f"byte {buffer.tell()}")
+            return cast("Message", AVRO_FORMS[model].load(cast("dict[str, Any]", datum)))
+        except UndecodableMessage:
+            raise
+        except ValidationError as error:
+            raise schema_error(error) from None
+        except Exception as error:  # fastavro raises whatever the broken bytes lead to: EOFError, IndexError, ...
+            raise UndecodableMessage(f"not the Avro datum: {type(error).__name__}", cause="avro") from None
+
+    def _writer(self, schema_id: int) -> ParsedSchema:
+        parsed = self._writers.get(schema_id)
+        if parsed is None:
+            parsed = self._writers[schema_id] = fastavro.parse_schema(self._ids().schema(schema_id))
+        return parsed
+
+    def _ids(self) -> SchemaIds:
+        if self._schemas is None:
+            raise FatalError("an Avro topic needs a schema registry")
+        return self._schemas
+
+
+def subject(model: type[Message]) -> str:
+    """Registry subject of a message (TopicNameStrategy, without the cluster's topic prefix)."""
+    return f"{model.TOPIC}-value"
+
+
+def schema_error(error: ValidationError) -> UndecodableMessage:
+    """``error`` as cause ``schema`` with a JSON pointer to its first place. Quotes no input."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    rest = error.error_count() - 1
+    text = first["msg"] + (f" (and {rest} more)" if rest else "")
+    return UndecodableMessage(text, cause="schema", where=_pointer(first["loc"]))
+
+
+def _pointer(path: tuple[int | str, ...]) -> str:
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)[:_POINTER_LIMIT] or "/"
+
+
+def _headers(message: Message, service: str, cause: Mapping[str, str]) -> dict[str, str]:
+    return record_headers.binary_mode(
+        message_id=message.message_id(),
+        type_=message.TYPE,
+        service=service,
+        content_type=AVRO_TYPE if message.FORMAT == "avro" else JSON_TYPE,
+        attributes={"dataschema": f"{message.TOPIC}/{MAJOR}", **message.attributes()},
+        cause=cause,
+    )
+
+
+def _version_field(model: type[Message]) -> str:
+    return "version" if "version" in model.model_fields else "schema_version"
+
+
+def _encode_json(message: Message) -> bytes:
+    field = _version_field(type(message))
+    version = orjson.dumps({field: getattr(message, field)})[:-1]
+    rest = message.__pydantic_serializer__.to_json(message, exclude_defaults=True, exclude={field})
+    return version + (b"," if len(rest) > 2 else b"") + rest[1:]
+
+
+def _decode_json(model: type[Message], value: bytes, headers: Mapping[str, str]) -> Message:
+    structured = headers.get(record_headers.CONTENT_TYPE, "").startswith(STRUCTURED_TYPE)
+    if not structured and headers.get("ce_source", "").startswith(record_headers.SOURCE_PREFIX):
+        try:
+            return model.model_validate_json(value, strict=True)
+        except ValidationError:
+            pass  # again below, for an error that names the place
+    data = strict_json.loads(value)
+    if structured:
+        data = _event_data(data)
+        value = to_json(data)
+    _check_version(model, data)
+    try:
+        return model.model_validate_json(value, strict=True)
+    except ValidationError as error:
+        raise schema_error(error) from None
+
+
+def _event_data(event: Any) -> Any:
+    """The data of a structured-mode CloudEvent."""
+    if not isinstance(event, dict) or event.get("specversion") != "1.0":
+        raise UndecodableMessage("not a CloudEvent 1.0", cause="cloudevent", where="/specversion")
+    if "data" in event:
+        return event["data"]
+    try:
+        return strict_json.loads(base64.b64decode(event["data_base64"], validate=True))
+    except (KeyError, TypeError, binascii.Error, ValueError):
+        raise UndecodableMessage("a CloudEvent without data", cause="cloudevent", where="/data") from None
+
+
+def _check_version(model: type[Message], data: Any) -> None:
+    """Refuse another major before anything else is looked at: its other fields may mean something else."""
+    if not isinstance(data, dict):
+        return
+    field = _version_field(model)
+    version = data.get(field)
+    if isinstance(version, str) and version.partition(".")[0] != MAJOR:
+        job_id = data.get("job_id")
+        raise UnsupportedVersion(
+            f"version {version[:16]!r} of {model.TOPIC} is not supported, only {MAJOR}.x",
+            where=f"/{field}",
+            job_id=job_id if isinstance(job_id, str) else None,
+        )
+
+
+def _unencodable(message: Message) -> RejectedMessage:
+    return RejectedMessage(f"{type(message).__name__} holds a value that can't be encoded", cause="unencodable")

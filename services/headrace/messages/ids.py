@@ -1,0 +1,53 @@
+"""Ids that are derived from content or position, never drawn at random.
+
+A record that is read again must lead to the same ids, or a rewind would repeat what was done. **Never change the format of
+an id in this file**: stored runs, dedup claims and idempotency keys at third parties depend on the bytes. ``tests/unit``
+pins each one to a literal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+
+_NAMESPACE = uuid.UUID("6f1d8f2c-53b5-5d0e-9a35-6865616472ce")  # chosen once for headrace
+_SEPARATOR = "\x1f"  # can't occur in a header value or a JSON key that we accept unescaped
+
+
+def _uuid(kind: str, *parts: str) -> str:
+    return str(uuid.uuid5(_NAMESPACE, _SEPARATOR.join((kind, *parts))))
+
+
+def event_uid(tenant: str, source: str, event_id: str) -> str:
+    """Identity of a canonical event. CloudEvents: ``source`` + ``id`` identify an event; the tenant keeps senders apart."""
+    return _uuid("event", tenant, source, event_id)
+
+
+def triggered_job_id(event_uid: str, agent: str, version: str, replay_id: str | None = None) -> str:
+    """Job (and so run) id of one agent version on one event. A replay id makes another run of it."""
+    return _uuid("job", event_uid, agent, version, replay_id or "")
+
+
+def requested_job_id(tenant: str, agent: str, idempotency_key: str) -> str:
+    """Job id of a request that named an idempotency key: the same key is the same run."""
+    return _uuid("request", tenant, agent, idempotency_key)
+
+
+def result_id(tenant: str, run_id: str) -> str:
+    """Id of a run's result, as in ``artifact://<result_id>``."""
+    return _uuid("result", tenant, run_id)
+
+
+def call_key(tenant: str, run_id: str, step: int, call_id: str) -> str:
+    """Idempotency key of one tool call, stable over redeliveries."""
+    return _uuid("call", tenant, run_id, str(step), call_id)
+
+
+def content_ref(data: bytes) -> str:
+    """``cas://sha256:<hex>`` of ``data``: the name of a blob is its content."""
+    return f"cas://sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def short_hash(data: bytes) -> str:
+    """16 hex characters of SHA-256: names a definition or a prompt in records and logs."""
+    return hashlib.sha256(data).hexdigest()[:16]

@@ -1,0 +1,92 @@
+"""``agent.results``: the output message of protocol v1.0 field for field, with optional fields after it.
+
+It travels as Avro for data platforms; fields marked ``FreeForm`` are JSON text there.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, WithJsonSchema
+
+from headrace.messages.base import Format, JsonObject, Message, Part
+from headrace.messages.run import Turn, Usage
+
+FREE_FORM = "x-json-text"  # in the exported schema: any JSON value, carried as JSON text in Avro
+FreeForm = Annotated[Any, WithJsonSchema({FREE_FORM: True})]
+
+
+class ToolCallSummary(Part):
+    """One tool call, as the protocol's metadata lists it."""
+
+    tool: str
+    args: Annotated[JsonObject, WithJsonSchema({"type": "object", FREE_FORM: True})]
+
+
+class ResultMetadata(Part):
+    """Protocol v1.0 ``metadata``."""
+
+    tool_calls: tuple[ToolCallSummary, ...] = ()
+    tokens_used: int = 0
+    cache_hit: bool = False
+    execution_time_ms: int = 0
+    llm_model: str = ""
+
+
+class ResultError(Part):
+    """Protocol v1.0 ``error``; ``type`` is a stable code such as ``model_error``, ``limit_tokens``, ``output_schema``."""
+
+    type: str
+    message: str
+    retryable: bool = False
+    tool: str | None = None
+    step: str | None = None
+
+
+class AgentResult(Message):
+    """How a run ended. ``output`` (or ``output_ref``) is the answer; ``result_ref`` resolves it over the API."""
+
+    TOPIC: ClassVar[str] = "agent.results"
+    TYPE: ClassVar[str] = "dev.headrace.agent.result"
+    FORMAT: ClassVar[Format] = "avro"
+
+    version: str = Field(default="1.1", pattern=r"^1\.[0-9]+$")
+    job_id: str
+    status: Literal["completed", "failed"]
+    result_ref: str | None = None
+    result_preview: FreeForm = None
+    metadata: ResultMetadata = Field(default=ResultMetadata(), description="Protocol v1.0 omits it in a failure")
+    error: ResultError | None = None
+    completed_at: str
+
+    # v1.1: optional only
+    run_id: str | None = Field(default=None, description="The caller's workflow run, as the job gave it")
+    tenant: str = "default"
+    node_id: str | None = None
+    user_id: str | None = None
+    session_id: str | None = None
+    agent_name: str = ""
+    agent_version: str = ""
+    definition_hash: str = ""
+    prompt_hash: str = ""
+    event_uid: str | None = None
+    event_type: str | None = None
+    event_source: str | None = None
+    replay_id: str | None = None
+    output: FreeForm = None
+    output_ref: str | None = None
+    turns: tuple[Turn, ...] = Field(default=(), description="The model calls since the last record of the run")
+    transcript_ref: str | None = Field(default=None, description="Newest stored segment of the conversation")
+    steps: int = 0
+    started_ms: int = Field(default=0, description="Epoch milliseconds")
+    completed_ms: int = Field(default=0, description="Epoch milliseconds")
+    usage: Usage = Usage()
+
+    def message_id(self) -> str:
+        return f"{self.job_id}:result"
+
+    def record_key(self) -> str:
+        return self.job_id
+
+    def attributes(self) -> dict[str, str]:
+        return {"tenant": self.tenant, "runid": self.job_id, "agent": self.agent_name}

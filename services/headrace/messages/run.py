@@ -1,0 +1,205 @@
+"""A run as a chain of self-contained records: ``tool.calls`` carries its continuation out, ``tool.results`` brings it back.
+
+The continuation is what a stateless reasoner needs to go on: who runs (``RunInfo``), how far it is and what it has spent
+(``Progress``), and the conversation (``Transcript``). The conversation is never copied whole: past a small inline tail it is
+a linked list of immutable segments in the blob store, and a record carries the reference of the newest one. So a record's
+size is bounded, and each message of the conversation is stored once.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from headrace.messages.base import SCHEMA_VERSION, JsonObject, Message, Part
+
+
+class AgentRef(Part):
+    """Which definition runs: name, version, and hashes that tell whether it is still the same text."""
+
+    name: str
+    version: str
+    definition_hash: str
+    prompt_hash: str
+
+
+class RunInfo(Part):
+    """What never changes during a run."""
+
+    tenant: str
+    run_id: str
+    agent: AgentRef
+    model: str = Field(description="Resolved model, such as anthropic:claude-sonnet-4-5 or offline")
+    started_ms: int = Field(description="Epoch milliseconds of the job record")
+    deadline_ms: int
+    workflow_run_id: str | None = None
+    node_id: str | None = None
+    user_id: str | None = None
+    session_id: str | None = None
+    event_uid: str | None = None
+    event_type: str | None = None
+    event_source: str | None = None
+    replay_id: str | None = None
+    reply_to: str | None = None
+
+
+class Usage(Part):
+    """Tokens and money of one or more model calls. ``input_tokens`` counts all input, cached or not."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cost_usd: float = 0.0
+    model_calls: int = 0
+
+    def plus(self, other: Usage) -> Usage:
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            cost_usd=self.cost_usd + other.cost_usd,
+            model_calls=self.model_calls + other.model_calls,
+        )
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+
+class Progress(Part):
+    """How far a run is: ``step`` counts its model turns that led to a record."""
+
+    step: int = 0
+    tool_calls: int = 0
+    repairs: int = 0
+    model_ms: int = 0
+    tool_ms: int = 0
+    usage: Usage = Usage()
+
+
+class CallRequest(Part):
+    """A tool call as the model asked for it. ``arguments_ref`` stands in for arguments past the inline bound (then ``{}``)."""
+
+    id: str
+    name: str
+    arguments: JsonObject
+    arguments_ref: str | None = None
+
+
+class Entry(Part):
+    """One message of the conversation. ``content_ref`` stands in for content that lives in the blob store."""
+
+    role: Literal["user", "assistant", "tool"]
+    content: str | None = None
+    content_ref: str | None = None
+    tool_calls: tuple[CallRequest, ...] = ()
+    call_id: str | None = None
+    tool: str | None = None
+    is_error: bool = False
+
+
+class Segment(Part):
+    """An immutable piece of a conversation in the blob store; ``previous`` is the segment before it."""
+
+    previous: str | None = None
+    entries: tuple[Entry, ...]
+
+
+class Transcript(Part):
+    """The conversation so far: the newest stored segment, how many entries are in segments, and the entries after them."""
+
+    head: str | None = None
+    stored: int = 0
+    tail: tuple[Entry, ...] = ()
+
+
+class Turn(Part):
+    """One finished model call, as it was: a re-run answers from it. ``text`` may be in ``text_ref`` when large."""
+
+    text: str | None = None
+    text_ref: str | None = None
+    tool_calls: tuple[CallRequest, ...] = ()
+    usage: Usage = Usage()
+    model: str
+    stop_reason: str | None = None
+    latency_ms: int = 0
+    attempts: int = 1
+    request_id: str | None = None
+
+
+class ToolCall(Part):
+    """One call to execute. ``arguments_ref`` stands in for arguments past the inline bound."""
+
+    call_id: str
+    tool: str
+    tool_version: str
+    arguments: JsonObject = Field(default_factory=dict)
+    arguments_ref: str | None = None
+    effect: Literal["none", "idempotent", "once"] = "none"
+    idempotency_key: str
+
+
+class ToolError(Part):
+    """Why a tool call failed, in words that the model may read."""
+
+    type: str
+    message: str
+    retryable: bool = False
+    step: str | None = None
+
+
+class ToolOutcome(Part):
+    """What a tool call gave: JSON ``content`` inline, or ``content_ref`` with a small ``preview`` of it."""
+
+    call_id: str
+    tool: str
+    tool_version: str
+    status: Literal["ok", "error"]
+    content: Any = None
+    content_ref: str | None = None
+    preview: Any = None
+    error: ToolError | None = None
+    duration_ms: int = 0
+
+
+class _Continuation(Message):
+    schema_version: str = Field(default=SCHEMA_VERSION, pattern=r"^1\.[0-9]+$")
+    run: RunInfo
+    progress: Progress
+    transcript: Transcript
+
+    def record_key(self) -> str:
+        return self.run.run_id
+
+    def attributes(self) -> dict[str, str]:
+        return {"tenant": self.run.tenant, "runid": self.run.run_id, "agent": self.run.agent.name}
+
+
+class ToolCalls(_Continuation):
+    """The calls of one model turn, and the continuation of the run that waits for them."""
+
+    TOPIC: ClassVar[str] = "tool.calls"
+    TYPE: ClassVar[str] = "dev.headrace.tool.calls"
+
+    turns: tuple[Turn, ...] = Field(
+        description="The model calls since the last record; the last one asked for the calls"
+    )
+    calls: tuple[ToolCall, ...] = Field(min_length=1)
+
+    def message_id(self) -> str:
+        return f"{self.run.run_id}:{self.progress.step}:calls"
+
+
+class ToolResults(_Continuation):
+    """The outcomes of all calls of one turn, with the continuation that they were asked with."""
+
+    TOPIC: ClassVar[str] = "tool.results"
+    TYPE: ClassVar[str] = "dev.headrace.tool.results"
+
+    results: tuple[ToolOutcome, ...] = Field(min_length=1)
+
+    def message_id(self) -> str:
+        return f"{self.run.run_id}:{self.progress.step}:results"

@@ -1,0 +1,44 @@
+"""The Anthropic adapter: the ``anthropic`` client behind the model port."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from headrace.models import ModelReply, ModelRequest
+from headrace.models.anthropic_wire import from_wire, to_wire
+from headrace.models.client import HttpModel, Provider
+from headrace.models.quirks import thinking
+from headrace.models.retry import RetryPolicy
+from headrace.models.settings import ModelSettings
+
+if TYPE_CHECKING:
+    import httpx2
+    from anthropic import AsyncAnthropic
+
+_PROVIDER: Final = Provider("anthropic", "anthropic", "AsyncAnthropic", "ANTHROPIC_API_KEY", "request-id")
+
+
+class AnthropicModel:
+    """Messages API, without streaming. The key goes to the configured base URL and nowhere else."""
+
+    def __init__(self, settings: ModelSettings, retry: RetryPolicy | None = None) -> None:
+        self._thinking = settings.anthropic_thinking
+        self._http = HttpModel(
+            _PROVIDER,
+            settings.anthropic_api_key,
+            settings.anthropic_base_url,
+            settings.model_max_connections,
+            retry or RetryPolicy(attempts=settings.model_attempts),
+        )
+
+    async def complete(self, request: ModelRequest) -> ModelReply:
+        """One turn. Raises ModelError."""
+        body = to_wire(request, thinking(self._thinking, request.model))
+
+        async def create(client: AsyncAnthropic, limit: httpx2.Timeout) -> Any:
+            return await client.messages.with_raw_response.create(**body, timeout=limit)
+
+        return await self._http.call(create, from_wire, request.model, request.timeout_s)
+
+    async def close(self) -> None:
+        await self._http.close()

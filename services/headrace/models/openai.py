@@ -1,0 +1,53 @@
+"""The OpenAI adapter: the ``openai`` client behind the model port, for OpenAI and whatever speaks chat completions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from headrace.models import ModelReply, ModelRequest
+from headrace.models.client import HttpModel, Parsed, Provider
+from headrace.models.openai_wire import from_wire, to_wire
+from headrace.models.quirks import reasoning_effort
+from headrace.models.retry import RetryPolicy
+from headrace.models.settings import ModelSettings
+
+if TYPE_CHECKING:
+    import httpx2
+    from openai import AsyncOpenAI
+
+_PROVIDER: Final = Provider("openai", "openai", "AsyncOpenAI", "OPENAI_API_KEY", "x-request-id")
+
+
+class OpenAIModel:
+    """Chat completions, without streaming. A server that wants no key still needs ``OPENAI_API_KEY`` set, to anything."""
+
+    def __init__(self, settings: ModelSettings, retry: RetryPolicy | None = None) -> None:
+        self._settings = settings
+        self._http = HttpModel(
+            _PROVIDER,
+            settings.openai_api_key,
+            settings.openai_base_url,
+            settings.model_max_connections,
+            retry or RetryPolicy(attempts=settings.model_attempts),
+        )
+
+    async def complete(self, request: ModelRequest) -> ModelReply:
+        """One turn. Raises ModelError."""
+        effort = reasoning_effort(self._settings.openai_reasoning_effort, request.model)
+        body = to_wire(request, self._settings, effort)
+
+        async def create(client: AsyncOpenAI, limit: httpx2.Timeout) -> Any:
+            # As extra_body: the client walks its own arguments type by type, which costs milliseconds for a long conversation.
+            return await client.chat.completions.with_raw_response.create(
+                model=request.model, messages=(), extra_body=body, timeout=limit
+            )
+
+        def parse(answer: Any) -> Parsed:
+            return from_wire(answer, len(orjson.dumps(body)))
+
+        return await self._http.call(create, parse, request.model, request.timeout_s)
+
+    async def close(self) -> None:
+        await self._http.close()

@@ -1,0 +1,85 @@
+"""Every metric of the mesh, in one list. Names are stable: dashboards and alerts stand on them.
+
+Labels are bounded on purpose: never an id, a key, a subject or a text from outside.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+# --- agents: the platform's own names ------------------------------------------------------------------------------------
+AGENT_REQUESTS = Counter("agent_requests_total", "Finished agent runs.", ["agent_name", "status"])
+AGENT_SECONDS = Histogram(
+    "agent_processing_seconds", "Seconds from the job record to the result.", ["agent_name"], buckets=_SECONDS
+)
+MODEL_CALLS = Counter(
+    "headrace_model_calls_total", "Model calls by outcome (ok, or the error's kind).", ["model", "outcome"]
+)
+MODEL_SECONDS = Histogram(
+    "headrace_model_call_seconds", "Seconds of one model call, retries included.", ["model"], buckets=_SECONDS
+)
+TOKENS = Counter(
+    "headrace_tokens_total", "Tokens used (direction: input, output, cache_read, cache_write).", ["model", "direction"]
+)
+COST = Counter("headrace_cost_usd_total", "Cost of model calls in US dollars.", ["model", "agent_name"])
+
+# --- runtime: one set per worker ----------------------------------------------------------------------------------------
+RECORDS = Counter(
+    "headrace_records_total", "Input records by how they ended (done, dead_lettered).", ["service", "topic", "outcome"]
+)
+RETRIES = Counter("headrace_retries_total", "In-lane retries.", ["service", "topic"])
+HANDLE_SECONDS = Histogram(
+    "headrace_handle_seconds", "Seconds inside a processor, all attempts.", ["service", "topic"], buckets=_SECONDS
+)
+IN_FLIGHT = Gauge("headrace_in_flight", "Records inside the processor now.", ["service"])
+QUEUED = Gauge("headrace_queued", "Records received and not started.", ["service"])
+QUEUED_BYTES = Gauge("headrace_queued_bytes", "Bytes of records received and not committed.", ["service"])
+LAG = Gauge(
+    "headrace_consumer_lag", "Records between the committed offset and the end, by topic.", ["service", "topic"]
+)
+PAUSED = Gauge("headrace_paused_partitions", "Partitions whose fetching a bound has paused.", ["service"])
+COMMITS = Counter(
+    "headrace_commits_total", "Transactions by outcome (committed, aborted, ambiguous).", ["service", "outcome"]
+)
+COMMIT_SECONDS = Histogram("headrace_commit_seconds", "Seconds of one transaction.", ["service"], buckets=_FAST)
+COMMIT_RECORDS = Histogram(
+    "headrace_commit_records",
+    "Inputs finished per transaction.",
+    ["service"],
+    buckets=(1, 5, 10, 50, 100, 500, 1000, 5000),
+)
+DEAD_LETTERS = Counter(
+    "headrace_dead_letters_total", "Records sent to a dead-letter topic, by cause.", ["service", "cause"]
+)
+CLAIM_CHECKS = Counter("headrace_claim_checks_total", "Values moved to the blob store for their size.", ["service"])
+
+# --- ingest -------------------------------------------------------------------------------------------------------------
+DELIVERIES = Counter(
+    "headrace_ingest_deliveries_total",
+    "Raw deliveries by form (webhook, cloudevent, envelope) and outcome (first, again, duplicate, conflict, unnamed).",
+    ["form", "outcome"],
+)
+EVENTS = Counter("headrace_ingest_events_total", "Canonical events made, by form of their delivery.", ["form"])
+TRIGGERED_JOBS = Counter("headrace_triggered_jobs_total", "Jobs that events triggered.", ["agent_name"])
+TRIGGER_ERRORS = Counter(
+    "headrace_trigger_errors_total", "Trigger filters that failed on an event: counted as no match."
+)
+
+# --- gateway ------------------------------------------------------------------------------------------------------------
+GATEWAY_REQUESTS = Counter(
+    "headrace_gateway_requests_total", "HTTP requests by route template and status code.", ["route", "status"]
+)
+GATEWAY_SECONDS = Histogram(
+    "headrace_gateway_seconds", "Seconds from request to the end of the response.", ["route"], buckets=_FAST
+)
+
+# --- tools --------------------------------------------------------------------------------------------------------------
+TOOL_CALLS = Counter(
+    "headrace_tool_calls_total", "Tool calls by outcome (ok, or the error's type).", ["tool", "outcome"]
+)
+TOOL_SECONDS = Histogram("headrace_tool_call_seconds", "Seconds of one tool call.", ["tool"], buckets=_SECONDS)

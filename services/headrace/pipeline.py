@@ -1,0 +1,47 @@
+"""The map of the mesh: a row per service, what it consumes -> what it produces.
+
+A test holds it against ``topics/*.yaml`` and against what the services really subscribe to. Services never import each other; these
+topics are all that joins them. The pair ``tool.calls``/``tool.results`` is the only cycle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """``consumes`` is in order of priority: continuations before new work. ``reads`` are tables, read whole by each instance."""
+
+    service: str
+    consumes: tuple[str, ...] = ()
+    produces: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+
+    @property
+    def group(self) -> str:
+        """Consumer group id (the mesh's topic prefix goes before it)."""
+        return f"headrace.{self.service}"
+
+    @property
+    def dead_letters(self) -> str:
+        """Dead-letter topic of the group."""
+        return f"{self.service}.dlq"
+
+
+PIPELINE: Final[tuple[Stage, ...]] = (
+    Stage("gateway", produces=("ingest.raw", "agent.jobs"), reads=("agent.definitions",)),
+    Stage("ingest", consumes=("ingest.raw",), produces=("ingest.events", "agent.jobs"), reads=("agent.definitions",)),
+    Stage(
+        "reasoning",
+        consumes=("tool.results", "agent.jobs"),
+        produces=("tool.calls", "agent.results"),
+        reads=("agent.definitions",),
+    ),
+    Stage("tools", consumes=("tool.calls",), produces=("tool.results",), reads=("agent.definitions",)),
+    Stage("persistence", consumes=("agent.results", "tool.results", "tool.calls", "agent.jobs", "ingest.events")),
+)
+
+STAGES: Final[dict[str, Stage]] = {stage.service: stage for stage in PIPELINE}
+NEW_WORK: Final = frozenset({"ingest.raw", "agent.jobs"})  # taken only into the room that continuations leave

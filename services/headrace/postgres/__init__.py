@@ -1,0 +1,1 @@
+"""What every user of Postgres shares: the pool and its errors, the schema's migrations, and batching."""

@@ -1,0 +1,71 @@
+"""Composition of the reasoning service: definitions from their table, models, blobs, claims, and the processor over them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from headrace.blobs.settings import open_blobs
+from headrace.claims.postgres import PostgresClaims
+from headrace.host.component import Component
+from headrace.messages.agent import AgentRecord
+from headrace.messages.base import Message
+from headrace.models.resolve import Models
+from headrace.models.settings import ModelSettings
+from headrace.pipeline import STAGES
+from headrace.postgres.pool import open_pool
+from headrace.reasoning.admission import CatalogAdmission
+from headrace.reasoning.agents import Agents
+from headrace.reasoning.cache import BlobCache
+from headrace.reasoning.execution import Tools
+from headrace.reasoning.finished import PostgresFinished
+from headrace.reasoning.processor import ReasoningProcessor
+from headrace.reasoning.settings import ReasoningSettings
+from headrace.reasoning.transcript import Transcripts
+from headrace.registry.catalog import Catalog
+from headrace.runtime.engine import Bounds
+from headrace.runtime.table import Table
+from headrace.runtime.worker import Worker
+from headrace.settings import MeshSettings
+from headrace.toolspecs import SPECS
+
+
+@asynccontextmanager
+async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
+    """The service, ready to start: every agent definition that was published is known before the first job is taken."""
+    own = ReasoningSettings()
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(open_pool(settings, service="headrace-reasoning"))
+        store = open_blobs(settings, pool)
+        models = Models(ModelSettings())
+        stack.push_async_callback(models.close)
+        agents = Agents(await _catalog(settings, stack), SPECS)
+        blobs = BlobCache(store, own.cache_bytes)
+        tools = Tools(models, blobs, Transcripts(blobs), SPECS, own, now_ms)
+        admission = CatalogAdmission(agents, PostgresClaims(pool), PostgresFinished(pool), models.resolve)
+        processor = ReasoningProcessor(tools, agents, admission)
+        yield Worker(STAGES["reasoning"], processor, settings, store, bounds=Bounds(max_in_flight=own.max_in_flight))
+
+
+def now_ms() -> int:
+    """Epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+async def _catalog(settings: MeshSettings, stack: AsyncExitStack) -> Catalog:
+    catalog = Catalog()
+
+    def apply(key: str, message: Message | None) -> None:
+        catalog.apply(key, message if isinstance(message, AgentRecord) else None)
+
+    table = Table(settings, AgentRecord.TOPIC, apply)
+    stack.push_async_callback(table.stop)
+    await table.start()
+    return catalog
+
+
+if __name__ == "__main__":
+    from headrace.host.process import main
+
+    main(["reasoning"])

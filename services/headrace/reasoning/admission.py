@@ -1,0 +1,169 @@
+"""Admission: decided once, at a job's first step. Who runs, which version, on which model, until when; or why not.
+
+The order is: seen before, agent and version, model, input, then the gates. A gate is one more condition behind the
+same port (policy, budget, session, concurrency); it sees a run that is admissible otherwise.
+
+A claim on (tenant, job id) makes the first record with a job id the run; any other one is a duplicate and leads to
+nothing. The very same record read again (crash before its commit, rewind) goes on, unless the run has an end already:
+then nothing is paid twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from headrace.claims import Claim, Claims, Outcome
+from headrace.messages.agent import Limits
+from headrace.messages.job import Job
+from headrace.messages.result import ResultError
+from headrace.messages.run import AgentRef, RunInfo
+from headrace.models import ModelError
+from headrace.observe.logging import get_logger
+from headrace.reasoning.agents import Agent, Agents
+from headrace.reasoning.failures import model_error
+from headrace.reasoning.structured import violations
+from headrace.registry.schemas import InvalidSchema
+from headrace.runtime.api import Context
+
+log = get_logger(__name__)
+
+NO_MODEL = "none"  # of a run that never came to one
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    run: RunInfo
+    agent: Agent
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The run ends before it began, with this error."""
+
+    run: RunInfo
+    error: ResultError
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Not a new run: nothing comes of this record."""
+
+    reason: str
+
+
+Decision = Admitted | Refused | Skipped
+
+
+class Admission(Protocol):
+    """Raises ``DependencyUnavailable`` while what it needs is away."""
+
+    async def admit(self, job: Job, context: Context) -> Decision: ...
+
+
+class Gate(Protocol):
+    """One more condition; the error that refuses the run, or None."""
+
+    async def check(self, job: Job, admitted: Admitted) -> ResultError | None: ...
+
+
+class Finished(Protocol):
+    """Whether a run has its result already."""
+
+    async def finished(self, tenant: str, run_id: str) -> bool: ...
+
+
+ResolveModel = Callable[[str], str]
+"""A definition's model spec to ``provider:name``. Raises ``ModelError``."""
+
+
+class CatalogAdmission:
+    """The admission of this mesh: claims, catalogue, model, input schema, gates."""
+
+    def __init__(
+        self,
+        agents: Agents,
+        claims: Claims,
+        finished: Finished,
+        resolve_model: ResolveModel,
+        gates: Sequence[Gate] = (),
+    ) -> None:
+        self._agents = agents
+        self._claims = claims
+        self._finished = finished
+        self._resolve_model = resolve_model
+        self._gates = tuple(gates)
+
+    async def admit(self, job: Job, context: Context) -> Decision:
+        if reason := await self._seen_before(job, context):
+            log.info("job_skipped", reason=reason, run_id=job.job_id, user_id=job.user_id, position=str(context.source))
+            return Skipped(reason)
+        decision = self._resolve(job, context)
+        if isinstance(decision, Admitted):
+            for gate in self._gates:
+                if error := await gate.check(job, decision):
+                    return Refused(decision.run, error)
+        return decision
+
+    async def _seen_before(self, job: Job, context: Context) -> str | None:
+        outcome = await self._claims.claim(Claim(f"run:{job.tenant}", job.job_id, context.position))
+        if outcome is Outcome.FIRST:
+            return None
+        if outcome is Outcome.AGAIN:
+            return "finished" if await self._finished.finished(job.tenant, job.job_id) else None
+        return "duplicate"
+
+    def _resolve(self, job: Job, context: Context) -> Decision:
+        """Agent, model and input, without I/O."""
+        asked = f"{job.agent}@{job.agent_version}" if job.agent_version else job.agent
+        try:
+            agent = self._agents.find(job.agent, job.agent_version)
+        except InvalidSchema as error:
+            return self._refuse(job, context, "invalid_definition", f"agent {asked}: {error}")
+        if agent is None:
+            return self._refuse(job, context, "unknown_agent", f"no agent {asked}")
+        try:
+            model = self._resolve_model(agent.definition.model)
+        except ModelError as error:
+            return Refused(run_info(job, context, agent.ref, NO_MODEL, agent.definition.limits), model_error(error))
+        if found := _input_violations(agent, job.input):
+            return self._refuse(job, context, "invalid_input", "; ".join(found), agent)
+        limits = agent.definition.limits
+        return Admitted(run_info(job, context, agent.ref, model, limits), agent)
+
+    def _refuse(self, job: Job, context: Context, type_: str, message: str, agent: Agent | None = None) -> Refused:
+        nobody = AgentRef(name=job.agent, version=job.agent_version or "", definition_hash="", prompt_hash="")
+        ref = agent.ref if agent else nobody
+        limits = agent.definition.limits if agent else Limits()
+        return Refused(run_info(job, context, ref, NO_MODEL, limits), ResultError(type=type_, message=message[:1_000]))
+
+
+def run_info(job: Job, context: Context, agent: AgentRef, model: str, limits: Limits) -> RunInfo:
+    """What never changes during the run. Its clock starts at the job record's timestamp."""
+    seconds = min(job.timeout_sec, limits.timeout_s)
+    event = job.event
+    return RunInfo(
+        tenant=job.tenant,
+        run_id=job.job_id,
+        agent=agent,
+        model=model,
+        started_ms=context.timestamp_ms,
+        deadline_ms=context.timestamp_ms + int(seconds * 1000),
+        workflow_run_id=job.run_id,
+        node_id=job.node_id,
+        user_id=job.user_id,
+        session_id=job.context.session_id,
+        event_uid=event.uid if event else None,
+        event_type=event.type if event else None,
+        event_source=event.source if event else None,
+        replay_id=job.replay_id,
+        reply_to=job.reply_to,
+    )
+
+
+def _input_violations(agent: Agent, value: Any) -> list[str]:
+    """A job that brings a prompt or an event only has no input to check: the schema is about ``input``."""
+    if value is None or agent.input_validator is None:
+        return []
+    return violations(agent.input_validator, value)

@@ -1,0 +1,84 @@
+"""Agents ready to run: a definition with everything that follows from it, computed once per version.
+
+A definition never changes once published, so what is prepared is kept for as long as the catalogue gives the same
+object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import jsonschema_rs
+
+from headrace.messages.agent import AgentDefinition
+from headrace.messages.run import AgentRef
+from headrace.models import ToolSpec
+from headrace.reasoning.prompt import system_text
+from headrace.registry.schemas import compile_schema
+from headrace.toolspecs import Spec
+
+_MAX_PREPARED: Final = 2_000
+
+
+class Definitions(Protocol):
+    """The catalogue, as far as a reasoner needs it."""
+
+    def live(self, name: str) -> AgentDefinition | None: ...
+
+    def get(self, name: str, version: str) -> AgentDefinition | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One version of an agent, prepared. A validator is None where the definition has no schema."""
+
+    definition: AgentDefinition
+    ref: AgentRef
+    system: str
+    tools: tuple[ToolSpec, ...]
+    input_validator: jsonschema_rs.Validator | None
+    output_validator: jsonschema_rs.Validator | None
+
+    @property
+    def output_schema(self) -> dict[str, Any] | None:
+        return self.definition.output_schema or None
+
+
+class Agents:
+    """Prepared agents by name and version. Lookups raise ``registry.schemas.InvalidSchema`` for a definition with a
+    broken schema.
+    """
+
+    def __init__(self, definitions: Definitions, specs: Mapping[str, Spec]) -> None:
+        self._definitions = definitions
+        self._specs = specs
+        self._prepared: dict[tuple[str, str], Agent] = {}
+
+    def find(self, name: str, version: str | None = None) -> Agent | None:
+        """``version`` of ``name``, or its live version; None if there is no such."""
+        definition = self._definitions.get(name, version) if version else self._definitions.live(name)
+        return self._prepare(definition) if definition else None
+
+    def _prepare(self, definition: AgentDefinition) -> Agent:
+        key = (definition.name, definition.version)
+        agent = self._prepared.get(key)
+        if agent is None or agent.definition is not definition:
+            if len(self._prepared) >= _MAX_PREPARED:
+                self._prepared.clear()
+            agent = self._prepared[key] = prepare(definition, self._specs)
+        return agent
+
+
+def prepare(definition: AgentDefinition, specs: Mapping[str, Spec]) -> Agent:
+    """Tools keep the definition's order; a tool that this mesh does not know is not offered."""
+    known = [specs[name] for name in definition.tools if name in specs]
+    return Agent(
+        definition=definition,
+        ref=definition.ref(),
+        system=system_text(definition),
+        tools=tuple(ToolSpec(spec.name, spec.description, spec.parameters) for spec in known),
+        input_validator=compile_schema(definition.input_schema) if definition.input_schema else None,
+        output_validator=compile_schema(definition.output_schema) if definition.output_schema else None,
+    )

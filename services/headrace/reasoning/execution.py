@@ -1,0 +1,162 @@
+"""One stretch of a run: from the record that came in to the record that goes out.
+
+It feeds the machine one event, carries out the commands, and goes on while they ask the model. All I/O of a run is
+here (blobs and the model); no decision is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from headrace.blobs import BlobStore
+from headrace.messages.result import AgentResult
+from headrace.messages.run import Entry, ToolCalls, Transcript
+from headrace.models import ModelError, ModelReply, ModelRequest
+from headrace.reasoning.agents import Agent
+from headrace.reasoning.calls import calls_record
+from headrace.reasoning.failures import model_error
+from headrace.reasoning.limits import output_tokens_left
+from headrace.reasoning.machine import (
+    AskModel,
+    EmitCalls,
+    EmitResult,
+    Event,
+    Expired,
+    IllegalEvent,
+    ModelFailed,
+    Remember,
+    State,
+    advance,
+)
+from headrace.reasoning.prompt import facts_of
+from headrace.reasoning.results import result_record, summaries
+from headrace.reasoning.settings import ReasoningSettings
+from headrace.reasoning.transcript import Transcripts
+from headrace.reasoning.turns import meaning, turn_of
+from headrace.toolspecs import Spec
+
+_NEEDS_FACTS = "offline"
+_WHOLE = 2**31  # characters: no cut
+
+
+class _DeadlinePassed(Exception):
+    """The run's time is up while the model is at work."""
+
+
+class ModelPort(Protocol):
+    """``models.resolve.Models``: any model by its resolved spec. Raises ``ModelError``."""
+
+    async def complete(self, spec: str, request: ModelRequest) -> ModelReply: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every execution of this process shares. ``clock`` gives epoch milliseconds."""
+
+    models: ModelPort
+    blobs: BlobStore
+    transcripts: Transcripts
+    specs: Mapping[str, Spec]
+    settings: ReasoningSettings
+    clock: Callable[[], int]
+
+
+@dataclass(slots=True)
+class Execution:
+    """``entries`` is the whole conversation, ``transcript`` the same as records carry it.
+
+    ``replies`` holds every reply of this stretch in order; those that are there at the start (an earlier attempt paid
+    for them) are taken before the model is asked.
+    """
+
+    tools: Tools
+    agent: Agent | None
+    state: State
+    transcript: Transcript = field(default_factory=Transcript)
+    entries: tuple[Entry, ...] = ()
+    replies: list[ModelReply] = field(default_factory=list)
+    _taken: int = 0
+
+    async def run(self, event: Event) -> ToolCalls | AgentResult:
+        """Go on from ``event`` until a record is due."""
+        following: Event | None = event
+        while following is not None:
+            self.state, commands = advance(self.state, following)
+            following = None
+            for command in commands:
+                match command:
+                    case Remember(entries):
+                        await self._remember(entries)
+                    case AskModel():
+                        following = await self._ask()
+                    case EmitCalls(requests):
+                        state = self.state
+                        return calls_record(
+                            state.run, state.progress, self.transcript, state.turns, requests, self.tools.specs
+                        )
+                    case EmitResult():
+                        return await self._result(command)
+        raise IllegalEvent(f"nothing to do in phase {self.state.phase}")
+
+    async def _remember(self, entries: tuple[Entry, ...]) -> None:
+        self.transcript = await self.tools.transcripts.append(self.transcript, entries)
+        self.entries = (*self.entries, *entries)
+
+    async def _ask(self) -> Event:
+        """One model turn as an event. The reply is kept before anything else can fail."""
+        assert self.agent is not None, "a run without an agent is refused before it asks"
+        try:
+            reply = await self._reply(self.agent)
+        except _DeadlinePassed:
+            return Expired(max(self.tools.clock(), self.state.run.deadline_ms))
+        except ModelError as error:
+            now_ms = self.tools.clock()
+            late = now_ms >= self.state.run.deadline_ms
+            return Expired(now_ms) if late else ModelFailed(now_ms, model_error(error))
+        now_ms = self.tools.clock()
+        turn = turn_of(reply, self.state.progress.step + 1)
+        packed = await self.tools.transcripts.pack_turn(turn)
+        return meaning(turn, packed, self.agent.output_validator, now_ms)
+
+    async def _reply(self, agent: Agent) -> ModelReply:
+        if self._taken == len(self.replies):
+            seconds = max(0.001, (self.state.run.deadline_ms - self.tools.clock()) / 1000)
+            request = await self._request(agent, min(seconds, self.tools.settings.model_timeout_s))
+            self.replies.append(await self._complete(request, seconds))
+        reply = self.replies[self._taken]
+        self._taken += 1
+        return reply
+
+    async def _complete(self, request: ModelRequest, seconds: float) -> ModelReply:
+        """The adapter keeps to its own timeout; this one holds it to the deadline whatever it does."""
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                return await self.tools.models.complete(self.state.run.model, request)
+        except TimeoutError:
+            if limit.expired():
+                raise _DeadlinePassed from None
+            raise
+
+    async def _request(self, agent: Agent, timeout_s: float) -> ModelRequest:
+        transcripts, run = self.tools.transcripts, self.state.run
+        facts = {}
+        if run.model.startswith(_NEEDS_FACTS):
+            first = await transcripts.resolve(self.entries[:1], max_chars=_WHOLE)
+            facts = facts_of(run, first[0].content or "")
+        return ModelRequest(
+            model=run.model.partition(":")[2] or run.model,
+            system=agent.system,
+            entries=await transcripts.resolve(self.entries, max_chars=self.tools.settings.view_chars),
+            tools=agent.tools,
+            output_schema=agent.output_schema,
+            max_output_tokens=output_tokens_left(agent.definition.limits, self.state.progress),
+            timeout_s=timeout_s,
+            facts=facts,
+        )
+
+    async def _result(self, command: EmitResult) -> AgentResult:
+        calls = summaries(self.entries)
+        return await result_record(self.state, self.transcript, command, calls, self.tools.blobs)

@@ -1,0 +1,40 @@
+"""The limits of a run: the first one reached ends it, and the result says which.
+
+Checked before each model call and again before a turn's tool calls go out. Tokens and money are known only after a
+call, so a run may pass those two by at most one turn. Pure: everything it looks at is recorded or comes with the
+event.
+"""
+
+from __future__ import annotations
+
+from headrace.messages.agent import Limits
+from headrace.messages.result import ResultError
+from headrace.messages.run import Progress, RunInfo
+
+
+def limit_reached(run: RunInfo, limits: Limits, progress: Progress, now_ms: int) -> ResultError | None:
+    """Which limit forbids another model call, if any. ``error.type``:
+    ``limit_steps|limit_tokens|limit_cost|timeout``.
+    """
+    usage = progress.usage
+    if progress.step >= limits.max_steps:
+        return _limit("limit_steps", f"{progress.step} of {limits.max_steps} steps used")
+    if usage.total_tokens >= limits.max_tokens:
+        return _limit("limit_tokens", f"{usage.total_tokens} of {limits.max_tokens} tokens used")
+    if usage.cost_usd >= limits.max_cost_usd:
+        return _limit("limit_cost", f"{usage.cost_usd:.4f} of {limits.max_cost_usd:.4f} US dollars used")
+    return timed_out(run) if now_ms >= run.deadline_ms else None
+
+
+def timed_out(run: RunInfo) -> ResultError:
+    seconds = (run.deadline_ms - run.started_ms) / 1000
+    return ResultError(type="timeout", message=f"not finished within {seconds:g} s of its job record", retryable=True)
+
+
+def output_tokens_left(limits: Limits, progress: Progress) -> int:
+    """How many tokens the next turn may put out; at least 1."""
+    return max(1, min(limits.max_output_tokens, limits.max_tokens - progress.usage.total_tokens))
+
+
+def _limit(type_: str, used: str) -> ResultError:
+    return ResultError(type=type_, message=f"run limit reached: {used}")

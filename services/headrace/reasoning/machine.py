@@ -1,0 +1,284 @@
+"""What a run does next, as a table: state x event -> state + commands.
+
+It owns every decision of a run: when to ask the model, when a turn's tool calls go out, when an answer is repaired,
+when and how the run ends. It refuses to know how anything is done: no I/O, no clock, no randomness, no conversation.
+Time comes in with each event (``now_ms``), large texts as references inside turns. So whoever feeds the recorded
+turns and tool outcomes again gets the same commands again, byte for byte.
+
+The run survives between records as ``RunInfo`` + ``Progress``; ``Phase`` is what a reasoner is in while it holds the
+run. The word *step* counts model turns that led to a record; the repair turn before them is not a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Final
+
+from headrace.messages.agent import Limits
+from headrace.messages.errors import HeadraceError
+from headrace.messages.result import ResultError
+from headrace.messages.run import CallRequest, Entry, Progress, RunInfo, ToolOutcome, Turn
+from headrace.reasoning.entries import outcome_entry, turn_entry
+from headrace.reasoning.limits import limit_reached, timed_out
+
+
+class Phase(StrEnum):
+    ADMITTED = "admitted"  # nothing has happened yet
+    AWAITING_MODEL = "awaiting_model"
+    REPAIRING = "repairing"  # the model has one more turn to put its answer right
+    AWAITING_TOOLS = "awaiting_tools"
+    DONE = "done"
+
+
+# --- events: what happened ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """``now_ms``: epoch milliseconds at which the event was taken in."""
+
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobAdmitted(Event):
+    """The run may begin with ``entry`` as its first message."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class RunRefused(Event):
+    """The run can't begin (unknown agent, bad input) or can't go on (its definition changed)."""
+
+    error: ResultError
+
+
+@dataclass(frozen=True, slots=True)
+class CallsRequested(Event):
+    """A model turn that asks for tool calls; ``turn`` is packed: its large parts are references."""
+
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerGiven(Event):
+    """A model turn that is the answer. ``output`` is free text or the JSON value that satisfies the output schema."""
+
+    turn: Turn
+    output: Any
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerBroken(Event):
+    """A model turn that should be the answer and is not; ``repair`` says to the model what is wrong, ``error`` to the
+    caller.
+    """
+
+    turn: Turn
+    repair: str
+    error: ResultError
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFailed(Event):
+    """No turn: the provider gave an error for good."""
+
+    error: ResultError
+
+
+@dataclass(frozen=True, slots=True)
+class Expired(Event):
+    """The deadline passed while the model was at work."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsReturned(Event):
+    """The outcomes of all calls of the last turn."""
+
+    outcomes: tuple[ToolOutcome, ...]
+
+
+# --- commands: what to do -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Append to the conversation."""
+
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AskModel:
+    """Call the model with the whole conversation; comes back as one of the model events."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmitCalls:
+    """End this stretch with a ``tool.calls`` record."""
+
+    requests: tuple[CallRequest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EmitResult:
+    """End the run with an ``agent.results`` record: completed with ``output``, or failed with ``error``."""
+
+    completed_ms: int
+    output: Any = None
+    error: ResultError | None = None
+
+
+Command = Remember | AskModel | EmitCalls | EmitResult
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A run in a reasoner's hands. ``turns`` are the model calls since its last record."""
+
+    phase: Phase
+    run: RunInfo
+    limits: Limits
+    progress: Progress = field(default_factory=Progress)
+    turns: tuple[Turn, ...] = ()
+
+
+class IllegalEvent(HeadraceError):
+    """An event that can't happen in this phase: a defect of the shell, never of a record."""
+
+
+Step = tuple[State, tuple[Command, ...]]
+
+
+def advance(state: State, event: Event) -> Step:
+    """Apply one event. Raises ``IllegalEvent`` where the table has no row."""
+    return TABLE[state.phase, type(event)](state, event)
+
+
+# --- verbs: one per event -----------------------------------------------------------------------------------------------
+
+
+def _begin(state: State, event: JobAdmitted) -> Step:
+    return _ask(state, event.now_ms, Remember((event.entry,)))
+
+
+def _resume(state: State, event: ToolsReturned) -> Step:
+    return _ask(state, event.now_ms, Remember(tuple(map(outcome_entry, event.outcomes))))
+
+
+def _request_calls(state: State, event: CallsRequested) -> Step:
+    """Calls whose outcomes no model turn may read any more are not made: they could have effects."""
+    state = _counted(_spent(state, event.turn))
+    if error := limit_reached(state.run, state.limits, state.progress, event.now_ms):
+        return _fail(state, event.now_ms, error)
+    state = replace(state, phase=Phase.AWAITING_TOOLS)
+    return state, (Remember((turn_entry(event.turn),)), EmitCalls(event.turn.tool_calls))
+
+
+def _complete(state: State, event: AnswerGiven) -> Step:
+    """A valid answer counts even if it was the turn that crossed a limit: it is paid for, and nothing more will be
+    spent.
+    """
+    state = _counted(_spent(state, event.turn))
+    return replace(state, phase=Phase.DONE), (EmitResult(event.now_ms, output=event.output),)
+
+
+def _repair(state: State, event: AnswerBroken) -> Step:
+    state = _spent(state, event.turn)
+    state = replace(state, progress=state.progress.model_copy(update={"repairs": state.progress.repairs + 1}))
+    spoke = event.turn.text_ref is not None or bool((event.turn.text or "").strip())  # providers refuse a blank message
+    said = (turn_entry(event.turn),) if spoke else ()
+    return _ask(state, event.now_ms, Remember((*said, Entry(role="user", content=event.repair))))
+
+
+def _give_up(state: State, event: AnswerBroken) -> Step:
+    return _fail(_counted(_spent(state, event.turn)), event.now_ms, event.error)
+
+
+def _fail_with(state: State, event: RunRefused | ModelFailed) -> Step:
+    return _fail(state, event.now_ms, event.error)
+
+
+def _expire(state: State, event: Expired) -> Step:
+    return _fail(state, event.now_ms, timed_out(state.run))
+
+
+def _ignore(state: State, event: Event) -> Step:
+    return state, ()
+
+
+def _illegal(state: State, event: Event) -> Step:
+    raise IllegalEvent(f"{type(event).__name__} in phase {state.phase}")
+
+
+# --- pieces -------------------------------------------------------------------------------------------------------------
+
+
+def _ask(state: State, now_ms: int, first: Command) -> Step:
+    """Ask the model if every limit allows it, else end the run."""
+    if error := limit_reached(state.run, state.limits, state.progress, now_ms):
+        failed, commands = _fail(state, now_ms, error)
+        return failed, (first, *commands)
+    phase = Phase.REPAIRING if state.progress.repairs else Phase.AWAITING_MODEL
+    return replace(state, phase=phase), (first, AskModel())
+
+
+def _fail(state: State, now_ms: int, error: ResultError) -> Step:
+    return replace(state, phase=Phase.DONE), (EmitResult(now_ms, error=error),)
+
+
+def _spent(state: State, turn: Turn) -> State:
+    progress = state.progress.model_copy(
+        update={
+            "model_ms": state.progress.model_ms + turn.latency_ms,
+            "usage": state.progress.usage.plus(turn.usage),
+        }
+    )
+    return replace(state, progress=progress, turns=(*state.turns, turn))
+
+
+def _counted(state: State) -> State:
+    return replace(state, progress=state.progress.model_copy(update={"step": state.progress.step + 1}))
+
+
+# --- the table ----------------------------------------------------------------------------------------------------------
+
+Verb = Callable[[State, Any], Step]
+
+EVENTS: Final[tuple[type[Event], ...]] = (
+    JobAdmitted,
+    RunRefused,
+    CallsRequested,
+    AnswerGiven,
+    AnswerBroken,
+    ModelFailed,
+    Expired,
+    ToolsReturned,
+)
+
+_ROWS: Final[Mapping[Phase, Mapping[type[Event], Verb]]] = {
+    Phase.ADMITTED: {JobAdmitted: _begin, RunRefused: _fail_with},
+    Phase.AWAITING_MODEL: {
+        CallsRequested: _request_calls,
+        AnswerGiven: _complete,
+        AnswerBroken: _repair,
+        ModelFailed: _fail_with,
+        Expired: _expire,
+    },
+    Phase.REPAIRING: {
+        CallsRequested: _request_calls,
+        AnswerGiven: _complete,
+        AnswerBroken: _give_up,
+        ModelFailed: _fail_with,
+        Expired: _expire,
+    },
+    Phase.AWAITING_TOOLS: {ToolsReturned: _resume, RunRefused: _fail_with},
+    Phase.DONE: dict.fromkeys(EVENTS, _ignore),
+}
+
+TABLE: Final[Mapping[tuple[Phase, type[Event]], Verb]] = {
+    (phase, event): _ROWS[phase].get(event, _illegal) for phase in Phase for event in EVENTS
+}

@@ -1,0 +1,146 @@
+"""``tool.results`` + ``agent.jobs`` -> ``tool.calls`` + ``agent.results``.
+
+A job is admitted or refused; tool results bring a run's continuation back. Either way one stretch of the run is
+executed and ends in one record. The processor is stateless but for replies that are paid for and not committed
+(``paid``) and caches of immutable things. It never sees offsets, and it never calls a tool.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from headrace.messages.agent import Limits
+from headrace.messages.base import Message
+from headrace.messages.errors import RejectedMessage, TransientError
+from headrace.messages.job import Job
+from headrace.messages.result import AgentResult
+from headrace.messages.run import Entry, RunInfo, ToolCalls, ToolResults
+from headrace.observe.logging import get_logger
+from headrace.observe.metrics import AGENT_REQUESTS, AGENT_SECONDS, COST
+from headrace.reasoning.admission import Admission, Admitted, Refused, Skipped
+from headrace.reasoning.agents import Agents
+from headrace.reasoning.execution import Execution, Tools
+from headrace.reasoning.failures import definition_changed
+from headrace.reasoning.machine import Event, JobAdmitted, Phase, RunRefused, State, ToolsReturned
+from headrace.reasoning.paid import PaidReplies
+from headrace.reasoning.prompt import first_entry
+from headrace.runtime.api import Context, Send
+
+log = get_logger(__name__)
+
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_UNKNOWN_AGENT = "unknown"  # a metric's label never comes from a job
+
+
+class ReasoningProcessor:
+    """The reasoning stage. Its outputs are a function of the input record, the model's replies and the clock
+    readings.
+    """
+
+    def __init__(self, tools: Tools, agents: Agents, admission: Admission) -> None:
+        self._tools = tools
+        self._agents = agents
+        self._admission = admission
+        self._paid = PaidReplies()
+
+    async def handle(self, message: Message, context: Context) -> Sequence[Send]:
+        """One record in, one record out (two with a ``reply_to``, none for a duplicate job).
+
+        Raises:
+            RejectedMessage: ``tool_results_mismatch``, or a message that reasoning does not take.
+            TransientError: the run's agent version is not in the catalogue yet.
+            DependencyUnavailable: claims, index or blobs are away.
+        """
+        match message:
+            case Job():
+                return await self._start(message, context)
+            case ToolResults():
+                return await self._resume(message, context)
+        raise RejectedMessage(f"reasoning does not take {type(message).__name__}")
+
+    async def _start(self, job: Job, context: Context) -> Sequence[Send]:
+        decision = await self._admission.admit(job, context)
+        now_ms = self._tools.clock()
+        event: Event
+        match decision:
+            case Skipped():
+                return []
+            case Refused(run, error):
+                state, agent = State(Phase.ADMITTED, run, Limits()), None
+                event = RunRefused(now_ms, error)
+            case Admitted(run, agent):
+                state = State(Phase.ADMITTED, run, agent.definition.limits)
+                event = JobAdmitted(now_ms, first_entry(job, run))
+        log.info("agent_start", **_who(state.run), agent_version=state.run.agent.version, model=state.run.model)
+        return await self._execute(Execution(self._tools, agent, state), event, context)
+
+    async def _resume(self, message: ToolResults, context: Context) -> Sequence[Send]:
+        run = message.run
+        agent = self._agents.find(run.agent.name, run.agent.version)
+        if agent is None:
+            raise TransientError(f"agent {run.agent.name}@{run.agent.version} is not in the catalogue yet")
+        entries = await self._tools.transcripts.load(message.transcript)
+        _require_answers(entries, message)
+        state = State(Phase.AWAITING_TOOLS, run, agent.definition.limits, message.progress)
+        now_ms = self._tools.clock()
+        event: Event = ToolsReturned(now_ms, message.results)
+        if agent.ref.definition_hash != run.agent.definition_hash:
+            event = RunRefused(now_ms, definition_changed(run.agent.name, run.agent.version))
+        execution = Execution(self._tools, agent, state, message.transcript, entries)
+        return await self._execute(execution, event, context)
+
+    async def _execute(self, execution: Execution, event: Event, context: Context) -> Sequence[Send]:
+        position = str(context.source)
+        execution.replies = self._paid.take(position)
+        try:
+            record = await execution.run(event)
+        except Exception:
+            self._paid.keep(position, execution.replies)
+            raise
+        _measure(record, execution.state.run)
+        if isinstance(record, ToolCalls):
+            return [Send(record)]
+        return [Send(record), *self._reply(record, execution.state.run)]
+
+    def _reply(self, result: AgentResult, run: RunInfo) -> list[Send]:
+        """The result once more where the caller asked for it, if that is a topic for it."""
+        if run.reply_to is None:
+            return []
+        allowed = self._tools.settings.reply_topics
+        if _TOPIC.fullmatch(run.reply_to) and any(fnmatchcase(run.reply_to, pattern) for pattern in allowed):
+            return [Send(result, topic=run.reply_to)]
+        log.warning("reply_ignored", **_who(run), reply_to=run.reply_to, allowed=list(allowed))
+        return []
+
+
+def _require_answers(entries: tuple[Entry, ...], message: ToolResults) -> None:
+    """Providers refuse a conversation in which a call has no answer, or an answer no call."""
+    asked = sorted(call.id for call in entries[-1].tool_calls) if entries else []
+    given = sorted(outcome.call_id for outcome in message.results)
+    if asked != given:
+        raise RejectedMessage(
+            f"{len(given)} outcomes do not answer the {len(asked)} calls of the last turn",
+            cause="tool_results_mismatch",
+            where="/results",
+        )
+
+
+def _measure(record: ToolCalls | AgentResult, run: RunInfo) -> None:
+    """Metrics and log lines of a stretch that is finished."""
+    name = run.agent.name if run.agent.definition_hash else _UNKNOWN_AGENT
+    COST.labels(run.model, name).inc(sum(turn.usage.cost_usd for turn in record.turns))
+    if isinstance(record, ToolCalls):
+        return
+    AGENT_REQUESTS.labels(name, record.status).inc()
+    AGENT_SECONDS.labels(name).observe(max(0, record.completed_ms - record.started_ms) / 1000)
+    facts = {"steps": record.steps, "tokens": record.usage.total_tokens, "cost_usd": record.usage.cost_usd}
+    if record.error is None:
+        log.info("agent_complete", **_who(run), **facts)
+    else:
+        log.warning("agent_error", **_who(run), **facts, error=record.error.type, retryable=record.error.retryable)
+
+
+def _who(run: RunInfo) -> dict[str, str | None]:
+    return {"agent_type": run.agent.name, "user_id": run.user_id, "run_id": run.run_id}

@@ -1,0 +1,158 @@
+"""The conversation as references: each message is stored once, and a record carries a bounded piece of it.
+
+A ``Transcript`` is a head and a tail. Entries are appended to the tail; when the tail's JSON passes ``TAIL_BYTES`` it
+becomes one immutable ``Segment {previous, entries}`` in the blob store, and only that segment's reference is carried
+on: a linked list, newest first. Inside entries and turns, texts and arguments are inline while they are small
+together (``INLINE_BYTES``); else each piece past ``PIECE_BYTES`` is a reference to a blob of its own, the very same
+one wherever it appears.
+
+It knows nothing of models or of records. The store verifies each blob against its name; what is added here is that a
+list has as many entries as its transcript says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+import orjson
+from pydantic import ValidationError
+
+from headrace.blobs import BlobStore
+from headrace.messages.errors import BadMessage
+from headrace.messages.run import CallRequest, Entry, Segment, Transcript, Turn
+from headrace.reasoning.entries import canonical
+
+TAIL_BYTES: Final = 1_024
+INLINE_BYTES: Final = 1_024  # text and arguments of one turn together, or the contents that are appended together
+PIECE_BYTES: Final = 256  # past the inline bound, each piece that is larger than this goes to a blob of its own
+
+
+class TranscriptBroken(BadMessage):
+    """The stored conversation is not the one that the record speaks of."""
+
+    cause = "transcript"
+
+
+class Transcripts:
+    """Appends to, loads and resolves conversations. Raises ``DependencyUnavailable`` and ``BlobNotFound`` as the
+    store does.
+    """
+
+    def __init__(self, blobs: BlobStore) -> None:
+        self._blobs = blobs
+
+    async def append(self, transcript: Transcript, entries: Sequence[Entry]) -> Transcript:
+        """``transcript`` with ``entries`` after it; what it refers to is stored when this returns."""
+        bound = _bound(sum(_size(entry.content, entry.tool_calls) for entry in entries))
+        packed = await asyncio.gather(*(self._pack_entry(entry, bound) for entry in entries))
+        tail = (*transcript.tail, *packed)
+        if len(_json(tail)) <= TAIL_BYTES:
+            return transcript.model_copy(update={"tail": tail})
+        segment = Segment(previous=transcript.head, entries=tail)
+        head = await self._blobs.put(orjson.dumps(segment.model_dump(mode="json", exclude_defaults=True)))
+        return Transcript(head=head, stored=transcript.stored + len(tail))
+
+    async def load(self, transcript: Transcript) -> tuple[Entry, ...]:
+        """All entries, oldest first, references unresolved. Raises ``TranscriptBroken``."""
+        pieces: list[tuple[Entry, ...]] = []
+        head, missing = transcript.head, transcript.stored
+        while head is not None and missing > 0:
+            segment = _segment(await self._blobs.get(head), head)
+            pieces.append(segment.entries)
+            head, missing = segment.previous, missing - len(segment.entries)
+        if head is not None or missing != 0:
+            raise TranscriptBroken(f"{transcript.stored} stored entries announced, found another number")
+        return (*(entry for piece in reversed(pieces) for entry in piece), *transcript.tail)
+
+    async def resolve(self, entries: Sequence[Entry], *, max_chars: int) -> tuple[Entry, ...]:
+        """``entries`` with everything inline, as a model reads them; a content past ``max_chars`` is cut with a note."""
+        return tuple(await asyncio.gather(*(self._resolve_entry(entry, max_chars) for entry in entries)))
+
+    async def pack_turn(self, turn: Turn) -> Turn:
+        """``turn`` with its large parts as references."""
+        bound = _bound(_size(turn.text, turn.tool_calls))
+        text, text_ref = await self._pack_text(turn.text, bound)
+        calls = await self._pack_calls(turn.tool_calls, bound)
+        return turn.model_copy(update={"text": text, "text_ref": text_ref or turn.text_ref, "tool_calls": calls})
+
+    async def unpack_turn(self, turn: Turn) -> Turn:
+        """``turn`` with everything inline."""
+        text = await self._text(turn.text, turn.text_ref)
+        return turn.model_copy(
+            update={"text": text, "text_ref": None, "tool_calls": await self._unpack_calls(turn.tool_calls)}
+        )
+
+    async def arguments(self, request: CallRequest) -> dict[str, Any]:
+        """The arguments of a call, wherever they are."""
+        return (await self._unpack_call(request)).arguments
+
+    async def _pack_entry(self, entry: Entry, bound: int) -> Entry:
+        content, ref = await self._pack_text(entry.content, bound)
+        calls = await self._pack_calls(entry.tool_calls, bound)
+        return entry.model_copy(
+            update={"content": content, "content_ref": ref or entry.content_ref, "tool_calls": calls}
+        )
+
+    async def _pack_text(self, text: str | None, bound: int) -> tuple[str | None, str | None]:
+        if text is None or len(data := text.encode()) <= bound:
+            return text, None
+        return None, await self._blobs.put(data)
+
+    async def _pack_calls(self, calls: tuple[CallRequest, ...], bound: int) -> tuple[CallRequest, ...]:
+        return tuple(await asyncio.gather(*(self._pack_call(call, bound) for call in calls))) if calls else ()
+
+    async def _pack_call(self, call: CallRequest, bound: int) -> CallRequest:
+        data = canonical(call.arguments).encode()
+        if call.arguments_ref is not None or len(data) <= bound:
+            return call
+        return call.model_copy(update={"arguments": {}, "arguments_ref": await self._blobs.put(data)})
+
+    async def _resolve_entry(self, entry: Entry, max_chars: int) -> Entry:
+        content = await self._text(entry.content, entry.content_ref)
+        calls = await self._unpack_calls(entry.tool_calls)
+        cut = None if content is None else cut_to(content, max_chars)
+        return entry.model_copy(update={"content": cut, "content_ref": None, "tool_calls": calls})
+
+    async def _text(self, text: str | None, ref: str | None) -> str | None:
+        return (await self._blobs.get(ref)).decode("utf-8", "replace") if ref is not None else text
+
+    async def _unpack_calls(self, calls: tuple[CallRequest, ...]) -> tuple[CallRequest, ...]:
+        return tuple([await self._unpack_call(call) for call in calls])
+
+    async def _unpack_call(self, call: CallRequest) -> CallRequest:
+        if call.arguments_ref is None:
+            return call
+        arguments = orjson.loads(await self._blobs.get(call.arguments_ref))
+        return call.model_copy(update={"arguments": arguments, "arguments_ref": None})
+
+
+def cut_to(text: str, max_chars: int) -> str:
+    """``text``, or its beginning and its end around a note that says what is missing."""
+    if len(text) <= max_chars:
+        return text
+    end = min(400, max_chars // 4)
+    note = f"\n[... {len(text) - max_chars} of {len(text)} characters are not shown ...]\n"
+    return text[: max_chars - end] + note + text[-end:]
+
+
+def _size(text: str | None, calls: Sequence[CallRequest]) -> int:
+    """Bytes of what is inline."""
+    return len((text or "").encode()) + sum(len(canonical(call.arguments)) for call in calls)
+
+
+def _bound(total: int) -> int:
+    """How large a piece may stay inline: a record carries it up to four times, a blob has it once."""
+    return INLINE_BYTES if total <= INLINE_BYTES else PIECE_BYTES
+
+
+def _json(entries: Sequence[Entry]) -> bytes:
+    return orjson.dumps([entry.model_dump(mode="json", exclude_defaults=True) for entry in entries])
+
+
+def _segment(data: bytes, ref: str) -> Segment:
+    try:
+        return Segment.model_validate_json(data)
+    except ValidationError:
+        raise TranscriptBroken("not a segment of a conversation", where=ref) from None

@@ -1,0 +1,137 @@
+"""From a YAML (or JSON) file to a checked agent definition.
+
+``load_file`` and ``load_text`` report *all* problems at once, each with file, line and path, since authors fix them in one go.
+``check`` holds what a definition must satisfy beyond its types, and is run again on whatever wants to be published.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from headrace.messages.agent import AgentDefinition, Limits, Trigger
+from headrace.messages.errors import BadMessage
+from headrace.registry.schemas import InvalidSchema, compile_schema
+from headrace.registry.triggers import InvalidFilter, compile_filter
+from headrace.registry.yaml12 import Document, YamlProblem
+from headrace.toolspecs import SPECS
+
+Path_ = tuple[str | int, ...]
+_DOMAIN: Final = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a definition, and where. Prints as ``file:line: /path: message``."""
+
+    message: str
+    path: Path_ = ()
+    file: str | None = None
+    line: int | None = None
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
+        pointer = "/" + "/".join(str(step) for step in self.path) if self.path else ""
+        return ": ".join(part for part in (place, pointer, self.message) if part)
+
+
+class InvalidDefinition(BadMessage):
+    """A definition that can't be used; ``problems`` has all the reasons."""
+
+    cause = "agent_definition"
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+def load_file(path: Path) -> AgentDefinition:
+    """Raises ``InvalidDefinition`` or ``OSError``."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InvalidDefinition((Problem("not UTF-8", file=str(path)),)) from None
+    return load_text(text, file=str(path))
+
+
+def load_text(text: str, *, file: str | None = None) -> AgentDefinition:
+    """The definition that ``text`` (one YAML or JSON document) holds. Raises ``InvalidDefinition``."""
+    try:
+        document = Document(text)
+    except YamlProblem as problem:
+        raise InvalidDefinition((Problem(str(problem), file=file, line=problem.line),)) from None
+    definition, problems = _parse(document.value)
+    if problems or definition is None:
+        raise InvalidDefinition(tuple(_locate(problem, document, file) for problem in problems))
+    return definition
+
+
+def check(definition: AgentDefinition) -> list[Problem]:
+    """Everything that is wrong with ``definition`` beyond its types; empty if it may be published."""
+    return [*_check_schemas(definition), *_check_tools(definition), *_check_triggers(definition)]
+
+
+def _parse(value: Any) -> tuple[AgentDefinition | None, list[Problem]]:
+    if not isinstance(value, dict):
+        return None, [Problem("a definition is a mapping of fields")]
+    problems = list(_unknown_fields(value))
+    try:
+        definition = AgentDefinition.model_validate(value)
+    except ValidationError as error:
+        return None, problems + [Problem(_message(e), tuple(e["loc"])) for e in error.errors(include_input=False)]
+    return definition, problems + check(definition)
+
+
+def _message(error: ErrorDetails) -> str:
+    return error["msg"] + ("; put it in quotes" if error["type"] == "string_type" else "")
+
+
+def _unknown_fields(value: dict[str, Any]) -> Iterator[Problem]:
+    """A misspelt field would be ignored like one of a later version, so authors are told here."""
+    yield from _not_in(AgentDefinition, value, ())
+    yield from _not_in(Limits, value.get("limits"), ("limits",))
+    triggers = value.get("triggers")
+    for index, trigger in enumerate(triggers if isinstance(triggers, list) else ()):
+        yield from _not_in(Trigger, trigger, ("triggers", index))
+
+
+def _not_in(model: type[AgentDefinition | Limits | Trigger], value: Any, path: Path_) -> Iterator[Problem]:
+    for key in value if isinstance(value, dict) else ():
+        if key not in model.model_fields:
+            yield Problem("unknown field", (*path, str(key)))
+
+
+def _check_schemas(definition: AgentDefinition) -> Iterator[Problem]:
+    for name in ("input_schema", "output_schema"):
+        try:
+            compile_schema(getattr(definition, name))
+        except InvalidSchema as error:
+            yield Problem(f"not a usable JSON Schema: {error}", (name,))
+
+
+def _check_tools(definition: AgentDefinition) -> Iterator[Problem]:
+    for index, tool in enumerate(definition.tools):
+        if tool not in SPECS:
+            yield Problem(f"unknown tool {tool!r}; there are: {', '.join(sorted(SPECS))}", ("tools", index))
+    for index, domain in enumerate(definition.http_domains):
+        if not _DOMAIN.fullmatch(domain):
+            yield Problem(f"{domain!r} is not a host name or *.host name", ("http_domains", index))
+
+
+def _check_triggers(definition: AgentDefinition) -> Iterator[Problem]:
+    for index, trigger in enumerate(definition.triggers):
+        try:
+            if trigger.filter is not None:
+                compile_filter(trigger.filter)
+        except InvalidFilter as error:
+            yield Problem(f"not a JMESPath expression: {error}", ("triggers", index, "filter"))
+
+
+def _locate(problem: Problem, document: Document, file: str | None) -> Problem:
+    return Problem(problem.message, problem.path, file, document.line(problem.path))

@@ -1,0 +1,37 @@
+"""JSON Schemas inside agent definitions: compiled by one function, so that all of the mesh reads them alike.
+
+A schema is text from a definition's author. It may not fetch anything (``$ref`` to http or a file is refused, not followed) and
+its ``pattern`` runs on a linear-time engine (look-around and back-references are refused).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import jsonschema_rs
+
+
+class InvalidSchema(ValueError):
+    """Not a JSON Schema, or one that would have to fetch another document."""
+
+
+def compile_schema(schema: dict[str, Any]) -> jsonschema_rs.Validator:
+    """A validator of ``schema`` (draft by its ``$schema``, else 2020-12). Use ``iter_errors(instance)`` or ``is_valid(instance)``.
+
+    Raises:
+        InvalidSchema: with the reason and, where known, the place in the schema.
+    """
+    try:
+        validator: jsonschema_rs.Validator = jsonschema_rs.validator_for(
+            schema, retriever=_refuse, pattern_options=jsonschema_rs.RegexOptions()
+        )
+    except jsonschema_rs.ValidationError as error:
+        place = "/".join(str(part) for part in error.instance_path)
+        raise InvalidSchema(f"{error.message} (at /{place})") from None
+    except (ValueError, TypeError, jsonschema_rs.ReferencingError) as error:
+        raise InvalidSchema(str(error).splitlines()[0]) from None
+    return validator
+
+
+def _refuse(uri: str) -> NoReturn:
+    raise ValueError(f"a schema must not fetch {uri[:200]!r}")

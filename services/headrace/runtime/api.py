@@ -1,0 +1,70 @@
+"""What a processor sees of the runtime: a message in, messages out.
+
+A processor is logic apart from Kafka. It never sees consumers, transactions or commits; ``Context.source`` names its input
+as data (for indexes and dedup), nothing more. The same processor runs under the real worker and under the simulation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from headrace.messages.base import Message
+from headrace.runtime import deadletter
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Position of an input record. ``topic`` is the logical name, without the cluster's prefix."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What comes with a message. ``attempt`` counts from 1; ``timestamp_ms`` is the record's (epoch milliseconds)."""
+
+    source: Source
+    headers: Mapping[str, str]
+    timestamp_ms: int
+    attempt: int = 1
+    size: int = 0  # bytes of the record's key, value and headers
+
+    @property
+    def position(self) -> str:
+        """The name that this record claims things by: where it was first read, also after a redrive from the DLQ."""
+        return self.headers.get(deadletter.POSITION) or str(self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A message to produce. Topic, id, key and headers follow from the message; ``key`` and ``headers`` may override."""
+
+    message: Message
+    key: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    topic: str | None = None  # another topic that carries the same message, such as a caller's reply_to
+
+
+class Processor(Protocol):
+    """One stage of the flow. ``handle`` runs for many keys at once, one at a time per key, in order of arrival.
+
+    It may raise anything of ``messages.errors``; whatever it returns is produced in one transaction with the input's offset.
+    A cancelled ``handle`` (partition revoked, shutdown) must leave nothing half done that a later run could not repeat.
+    """
+
+    async def handle(self, message: Message, context: Context) -> Sequence[Send]: ...
+
+
+class ClaimCheck(Protocol):
+    """Where values past the record bound go; any ``blobs.BlobStore`` fits."""
+
+    async def put(self, data: bytes) -> str: ...
+
+    async def get(self, ref: str) -> bytes: ...

@@ -1,0 +1,158 @@
+"""What an administrative client can ask a cluster, as plain values. Shared by ``runtime.admin`` and ``runtime.lag``.
+
+Names here are the cluster's own, with the prefix on. All calls block, and raise ``DependencyUnavailable`` while Kafka can't be
+reached and ``FatalError`` when it refuses.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, Final, TypeVar, cast
+
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+from headrace.messages.errors import DependencyUnavailable, FatalError
+from headrace.runtime import config
+from headrace.settings import MeshSettings
+
+T = TypeVar("T")
+Partition = tuple[str, int]  # topic, number
+
+TIMEOUT_S: Final = 10.0
+_SETTLE_S: Final = 5.0
+FIRST: Final[Any] = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+END: Final[Any] = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+_AWAY: Final = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._RESOLVE,
+        KafkaError._WAIT_COORD,
+        KafkaError.REQUEST_TIMED_OUT,
+    }
+)
+_SETTLING: Final = frozenset(
+    {
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,  # a leader that has not heard of its new partition yet
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+    }
+)
+
+
+class Settling(DependencyUnavailable):
+    """A leader or a coordinator is just changing, or loading: gone in a moment."""
+
+
+class Cluster:
+    """One administrative client, connected when first asked."""
+
+    def __init__(self, settings: MeshSettings) -> None:
+        self.settings = settings
+        self.client = AdminClient(config.common(settings, "admin"))
+
+    def brokers(self) -> int:
+        """How many brokers are up."""
+        return len(self.metadata().brokers)
+
+    def metadata(self) -> Any:
+        """Metadata of all topics. Never of one by its name, since asking for it may create it."""
+        return guard(lambda: self.client.list_topics(timeout=TIMEOUT_S))
+
+    def partitions(self, topics: Iterable[str]) -> dict[str, list[int]]:
+        """Partition numbers of those of ``topics`` that exist."""
+        known = self.metadata().topics
+        return {
+            name: sorted(known[name].partitions)
+            for name in topics
+            if name in known and known[name].error is None and known[name].partitions
+        }
+
+    def offsets(self, partitions: Sequence[Partition], which: Any) -> dict[Partition, int]:
+        """``FIRST`` or ``END`` offset of each partition; the end is what a read_committed reader can reach."""
+        return settled(lambda: self._offsets(partitions, which))
+
+    def _offsets(self, partitions: Sequence[Partition], which: Any) -> dict[Partition, int]:
+        if not partitions:
+            return {}
+        asked = {TopicPartition(topic, number): which for topic, number in partitions}
+        answers = guard(
+            lambda: self.client.list_offsets(
+                asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT_S
+            )
+        )
+        return {(partition.topic, partition.partition): result(future).offset for partition, future in answers.items()}
+
+    def committed(self, group: str, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """Committed offsets of those partitions that the group has committed."""
+        return settled(lambda: self._committed(group, partitions))
+
+    def _committed(self, group: str, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        if not partitions:
+            return {}
+        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, number) for topic, number in partitions])
+        answers = guard(lambda: self.client.list_consumer_group_offsets([asked], request_timeout=TIMEOUT_S))
+        entries = next(result(future) for future in answers.values()).topic_partitions
+        return {(entry.topic, entry.partition): entry.offset for entry in entries if entry.offset >= 0}
+
+
+def flat(found: Mapping[str, Sequence[int]]) -> list[Partition]:
+    """All partitions of ``Cluster.partitions``."""
+    return [(topic, number) for topic, numbers in found.items() for number in numbers]
+
+
+def settled(call: Callable[[], T]) -> T:
+    """``call``, repeated for a few seconds while Kafka is ``Settling``."""
+    deadline = time.monotonic() + _SETTLE_S
+    while True:
+        try:
+            return call()
+        except Settling:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def guard(call: Callable[[], T]) -> T:
+    """``call``, with Kafka's exceptions as ours."""
+    try:
+        return call()
+    except KafkaException as error:
+        raise translated(error) from None
+
+
+def result(future: Future[Any], *, but: int | None = None) -> Any:
+    """The future's result; None for the error code ``but``."""
+    try:
+        return future.result(timeout=2 * TIMEOUT_S)
+    except KafkaException as error:
+        if but is not None and cast("KafkaError", error.args[0]).code() == but:
+            return None
+        raise translated(error) from None
+    except TimeoutError:
+        raise DependencyUnavailable("Kafka did not answer") from None
+
+
+def translated(error: KafkaException) -> DependencyUnavailable | FatalError:
+    """Away, or refusing?"""
+    reason = cast("KafkaError", error.args[0])
+    if reason.code() in _SETTLING:
+        return Settling(f"Kafka is settling: {reason.name()}")
+    if reason.code() in _AWAY or reason.retriable():
+        return DependencyUnavailable(f"Kafka is not reachable: {reason.name()}")
+    return FatalError(f"Kafka refuses: {reason.str()}")

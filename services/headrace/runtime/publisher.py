@@ -1,0 +1,170 @@
+"""Producing from outside a processor: all or nothing, and acknowledged before it is said.
+
+Sends of many callers share transactions (group commit, as in the worker): the next one begins with all that waits when the one
+before is over. So a batch is never half accepted, a ``read_committed`` reader sees nothing before it is acknowledged, and an aborted
+transaction leaves nothing. A commit whose outcome stays unknown is reported as a failure; the sender's delivery id makes its
+retry harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from headrace.messages.codec import Encoded
+from headrace.messages.errors import DependencyUnavailable, FatalError
+from headrace.observe.logging import get_logger
+from headrace.runtime.api import ClaimCheck, Send
+from headrace.runtime.transactions import Outcome, Stopped, Transactions
+from headrace.runtime.wire import Wire
+from headrace.settings import MeshSettings
+
+log = get_logger(__name__)
+
+_MAX_RECORDS = 2_000  # in one transaction
+_MAX_BYTES = 16 * 2**20
+_NO_CAUSE: Mapping[str, str] = {}
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    records: list[Encoded]
+    size: int
+    answer: asyncio.Future[None]
+
+
+class Publisher:
+    """``max_waiting`` bounds the batches that wait for a transaction: past it ``publish`` refuses at once."""
+
+    def __init__(
+        self, settings: MeshSettings, service: str, claim_check: ClaimCheck, *, max_waiting: int = 10_000
+    ) -> None:
+        self._service = service
+        self._wire = Wire(service, settings, claim_check, topics=())  # nothing that is published here is Avro
+        self._max_waiting = max_waiting
+        self._waiting: list[_Waiting] = []
+        self._work = asyncio.Event()
+        self._stop_waits = threading.Event()
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"publish-{service}")
+        self._transactions = Transactions(
+            settings, service=f"{service}.publish", offsets=None, stopping=self._stop_waits
+        )
+        self._task: asyncio.Task[None] | None = None
+        self._open = False
+        self._failure: FatalError | None = None
+
+    async def start(self) -> None:
+        """Begin to connect; ``publish`` refuses until ``ready``."""
+        self._task = asyncio.create_task(self._run(), name=f"publisher-{self._service}")
+
+    def ready(self) -> bool:
+        return self._open and self._failure is None
+
+    @property
+    def failure(self) -> FatalError | None:
+        """Why it ended for good, if it did."""
+        return self._failure
+
+    async def publish(
+        self, sends: Sequence[Send], *, timeout_s: float = 5.0, cause: Mapping[str, str] = _NO_CAUSE
+    ) -> None:
+        """Produce all of ``sends`` or none; returns when the broker has acknowledged them.
+
+        Raises:
+            DependencyUnavailable: not acknowledged within ``timeout_s``, or too many are waiting. Nothing of a batch that had not
+                begun by then will be produced.
+            BadMessage: a message that can't be encoded.
+        """
+        if not self.ready():
+            raise DependencyUnavailable("Kafka is not reachable", retry_after=1.0)
+        if len(self._waiting) >= self._max_waiting:
+            raise DependencyUnavailable("too many records wait for Kafka", retry_after=1.0)
+        records = [await self._wire.encode(send, cause) for send in sends]
+        size = sum(len(record.value) + 200 for record in records)
+        waiting = _Waiting(records, size, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._work.set()
+        try:
+            await asyncio.wait_for(waiting.answer, timeout_s)
+        except TimeoutError:
+            raise DependencyUnavailable("Kafka did not acknowledge in time", retry_after=2.0) from None
+        finally:
+            if not waiting.answer.done():
+                waiting.answer.cancel()
+
+    async def stop(self) -> None:
+        """What waits is refused; a transaction under way is finished."""
+        self._open = False
+        self._stop_waits.set()
+        self._refuse(self._waiting, DependencyUnavailable("shutting down", retry_after=1.0))
+        self._waiting = []
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.get_running_loop().run_in_executor(None, self._executor.shutdown)
+        await self._wire.close()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await self._open_all(loop)
+            while True:
+                await self._work.wait()
+                self._work.clear()
+                while batch := self._next_batch():
+                    await self._commit(loop, batch)
+        except Stopped:
+            pass
+        except FatalError as error:
+            log.error("publisher_failed", service=self._service, error=str(error))
+            self._failure = error
+            self._refuse(self._waiting, DependencyUnavailable("Kafka refuses"))
+
+    async def _open_all(self, loop: asyncio.AbstractEventLoop) -> None:
+        while True:
+            try:
+                await self._wire.open()
+                break
+            except DependencyUnavailable as error:
+                log.warning("registry_unavailable", service=self._service, error=str(error))
+                await asyncio.sleep(0.5)
+        await loop.run_in_executor(self._executor, self._transactions.open)
+        self._open = True
+
+    def _next_batch(self) -> list[_Waiting]:
+        """What fits into one transaction; callers that have given up are left out."""
+        batch: list[_Waiting] = []
+        records = size = taken = 0
+        for waiting in self._waiting:
+            if batch and (records + len(waiting.records) > _MAX_RECORDS or size + waiting.size > _MAX_BYTES):
+                break
+            taken += 1
+            if not waiting.answer.done():
+                batch.append(waiting)
+                records += len(waiting.records)
+                size += waiting.size
+        del self._waiting[:taken]
+        return batch
+
+    async def _commit(self, loop: asyncio.AbstractEventLoop, batch: list[_Waiting]) -> None:
+        records = [record for waiting in batch for record in waiting.records]
+        try:
+            outcome = await loop.run_in_executor(self._executor, self._transactions.commit, records, ())
+        except (Stopped, FatalError, asyncio.CancelledError):
+            self._refuse(batch, DependencyUnavailable("Kafka did not acknowledge", retry_after=1.0))
+            raise
+        if outcome is not Outcome.COMMITTED:
+            self._refuse(batch, DependencyUnavailable("Kafka did not acknowledge", retry_after=1.0))
+            return
+        for waiting in batch:
+            if not waiting.answer.done():
+                waiting.answer.set_result(None)
+
+    @staticmethod
+    def _refuse(batch: Sequence[_Waiting], error: DependencyUnavailable) -> None:
+        for waiting in batch:
+            if not waiting.answer.done():
+                waiting.answer.set_exception(error)

@@ -1,0 +1,249 @@
+"""The transaction thread: makes one plan at a time true, or says that it did not happen. Never "perhaps".
+
+Two transactional producers take turns, which hides the time that the broker needs to write the markers of the previous commit.
+A result that is ambiguous (a timeout around the commit, a fenced or fatal producer) is never guessed at:
+
+1. the producer is dropped and a new one of the same ``transactional.id`` initialised, which makes the broker end whatever was open;
+2. the group's committed offsets are read back: they are what this plan wanted exactly if the plan was committed, since every plan
+   changes the offset or the metadata of each of its partitions, and only we may commit partitions that we own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable
+from enum import Enum, auto
+from typing import Any, Protocol, cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
+from headrace.messages.codec import Encoded
+from headrace.messages.errors import FatalError
+from headrace.observe import metrics
+from headrace.observe.logging import get_logger
+from headrace.runtime import config
+from headrace.runtime.engine import Tenancy
+from headrace.settings import MeshSettings
+
+log = get_logger(__name__)
+
+_ABORT_TIMEOUT_S = 10.0
+_INIT_TIMEOUT_S = 10.0
+_FENCED_LIMIT, _FENCED_WINDOW_S = 5, 60.0
+
+_TENANCY_REFUSED = frozenset(
+    {
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.STALE_MEMBER_EPOCH,
+        KafkaError.FENCED_MEMBER_EPOCH,
+    }
+)
+_FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
+
+
+class Outcome(Enum):
+    COMMITTED = auto()
+    ABORTED = auto()  # nothing happened: do it again
+    REFUSED = auto()  # nothing happened, for a tenancy token that is not valid any more: renew tokens, then do it again
+
+
+class Stopped(Exception):
+    """The worker stops while the broker is away: the outcome will be found out by the next owner."""
+
+
+class Offsets(Protocol):
+    """Reads a group's committed offsets and metadata, stable ones only."""
+
+    def __call__(self, partitions: list[TopicPartition]) -> list[TopicPartition]: ...
+
+
+def committed_offsets(settings: MeshSettings, group: str) -> Offsets:
+    """Reads by a consumer that never joins; read_committed makes the broker wait for pending transactions."""
+
+    def read(partitions: list[TopicPartition]) -> list[TopicPartition]:
+        consumer = Consumer(config.reader(settings, client="resolve") | {"group.id": config.group_id(settings, group)})
+        try:
+            result = consumer.committed(partitions, timeout=10.0)
+        finally:
+            consumer.close()
+        for partition in result:
+            if partition.error:
+                raise KafkaException(partition.error)
+        return result
+
+    return read
+
+
+OffsetCommit = tuple[Tenancy, int, str]  # offset and metadata, to be committed with the tenancy's token
+
+
+class Transactions:
+    """Owned by one thread. ``stopping`` ends the waits for a broker that is away."""
+
+    def __init__(
+        self, settings: MeshSettings, *, service: str, offsets: Offsets | None, stopping: threading.Event
+    ) -> None:
+        self._settings = settings
+        self._service = service
+        self._offsets = offsets
+        self._stopping = stopping
+        self._ids = [f"headrace.{service}.{settings.instance}.{slot}" for slot in ("a", "b")]
+        self._producers: list[Producer | None] = [None, None]
+        self._turn = 0
+        self._fenced_at: list[float] = []
+
+    def open(self) -> None:
+        """Initialise both producers, which also ends what an earlier process of this slot left open. Waits for the broker."""
+        for slot in range(len(self._ids)):
+            self._rebuild(slot)
+
+    def commit(self, outputs: Iterable[Encoded], offsets: Collection[OffsetCommit]) -> Outcome:
+        """One transaction: all outputs, in this order, and the offsets of all partitions, or nothing.
+
+        Without offsets there is nothing to resolve an ambiguous outcome by: it counts as aborted.
+
+        Raises:
+            Stopped: the worker stops and the broker did not answer.
+            FatalError: the broker refuses for good (authorisation, an output that is too large, a second process of this slot).
+        """
+        slot, self._turn = self._turn, 1 - self._turn
+        started = time.perf_counter()
+        outcome = self._attempt(slot, outputs, offsets)
+        metrics.COMMIT_SECONDS.labels(self._service).observe(time.perf_counter() - started)
+        metrics.COMMITS.labels(self._service, outcome.name.lower()).inc()
+        return outcome
+
+    def _attempt(self, slot: int, outputs: Iterable[Encoded], offsets: Collection[OffsetCommit]) -> Outcome:
+        producer = self._producers[slot] or self._rebuild(slot)
+        try:
+            producer.poll(0)  # serve its log lines
+            # 1. begin
+            producer.begin_transaction()
+            # 2. every output of every finished record, in the order in which they finished
+            for output in outputs:
+                self._produce(producer, output)
+            # 3. the offsets of each partition, under the token of its tenancy
+            for token, partitions in self._by_token(offsets):
+                producer.send_offsets_to_transaction(partitions, token, config.COMMIT_TIMEOUT_S)
+            # 4. all of it or nothing (this flushes first)
+            producer.commit_transaction(config.COMMIT_TIMEOUT_S)
+        except (KafkaException, BufferError) as error:
+            return self._failed(slot, producer, offsets, error)
+        return Outcome.COMMITTED
+
+    def _produce(self, producer: Producer, output: Encoded) -> None:
+        topic = self._settings.physical_topic(output.topic)
+        while True:
+            try:
+                producer.produce(topic, output.value, output.key, headers=cast("list[Any]", output.headers))
+                return
+            except BufferError:  # the local queue is full: let it drain
+                producer.poll(0.05)
+
+    # --- when it did not go well -------------------------------------------------------------------------------------
+
+    def _failed(
+        self, slot: int, producer: Producer, offsets: Collection[OffsetCommit], exception: Exception
+    ) -> Outcome:
+        error = _kafka_error(exception)
+        log.warning("transaction_failed", service=self._service, code=error.name(), error=error.str())
+        _raise_if_hopeless(error)
+        if error.code() in _FENCED:
+            self._note_fenced()
+        if not error.fatal() and error.txn_requires_abort() and self._abort(producer):
+            return Outcome.REFUSED if error.code() in _TENANCY_REFUSED else Outcome.ABORTED
+        metrics.COMMITS.labels(self._service, "ambiguous").inc()
+        self._rebuild(slot)
+        return self._resolve(offsets)
+
+    def _abort(self, producer: Producer) -> bool:
+        """Abort; False if even that is ambiguous. Flushed first: aborting below the first produce can be fatal."""
+        try:
+            producer.flush(_ABORT_TIMEOUT_S)
+            producer.abort_transaction(_ABORT_TIMEOUT_S)
+        except KafkaException as error:
+            log.warning("abort_failed", service=self._service, error=_kafka_error(error).str())
+            return False
+        return True
+
+    def _rebuild(self, slot: int) -> Producer:
+        """A new producer of this slot, initialised. Tries until the broker is there or the worker stops."""
+        self._producers[slot] = None
+        delay = 0.05
+        while True:
+            producer = Producer(config.transactional_producer(self._settings, transactional_id=self._ids[slot]))
+            try:
+                producer.init_transactions(_INIT_TIMEOUT_S)
+            except KafkaException as exception:
+                error = _kafka_error(exception)
+                _raise_if_hopeless(error)
+                log.warning("transactions_unavailable", service=self._service, error=error.str())
+                if self._stopping.wait(delay):
+                    raise Stopped from None
+                delay = min(2.0, delay * 2)
+            else:
+                self._producers[slot] = producer
+                return producer
+
+    def _resolve(self, offsets: Collection[OffsetCommit]) -> Outcome:
+        """Find out whether these offsets were committed, now that their producer can't do anything any more."""
+        owned = [entry for entry in offsets if not entry[0].ended]
+        if not owned or self._offsets is None:
+            return Outcome.ABORTED  # nobody waits for it: what was lost belongs to its next owner
+        tenancy, offset, metadata = owned[0]
+        topic = self._settings.physical_topic(tenancy.topic)
+        while True:
+            try:
+                found = self._offsets([TopicPartition(topic, tenancy.partition)])[0]
+            except KafkaException as error:
+                log.warning("offsets_unavailable", service=self._service, error=_kafka_error(error).str())
+                if self._stopping.wait(0.5):
+                    raise Stopped from None
+            else:
+                same = found.offset == offset and (found.metadata or "") == metadata
+                return Outcome.COMMITTED if same else Outcome.ABORTED
+
+    def _by_token(self, offsets: Collection[OffsetCommit]) -> Iterable[tuple[Any, list[TopicPartition]]]:
+        groups: dict[int, tuple[Any, list[TopicPartition]]] = {}
+        for tenancy, offset, metadata in offsets:
+            topic = self._settings.physical_topic(tenancy.topic)
+            partitions = groups.setdefault(id(tenancy.token), (tenancy.token, []))[1]
+            partitions.append(TopicPartition(topic, tenancy.partition, offset, metadata))
+        return groups.values()
+
+    def _note_fenced(self) -> None:
+        """Fenced once: our transaction timed out. Again and again: another process uses this slot."""
+        now = time.monotonic()
+        self._fenced_at = [at for at in self._fenced_at if now - at < _FENCED_WINDOW_S] + [now]
+        if len(self._fenced_at) >= _FENCED_LIMIT:
+            raise FatalError(
+                f"another process runs {self._service} as instance {self._settings.instance!r}: "
+                "give each replica its own HEADRACE_INSTANCE"
+            )
+
+
+def _kafka_error(exception: Exception) -> KafkaError:
+    error = exception.args[0] if exception.args else None
+    return error if isinstance(error, KafkaError) else KafkaError(KafkaError._FAIL, str(exception))
+
+
+_HOPELESS: dict[int, Callable[[KafkaError], str]] = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: lambda e: f"not allowed to write a topic: {e.str()}",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: lambda e: f"not allowed to commit for the group: {e.str()}",
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: lambda e: f"not allowed to use the transactional id: {e.str()}",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: lambda e: f"not allowed by the cluster: {e.str()}",
+    KafkaError.MSG_SIZE_TOO_LARGE: lambda _: (
+        "an output is larger than the topic takes: lower HEADRACE_MAX_RECORD_BYTES"
+    ),
+    KafkaError._UNKNOWN_TOPIC: lambda e: f"a topic is missing ({e.str()}): run `headrace topics apply`",
+    KafkaError.UNKNOWN_TOPIC_OR_PART: lambda e: f"a topic is missing ({e.str()}): run `headrace topics apply`",
+}
+
+
+def _raise_if_hopeless(error: KafkaError) -> None:
+    if text := _HOPELESS.get(error.code()):
+        raise FatalError(text(error))

@@ -1,0 +1,56 @@
+"""Between messages and records: the codec, the schema registry it needs, and the claim check for values past the bound."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from headrace.messages import headers as record_headers
+from headrace.messages.base import Message
+from headrace.messages.codec import Codec, Encoded, UnknownSchema
+from headrace.observe import metrics
+from headrace.runtime.api import ClaimCheck, Send
+from headrace.runtime.schemas import Schemas
+from headrace.settings import MeshSettings
+
+
+class Wire:
+    """Encodes and decodes for one service; ``topics`` are those that it needs schemas for (default: all)."""
+
+    def __init__(
+        self, service: str, settings: MeshSettings, claim_check: ClaimCheck, *, topics: Collection[str] | None = None
+    ) -> None:
+        self._service = service
+        self._topics = topics
+        self._bound = settings.max_record_bytes
+        self._claim_check = claim_check
+        self._schemas = Schemas(settings)
+        self._codec = Codec(self._schemas)
+
+    async def open(self) -> None:
+        """Resolve schema ids. Raises ``DependencyUnavailable`` while the registry is away."""
+        await self._schemas.load(self._topics)
+
+    async def close(self) -> None:
+        await self._schemas.close()
+
+    async def decode(self, topic: str, key: bytes | None, value: bytes | None, headers: Mapping[str, str]) -> Message:
+        """Raises ``BadMessage`` for what can't be read, ``DependencyUnavailable`` while blobs or schemas can't be had."""
+        if ref := headers.get(record_headers.DATA_REF):
+            value = await self._claim_check.get(ref)
+        try:
+            return self._codec.decode(topic, key, value, headers)
+        except UnknownSchema as unknown:
+            await self._schemas.fetch(unknown.schema_id)
+            return self._codec.decode(topic, key, value, headers)
+
+    async def encode(self, send: Send, cause: Mapping[str, str]) -> Encoded:
+        """The record of ``send``; a value past the bound is put into the blob store and referred to."""
+        encoded = self._codec.encode(send.message, service=self._service, cause_headers=cause, key=send.key)
+        extra = record_headers.encode(send.headers)
+        if len(encoded.value) > self._bound:
+            ref = await self._claim_check.put(encoded.value)
+            metrics.CLAIM_CHECKS.labels(self._service).inc()
+            extra.append((record_headers.DATA_REF, ref.encode()))
+            encoded = replace(encoded, value=b"")
+        return replace(encoded, topic=send.topic or encoded.topic, headers=[*encoded.headers, *extra])

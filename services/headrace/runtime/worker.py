@@ -1,0 +1,380 @@
+"""The worker: one processor on real Kafka. Theory of operation::
+
+    poller thread            event loop                                         transaction thread
+    consume ----records----> engine.offer
+                             engine.startable --> decode, processor, encode
+                             engine.finish <----------'
+                             engine.plan  -------------------------------------> begin, produce, offsets, commit
+    pause <--engine.paused-- engine.settle <------------------------------------ committed | aborted | refused
+
+The loop owns the engine, and so every decision; the threads own the clients. Group commit: whenever something is finished and no
+transaction is under way, the next one begins with all that is finished. No transaction is ever open across user code. What may go
+wrong has one place each: a processor's errors in ``_failed``, a transaction's in ``Transactions``, a lost partition in the
+engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from headrace.messages import headers as record_headers
+from headrace.messages.codec import Encoded
+from headrace.messages.errors import BadMessage, FatalError
+from headrace.observe import metrics
+from headrace.observe.logging import get_logger
+from headrace.pipeline import NEW_WORK, Stage
+from headrace.runtime.api import ClaimCheck, Context, Processor, Source
+from headrace.runtime.deadletter import cause_of, dead_letter
+from headrace.runtime.engine import Bounds, Engine, Item, TopicPartition
+from headrace.runtime.poller import Assigned, Poller, Record
+from headrace.runtime.retry import DeadLetterLimit, RetryPolicy
+from headrace.runtime.transactions import Outcome, Stopped, Transactions, committed_offsets
+from headrace.runtime.wire import Wire
+from headrace.settings import MeshSettings
+
+log = get_logger(__name__)
+
+_REVOKE_DRAIN_S = 3.0
+
+
+class Worker:
+    """A ``Component`` that runs ``processor`` as ``stage`` of the pipeline.
+
+    Raises (from ``wait``):
+        FatalError: the processor can't go on without an operator.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        processor: Processor,
+        settings: MeshSettings,
+        claim_check: ClaimCheck,
+        *,
+        bounds: Bounds | None = None,
+        retry: RetryPolicy | None = None,
+        dead_letter_limit: DeadLetterLimit | None = None,
+    ) -> None:
+        self.name = stage.service
+        self._stage = stage
+        self._processor = processor
+        self._settings = settings
+        self._wire = Wire(stage.service, settings, claim_check, topics={*stage.consumes, *stage.produces})
+        self._retry = retry or RetryPolicy()
+        self._limit = dead_letter_limit or DeadLetterLimit()
+        self._engine: Engine[Encoded] = Engine(bounds or Bounds(), new_work=NEW_WORK)
+        self._tasks: dict[Item[Encoded], asyncio.Task[None]] = {}
+        self._rng = random.Random()  # noqa: S311 - jitter
+        self._work = asyncio.Event()
+        self._ended: asyncio.Future[None] | None = None
+        self._ends: dict[TopicPartition, int] = {}
+        self._revoking: list[tuple[Sequence[TopicPartition], Callable[[], None]]] = []
+        self._stop_waits = threading.Event()
+        self._stopping = False
+        self._finished = 0
+        self._dead_letters = 0
+        self._poller: Poller | None = None
+        self._committer: asyncio.Task[None] | None = None
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"transactions-{stage.service}")
+        self._transactions = Transactions(
+            settings,
+            service=stage.service,
+            offsets=committed_offsets(settings, stage.group),
+            stopping=self._stop_waits,
+        )
+
+    # --- Component -------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ended = self._loop.create_future()
+        self._ended.add_done_callback(lambda future: future.cancelled() or future.exception())
+        self._committer = asyncio.create_task(self._run(), name=f"committer-{self.name}")
+
+    async def wait(self) -> None:
+        assert self._ended is not None, "not started"
+        await asyncio.shield(self._ended)
+
+    async def stop(self) -> None:
+        """Drain: no new record starts, those in flight finish and are committed, then the group is left."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self._engine.drain(self._engine.partitions)
+        self._pause()
+        deadline = time.monotonic() + self._settings.drain_seconds
+        while not self._engine.idle and time.monotonic() < deadline and not self._failed_already():
+            self._work.set()
+            await asyncio.sleep(0.02)
+        await self._shut_down()
+        self._end(None)
+
+    def ready(self) -> bool:
+        return self._poller is not None and bool(self._engine.partitions) and not self._failed_already()
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "group": self._settings.topic_prefix + self._stage.group,
+            "partitions": len(self._engine.partitions),
+            "in_flight": self._engine.in_flight,
+            "waiting": self._engine.waiting,
+            "uncommitted_bytes": self._engine.uncommitted_bytes,
+            "finished": self._finished,
+            "dead_lettered": self._dead_letters,
+            "lag": sum(self._lag().values()),
+        }
+
+    # --- life ------------------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            await self._wire.open()
+            await self._loop.run_in_executor(self._executor, self._transactions.open)
+            self._poller = Poller(
+                self._settings,
+                service=self.name,
+                group=self._stage.group,
+                topics=self._stage.consumes,
+                listener=self,
+                loop=self._loop,
+                revoke_drain_s=_REVOKE_DRAIN_S,
+            )
+            self._poller.start()
+            log.info("worker_started", service=self.name, group=self._stage.group, topics=list(self._stage.consumes))
+            while True:
+                await self._work.wait()
+                self._work.clear()
+                await self._commit_all()
+        except Stopped:
+            pass
+        except Exception as error:
+            self.on_failed(error if isinstance(error, FatalError) else _unforeseen(error))
+
+    async def _shut_down(self) -> None:
+        self._stop_waits.set()
+        for task in list(self._tasks.values()):
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        if self._committer and self._committer is not asyncio.current_task():
+            self._committer.cancel()
+            await asyncio.gather(self._committer, return_exceptions=True)
+        if self._poller and self._poller.is_alive():
+            self._poller.stop()
+            await self._loop.run_in_executor(None, self._poller.join)
+        await self._loop.run_in_executor(None, self._executor.shutdown)
+        await self._wire.close()
+
+    def _failed_already(self) -> bool:
+        return self._ended is not None and self._ended.done()
+
+    def _end(self, error: Exception | None) -> None:
+        assert self._ended is not None
+        if self._ended.done():
+            return
+        if error:
+            self._ended.set_exception(error)
+        else:
+            self._ended.set_result(None)
+
+    # --- Listener: what the poller says ------------------------------------------------------------------------------------
+
+    def on_records(self, records: Sequence[Record], reached: Sequence[tuple[str, int, int]]) -> None:
+        self._engine.offer(records)
+        self._engine.reached(reached)
+        self._pump()
+
+    def on_assigned(self, partitions: Sequence[Assigned], token: object) -> None:
+        for entry in partitions:
+            committed = max(entry.committed, 0)  # -1: never committed, from the beginning
+            self._engine.assign(entry.topic, entry.partition, committed, entry.metadata, token)
+        if partitions:
+            log.info(
+                "partitions_assigned", service=self.name, partitions=[f"{p.topic}/{p.partition}" for p in partitions]
+            )
+
+    def on_renewed(self, kept: Sequence[TopicPartition], token: object) -> None:
+        self._engine.renew(kept, token)
+        self._cancel_orphans()
+        self._work.set()
+
+    def on_revoking(self, partitions: Sequence[TopicPartition], done: Callable[[], None]) -> None:
+        self._engine.drain(partitions)
+        self._revoking.append((partitions, done))
+        self._answer_revocations()
+
+    def on_ended(self, partitions: Sequence[TopicPartition]) -> None:
+        ended = self._engine.end(partitions)
+        self._cancel_orphans()
+        if ended:
+            log.info("partitions_ended", service=self.name, partitions=[f"{t}/{p}" for t, p in ended])
+
+    def on_ends(self, ends: dict[TopicPartition, int]) -> None:
+        self._ends = ends
+        self._measure()
+
+    def on_failed(self, error: FatalError) -> None:
+        """Stop on the spot: nothing that is in flight is committed."""
+        log.error("worker_failed", service=self.name, error=str(error))
+        self._stop_waits.set()
+        if self._poller:
+            self._poller.stop()
+        for task in self._tasks.values():
+            task.cancel()
+        self._end(error)
+
+    def _answer_revocations(self) -> None:
+        waiting = []
+        for partitions, done in self._revoking:
+            if self._engine.drained(partitions):
+                done()
+            else:
+                waiting.append((partitions, done))
+        self._revoking = waiting
+
+    def _cancel_orphans(self) -> None:
+        for item, task in self._tasks.items():
+            if item.tenancy.ended:
+                task.cancel()
+
+    # --- records -----------------------------------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        if not self._failed_already():
+            for item in self._engine.startable():
+                self._tasks[item] = self._loop.create_task(self._handle(item))
+            self._pause()
+
+    def _pause(self) -> None:
+        if self._poller:
+            self._poller.pause(self._engine.paused())
+
+    async def _handle(self, item: Item[Encoded]) -> None:
+        record: Record = item.record  # type: ignore[assignment]
+        started = time.perf_counter()
+        try:
+            outputs = await self._process(record, item.attempt)
+        except asyncio.CancelledError:
+            return  # the partition is gone, or the worker stops: its next owner runs the record again
+        except FatalError as error:
+            self.on_failed(error)
+            return
+        except Exception as error:
+            self._failed(item, record, error)
+        else:
+            self._finish(item, outputs)
+        finally:
+            self._tasks.pop(item, None)
+            metrics.HANDLE_SECONDS.labels(self.name, record.topic).observe(time.perf_counter() - started)
+        self._pump()
+
+    async def _process(self, record: Record, attempt: int) -> list[Encoded]:
+        headers = record_headers.decode(record.headers)
+        message = await self._wire.decode(record.topic, record.key, record.value, headers)
+        source = Source(record.topic, record.partition, record.offset)
+        sends = await self._processor.handle(
+            message, Context(source, headers, record.timestamp_ms, attempt, record.size)
+        )
+        return [await self._wire.encode(send, headers) for send in sends]
+
+    def _failed(self, item: Item[Encoded], record: Record, error: Exception) -> None:
+        delay = self._retry.delay(error, item.attempt, self._rng)
+        where = {"service": self.name, "topic": record.topic, "partition": record.partition, "offset": record.offset}
+        if delay is None:
+            if not isinstance(error, BadMessage):
+                log.error("record_given_up", **where, attempts=item.attempt, exc_info=error)
+            self._bury(item, record, error)
+            return
+        log.warning(
+            "record_failed",
+            **where,
+            attempt=item.attempt,
+            retry_in_s=round(delay, 3),
+            error=f"{type(error).__name__}: {error}",
+        )
+        metrics.RETRIES.labels(self.name, record.topic).inc()
+        if self._engine.park(item):
+            self._loop.call_later(delay, self._try_again, item)
+
+    def _try_again(self, item: Item[Encoded]) -> None:
+        self._engine.unpark(item)
+        self._pump()
+
+    def _bury(self, item: Item[Encoded], record: Record, error: Exception) -> None:
+        letter = dead_letter(
+            record, error, topic=self._stage.dead_letters, group=self._stage.group, attempts=item.attempt
+        )
+        log.warning(
+            "record_dead_lettered",
+            service=self.name,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            cause=cause_of(error),
+        )
+        if self._limit.note(dead=True):
+            self.on_failed(
+                FatalError(
+                    f"{self.name} dead-letters too much (last cause: {cause_of(error)}): stopped before the topic drains away"
+                )
+            )
+            return
+        self._dead_letters += 1
+        metrics.DEAD_LETTERS.labels(self.name, cause_of(error)).inc()
+        self._finish(item, [letter], outcome="dead_lettered")
+
+    def _finish(self, item: Item[Encoded], outputs: Sequence[Encoded], outcome: str = "done") -> None:
+        size = sum(len(output.value or b"") + 200 for output in outputs)
+        if self._engine.finish(item, outputs, size):
+            if outcome == "done":
+                self._limit.note(dead=False)
+            metrics.RECORDS.labels(self.name, item.record.topic, outcome).inc()
+            self._finished += 1
+            self._work.set()
+
+    # --- transactions --------------------------------------------------------------------------------------------------------
+
+    async def _commit_all(self) -> None:
+        plan = self._engine.plan()
+        while plan is not None:
+            outputs = [output for item in plan.items for output in item.outputs]
+            commit = self._transactions.commit
+            outcome = await self._loop.run_in_executor(self._executor, commit, outputs, list(plan.offsets.values()))
+            if outcome is Outcome.REFUSED and self._poller:
+                self._poller.renew_tokens()
+                await asyncio.sleep(0.1)
+            records = len(plan.items)
+            plan = self._engine.settle(committed=outcome is Outcome.COMMITTED)
+            if outcome is Outcome.COMMITTED:
+                metrics.COMMIT_RECORDS.labels(self.name).observe(records)
+                plan = self._engine.plan()
+            self._answer_revocations()
+            self._pump()
+
+    # --- figures -------------------------------------------------------------------------------------------------------------
+
+    def _lag(self) -> dict[str, int]:
+        lag = dict.fromkeys(self._stage.consumes, 0)
+        for where, end in self._ends.items():
+            position = self._engine.position(where)
+            if position is not None:
+                lag[where[0]] += max(0, end - position)
+        return lag
+
+    def _measure(self) -> None:
+        metrics.IN_FLIGHT.labels(self.name).set(self._engine.in_flight)
+        metrics.QUEUED.labels(self.name).set(self._engine.waiting)
+        metrics.QUEUED_BYTES.labels(self.name).set(self._engine.uncommitted_bytes)
+        metrics.PAUSED.labels(self.name).set(len(self._engine.paused()))
+        for topic, lag in self._lag().items():
+            metrics.LAG.labels(self.name, topic).set(lag)
+
+
+def _unforeseen(error: Exception) -> FatalError:
+    log.error("worker_broke", exc_info=error)
+    return FatalError(f"{type(error).__name__}: {error}")

@@ -1,0 +1,3 @@
+"""The tools service: ``tool.calls`` -> ``tool.results``. It runs what models asked for, within what their agents may
+do.
+"""

@@ -1,0 +1,71 @@
+"""Composition of the tools service: definitions from their table, blobs, the guarded HTTP client, and the tools over them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from headrace.blobs import BlobStore
+from headrace.blobs.settings import open_blobs
+from headrace.egress import EgressSettings, GuardedClient
+from headrace.host.component import Component
+from headrace.messages.agent import AgentRecord
+from headrace.messages.base import Message
+from headrace.pipeline import STAGES
+from headrace.postgres.pool import open_pool
+from headrace.registry.catalog import Catalog
+from headrace.runtime.table import Table
+from headrace.runtime.worker import Worker
+from headrace.settings import MeshSettings
+from headrace.tools.pipeline.executor import ExecutePipeline, PipelineLimits
+from headrace.tools.processor import ToolsProcessor
+from headrace.tools.registry import ToolRegistry
+from headrace.tools.settings import ToolsSettings
+
+
+@asynccontextmanager
+async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
+    """The service, ready to start: every agent definition that was published is known before the first call is taken."""
+    tools, egress = ToolsSettings(), EgressSettings()
+    async with AsyncExitStack() as stack:
+        blobs = await _blobs(settings, stack)
+        client = await stack.enter_async_context(GuardedClient(egress.policy(), ca_file=egress.ca_file))
+        catalog = await _catalog(settings, stack)
+        registry = ToolRegistry(
+            [ExecutePipeline(client, blobs, _limits(tools))], max_output_bytes=tools.max_output_bytes
+        )
+        processor = ToolsProcessor(registry, blobs, catalog, tools)
+        yield Worker(STAGES["tools"], processor, settings, blobs)
+
+
+async def _blobs(settings: MeshSettings, stack: AsyncExitStack) -> BlobStore:
+    if settings.blob_store != "postgres":
+        return open_blobs(settings, None)
+    return open_blobs(settings, await stack.enter_async_context(open_pool(settings, service="headrace-tools")))
+
+
+async def _catalog(settings: MeshSettings, stack: AsyncExitStack) -> Catalog:
+    catalog = Catalog()
+
+    def apply(key: str, message: Message | None) -> None:
+        catalog.apply(key, message if isinstance(message, AgentRecord) else None)
+
+    table = Table(settings, AgentRecord.TOPIC, apply)
+    stack.push_async_callback(table.stop)
+    await table.start()
+    return catalog
+
+
+def _limits(tools: ToolsSettings) -> PipelineLimits:
+    return PipelineLimits(
+        timeout_s=tools.pipeline_timeout_s,
+        max_rows=tools.pipeline_max_rows,
+        max_result_bytes=tools.pipeline_max_result_bytes,
+        inline_bytes=tools.inline_bytes,
+    )
+
+
+if __name__ == "__main__":
+    from headrace.host.process import main
+
+    main(["tools"])

@@ -1,0 +1,121 @@
+"""``groupby {by, agg, field}``: one row a group, in order of first appearance: the ``by`` fields, and the aggregate
+in a field named like it.
+
+``count`` counts rows, or with ``field`` the rows that have it; the others skip nulls, and are null where nothing is
+left. ``sum`` and ``avg`` take numbers, ``min`` and ``max`` numbers or strings, not both; anything else is an error,
+never a guess. An empty ``by`` makes the whole table one group.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+from headrace.messages.base import JsonObject
+from headrace.tools.pipeline.rows import (
+    NUMBER,
+    STRING,
+    Row,
+    Rows,
+    StepError,
+    bad_argument,
+    checked_path,
+    checked_paths,
+    identity,
+    lookup,
+    rank,
+)
+from headrace.tools.pipeline.step import Transform
+
+Aggregate = Callable[[list[Any], str], Any]
+_INT64: Final = 2**63
+
+
+def groupby(arguments: JsonObject) -> Transform:
+    by = checked_paths(arguments["by"])
+    agg = str(arguments["agg"])
+    field = checked_path(arguments["field"]) if "field" in arguments else None
+    if field is None and agg != "count":
+        raise bad_argument(f"field is required for the aggregate {agg}")
+    if agg in by:
+        raise bad_argument(
+            f"a field to group by is called {agg}, as the aggregate is: rename it with another step or tool"
+        )
+
+    def apply(rows: Rows) -> Rows:
+        groups = _grouped(rows, by)
+        return [keys | {agg: _aggregate(members, agg, field)} for keys, members in groups]
+
+    return apply
+
+
+def _grouped(rows: Rows, by: list[str]) -> list[tuple[Row, Rows]]:
+    if not by:
+        return [({}, rows)]
+    groups: dict[tuple[Any, ...], tuple[Row, Rows]] = {}
+    for row in rows:
+        values = [lookup(row, field) for field in by]
+        key = tuple(identity(value) for value in values)
+        if key not in groups:
+            groups[key] = (dict(zip(by, values, strict=True)), [])
+        groups[key][1].append(row)
+    return list(groups.values())
+
+
+def _aggregate(rows: Rows, agg: str, field: str | None) -> Any:
+    if field is None:
+        return len(rows)
+    values = [value for row in rows if (value := lookup(row, field)) is not None]
+    return _AGGREGATES[agg](values, field)
+
+
+def _count(values: list[Any], field: str) -> int:
+    return len(values)
+
+
+def _sum(values: list[Any], field: str) -> int | float | None:
+    _require(values, field, "sum", (NUMBER,))
+    if not values:
+        return None
+    if all(isinstance(value, int) for value in values):
+        return _bounded(sum(values), field)
+    return _float_sum(values, field)
+
+
+def _avg(values: list[Any], field: str) -> float | None:
+    _require(values, field, "avg", (NUMBER,))
+    return _float_sum(values, field) / len(values) if values else None
+
+
+def _min(values: list[Any], field: str) -> Any:
+    _require(values, field, "min", (NUMBER, STRING))
+    return min(values, default=None)
+
+
+def _max(values: list[Any], field: str) -> Any:
+    _require(values, field, "max", (NUMBER, STRING))
+    return max(values, default=None)
+
+
+_AGGREGATES: Final[dict[str, Aggregate]] = {"count": _count, "sum": _sum, "avg": _avg, "min": _min, "max": _max}
+
+
+def _require(values: list[Any], field: str, agg: str, kinds: tuple[int, ...]) -> None:
+    found = {rank(value) for value in values}
+    if not found <= set(kinds) or len(found) > 1:
+        names = "numbers" if kinds == (NUMBER,) else "numbers or strings, not both"
+        raise StepError(f"{agg} needs the field {field!r} to hold {names}; filter the other rows out first")
+
+
+def _bounded(total: int, field: str) -> int:
+    if not -_INT64 <= total < _INT64:
+        raise StepError(f"the sum of {field!r} does not fit into 64 bits")
+    return total
+
+
+def _float_sum(values: list[Any], field: str) -> float:
+    try:
+        return math.fsum(values)  # exactly rounded, so the order of the rows does not matter
+    except OverflowError:
+        raise StepError(f"the sum of {field!r} is too large for a number") from None

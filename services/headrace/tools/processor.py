@@ -1,0 +1,167 @@
+"""``tool.calls`` -> ``tool.results``: run the calls of one model turn side by side, and send the run's continuation on.
+
+It owns the execution of calls: who may call what, for how long, and what becomes of the outcome. It refuses to know
+why a model asked, and what it will make of the answer: run, transcript and progress pass through, but for what the
+calls add.
+
+Two kinds of failure, never mixed: a call that fails is an outcome for the model to read; a dependency of the mesh
+that is away is raised, so that the record is tried again and the run neither fails nor learns of it. A call whose
+outcome was not committed may run again; it then carries the same idempotency key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from headrace.blobs import BlobStore
+from headrace.messages import strict_json
+from headrace.messages.agent import AgentDefinition
+from headrace.messages.base import JsonObject, Message
+from headrace.messages.errors import BadMessage, FatalError, RejectedMessage, TransientError
+from headrace.messages.run import AgentRef, Progress, ToolCall, ToolCalls, ToolOutcome, ToolResults
+from headrace.observe import metrics
+from headrace.observe.logging import get_logger
+from headrace.runtime.api import Context, Send
+from headrace.tools import outcome
+from headrace.tools.api import ToolContext, ToolFailure
+from headrace.tools.registry import ToolRegistry
+from headrace.tools.settings import ToolsSettings
+
+log = get_logger(__name__)
+
+
+class Definitions(Protocol):
+    """Agent definitions by name and version; ``registry.catalog.Catalog`` is one."""
+
+    def get(self, name: str, version: str) -> AgentDefinition | None: ...
+
+
+class ToolsProcessor:
+    """``now`` is the wall clock (epoch seconds) that deadlines are in, ``timer`` the clock (seconds) that measures
+    durations.
+    """
+
+    def __init__(
+        self,
+        registry: ToolRegistry,
+        blobs: BlobStore,
+        definitions: Definitions,
+        settings: ToolsSettings,
+        *,
+        now: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = registry
+        self._blobs = blobs
+        self._definitions = definitions
+        self._settings = settings
+        self._now = now
+        self._timer = timer
+
+    async def handle(self, message: Message, context: Context) -> Sequence[Send]:
+        if not isinstance(message, ToolCalls):
+            raise RejectedMessage("the tools service takes tool calls only", cause="unexpected_message")
+        definition = self._definition(message.run.agent)
+        started = self._timer()
+        results = await self._run_all(message, definition)
+        return [Send(_results(message, results, self._milliseconds_since(started)))]
+
+    def _definition(self, agent: AgentRef) -> AgentDefinition:
+        """The definition that grants the calls. Reasoning has seen it, so if it isn't here it is on its way."""
+        definition = self._definitions.get(agent.name, agent.version)
+        if definition is None:
+            raise TransientError(f"the definition of agent {agent.name}@{agent.version} is not known here yet")
+        return definition
+
+    async def _run_all(self, message: ToolCalls, definition: AgentDefinition) -> tuple[ToolOutcome, ...]:
+        """Outcomes in the order of the calls. The first failure of the mesh itself cancels the rest and is raised."""
+        slots = asyncio.Semaphore(self._settings.parallel_calls)
+
+        async def one(call: ToolCall) -> ToolOutcome:
+            async with slots:
+                return await self._run(call, message, definition)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(call)) for call in message.calls]
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return tuple(task.result() for task in tasks)
+
+    async def _run(self, call: ToolCall, message: ToolCalls, definition: AgentDefinition) -> ToolOutcome:
+        started = self._timer()
+        version = self._registry.version(call.tool) or call.tool_version
+        try:
+            arguments = await self._arguments(call)
+            output = await self._registry.run(call.tool, arguments, self._tool_context(call, message, definition))
+        except (TransientError, FatalError):
+            raise
+        except ToolFailure as failure:
+            return self._failed(call, message, version, failure, started)
+        except Exception as error:
+            log.error("tool_crashed", tool=call.tool, run_id=message.run.run_id, **_described(error))
+            crash = ToolFailure("internal_error", f"the tool {call.tool[:64]} failed unexpectedly")
+            return self._failed(call, message, version, crash, started)
+        duration = self._milliseconds_since(started)
+        self._observe(call, "ok", duration)
+        return await outcome.succeeded(
+            call, version, output.content, duration, self._blobs, self._settings.inline_bytes
+        )
+
+    async def _arguments(self, call: ToolCall) -> JsonObject:
+        if call.arguments_ref is None:
+            return call.arguments
+        try:
+            arguments = strict_json.loads(await self._blobs.get(call.arguments_ref))
+        except BadMessage as error:
+            raise ToolFailure("arguments_unavailable", f"the stored arguments can't be read ({error.cause})") from None
+        if not isinstance(arguments, dict):
+            raise ToolFailure("invalid_arguments", "/: the arguments are not an object")
+        return arguments
+
+    def _tool_context(self, call: ToolCall, message: ToolCalls, definition: AgentDefinition) -> ToolContext:
+        return ToolContext(
+            tenant=message.run.tenant,
+            run_id=message.run.run_id,
+            agent=definition.name,
+            tools=definition.tools,
+            domains=definition.http_domains,
+            idempotency_key=call.idempotency_key,
+            remaining_s=message.run.deadline_ms / 1000 - self._now(),
+        )
+
+    def _failed(
+        self, call: ToolCall, message: ToolCalls, version: str, failure: ToolFailure, started: float
+    ) -> ToolOutcome:
+        duration = self._milliseconds_since(started)
+        self._observe(call, failure.type, duration)
+        log.info("tool_call_failed", tool=call.tool[:64], error_type=failure.type, run_id=message.run.run_id)
+        return outcome.failed(call, version, failure, duration)
+
+    def _observe(self, call: ToolCall, result: str, duration_ms: int) -> None:
+        tool = call.tool if self._registry.version(call.tool) else "unknown"
+        metrics.TOOL_CALLS.labels(tool, result).inc()
+        metrics.TOOL_SECONDS.labels(tool).observe(duration_ms / 1000)
+
+    def _milliseconds_since(self, started: float) -> int:
+        return max(0, round((self._timer() - started) * 1000))
+
+
+def _described(error: Exception) -> dict[str, str]:
+    """Type and place of a bug; its text may quote what the tool was working on, so it stays out of the log."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return {"error_type": type(error).__name__, "where": f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""}
+
+
+def _results(message: ToolCalls, results: tuple[ToolOutcome, ...], elapsed_ms: int) -> ToolResults:
+    progress: Progress = message.progress.model_copy(
+        update={
+            "tool_calls": message.progress.tool_calls + len(results),
+            "tool_ms": message.progress.tool_ms + elapsed_ms,
+        }
+    )
+    return ToolResults(run=message.run, progress=progress, transcript=message.transcript, results=results)

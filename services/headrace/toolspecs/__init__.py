@@ -1,0 +1,24 @@
+"""What tools there are, as data: the name, version, description, parameters and effect of each.
+
+Reasoning shows these to models, the tools service implements them, and neither needs the other. A spec says nothing
+about how a tool works. A change of meaning or of parameters is a new version: it is recorded with every call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from headrace.toolspecs.execute_pipeline import EXECUTE_PIPELINE
+from headrace.toolspecs.spec import Effect, Spec
+
+SPECS: Final[Mapping[str, Spec]] = MappingProxyType({spec.name: spec for spec in (EXECUTE_PIPELINE,)})
+
+
+def version(name: str) -> str:
+    """The current version of a tool. Raises ``KeyError`` for an unknown one."""
+    return SPECS[name].version
+
+
+__all__ = ["SPECS", "Effect", "Spec", "version"]

@@ -1,0 +1,40 @@
+"""Fixtures for tests on real servers. What they do is in `tests/support/stack.py`."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from headrace.local.endpoints import Endpoints
+from headrace.local.kafka import KafkaCluster
+from tests.support.no_models import no_models
+from tests.support.stack import fresh_database, kafka_cluster, shared_stack, unique_namespace
+
+
+__all__ = ["no_models"]  # an autouse fixture
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Endpoints]:
+    """Kafka, schema registry and PostgreSQL, one stack for all workers of the run. Never harm it; use `namespace`."""
+    with shared_stack() as endpoints:
+        yield endpoints
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A prefix of this test's own for topics, groups and transactional ids."""
+    return unique_namespace()
+
+
+@pytest.fixture
+async def database_url(stack: Endpoints) -> AsyncIterator[str]:
+    """The URL of a fresh database of this test's own."""
+    async with fresh_database(stack.database_url) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def kafka_cluster3() -> Iterator[KafkaCluster]:
+    """A cluster of three brokers of this module's own, to kill, stop and pause."""
+    with kafka_cluster(brokers=3) as cluster:
+        yield cluster

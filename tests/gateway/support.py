@@ -1,0 +1,215 @@
+"""The gateway over stand-ins behind its ports, and the senders' side: signing, posting."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx2
+from pydantic import SecretStr
+
+from headrace.blobs.memory import MemoryBlobs
+from headrace.claims.memory import MemoryClaims
+from headrace.gateway.app import create_app
+from headrace.gateway.feed import Hub
+from headrace.gateway.ports import Deps, RunEvent, RunPage
+from headrace.gateway.server import GatewayServer
+from headrace.gateway.settings import GatewaySettings
+from headrace.gateway.sources.load import load_sources
+from headrace.messages.agent import AgentDefinition
+from headrace.messages.errors import DependencyUnavailable
+from headrace.registry.catalog import catalog_of
+from headrace.runtime.api import Send
+
+GITHUB_SECRET = "It's a Secret to Everybody"
+ALERT_SECRET = "alert-planted-secret"
+SECRETS = {
+    "HEADRACE_WEBHOOK_SECRET_GITHUB": GITHUB_SECRET,
+    "HEADRACE_WEBHOOK_SECRET_ALERTMANAGER": ALERT_SECRET,
+}
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+REVIEWER = AgentDefinition(
+    name="pr-reviewer",
+    version="1.2.0",
+    category="review",
+    description="Reviews",
+    system_prompt="planted-system-prompt",
+    input_schema={
+        "type": "object",
+        "required": ["title"],
+        "properties": {"title": {"type": "string"}, "files": {"type": "array", "items": {"type": "integer"}}},
+    },
+)
+
+
+class RecordingPublisher:
+    """Keeps what it is given; ``fail`` makes it refuse all of a call, as the real one does."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[Send]] = []
+        self.fail: Exception | None = None
+
+    async def publish(self, sends: Sequence[Send], *, timeout_s: float) -> None:
+        if self.fail is not None:
+            raise self.fail
+        self.calls.append(list(sends))
+
+    @property
+    def sends(self) -> list[Send]:
+        return [send for call in self.calls for send in call]
+
+
+@dataclass
+class MemoryIndex:
+    """The run index in dicts; ``away`` stands for a database that does not answer."""
+
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    steps: dict[str, list[RunEvent]] = field(default_factory=dict)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    away: bool = False
+
+    def _check(self) -> None:
+        if self.away:
+            raise DependencyUnavailable("planted-database-detail")
+
+    async def run(self, run_id: str) -> dict[str, Any] | None:
+        self._check()
+        return self.rows.get(run_id)
+
+    async def runs(self, *, agent: str | None, state: str | None, limit: int, cursor: str | None) -> RunPage:
+        self._check()
+        rows = [
+            row for row in self.rows.values() if agent in (None, row["agent_name"]) and state in (None, row["state"])
+        ]
+        start = int(cursor or 0)
+        following = str(start + limit) if len(rows) > start + limit else None
+        return RunPage(rows[start : start + limit], following)
+
+    async def history(self, run_id: str) -> list[RunEvent]:
+        self._check()
+        return list(self.steps.get(run_id, ()))
+
+    async def result(self, result_id: str) -> dict[str, Any] | None:
+        self._check()
+        return self.results.get(result_id)
+
+
+class MemoryTail:
+    """A tail that gives what the test puts in."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[RunEvent] = asyncio.Queue()
+        self.started = self.stopped = 0
+
+    async def start(self) -> None:
+        self.started += 1
+
+    def __aiter__(self) -> AsyncIterator[RunEvent]:
+        return self
+
+    async def __anext__(self) -> RunEvent:
+        event = await self.queue.get()
+        self.queue.task_done()
+        return event
+
+    async def stop(self) -> None:
+        self.stopped += 1
+
+
+class Gateway:
+    """An application over stand-ins, and a client of it."""
+
+    def __init__(self, environ: Mapping[str, str] | None = None, **settings: Any) -> None:
+        self.settings = GatewaySettings(_env_file=None, **{"gateway_port": 0, **settings})
+        self.publisher = RecordingPublisher()
+        self.index = MemoryIndex()
+        self.claims = MemoryClaims()
+        self.blobs = MemoryBlobs()
+        self.tails: list[MemoryTail] = []
+        self.tail_made = asyncio.Event()
+        self.hub = Hub(self._make_tail)
+        self.checks: dict[str, bool] = {"kafka": True, "catalogue": True, "database": True}
+        self.deps = Deps(
+            settings=self.settings,
+            tenant="acme",
+            sources=load_sources(self.settings, SECRETS if environ is None else environ),
+            publisher=self.publisher,
+            catalog=catalog_of([REVIEWER]),
+            catalog_ready=lambda: self.checks["catalogue"],
+            index=self.index,
+            claims=self.claims,
+            blobs=self.blobs,
+            feed=self.hub,
+            asyncapi=lambda: {"asyncapi": "3.0.0"},
+            checks={name: self._check(name) for name in self.checks},
+            now=lambda: NOW,
+        )
+        self.app = create_app(self.deps)
+
+    def _make_tail(self, _watched: Callable[[str], bool]) -> MemoryTail:
+        self.tails.append(MemoryTail())
+        self.tail_made.set()
+        return self.tails[-1]
+
+    def _check(self, name: str) -> Callable[[], Any]:
+        async def check() -> bool:
+            return self.checks[name]
+
+        return check
+
+    def client(self) -> httpx2.AsyncClient:
+        transport = httpx2.ASGITransport(app=self.app)
+        return httpx2.AsyncClient(transport=transport, base_url="http://gateway")
+
+    async def post(self, path: str, content: Any, headers: Any = ()) -> httpx2.Response:
+        async with self.client() as client:
+            return await client.post(path, content=content, headers=headers)
+
+    async def get(self, path: str, **kwargs: Any) -> httpx2.Response:
+        async with self.client() as client:
+            return await client.get(path, **kwargs)
+
+
+def signature(body: bytes, secret: str = GITHUB_SECRET) -> str:
+    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+def github_headers(body: bytes, *, secret: str = GITHUB_SECRET, event: str = "push", **more: str) -> dict[str, str]:
+    return {
+        "content-type": "application/json",
+        "x-github-event": event,
+        "x-github-delivery": "72d3162e-cc78-11e3-81ab-4c9367dc0958",
+        "x-hub-signature-256": signature(body, secret),
+        **more,
+    }
+
+
+def error_of(response: httpx2.Response) -> dict[str, Any]:
+    """The error of a refusal, whose shape is always the same."""
+    document = response.json()
+    assert set(document) == {"error"}
+    assert set(document["error"]) <= {"code", "message", "where"}
+    assert document["error"]["code"]
+    assert document["error"]["message"]
+    return dict(document["error"])
+
+
+@asynccontextmanager
+async def served(gateway: Gateway) -> AsyncIterator[GatewayServer]:
+    """The application on a real port."""
+    server = GatewayServer(gateway.app, gateway.settings)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+def secret_list(*secrets: str) -> tuple[SecretStr, ...]:
+    return tuple(SecretStr(secret) for secret in secrets)

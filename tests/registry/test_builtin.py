@@ -1,0 +1,64 @@
+"""The agents that ship: each loads, passes its checks, and its output schema takes good answers and refuses bad ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from headrace.messages.agent import AgentDefinition
+from headrace.messages.job import DEFAULT_AGENT
+from headrace.registry.builtin import builtin_definitions
+from headrace.registry.load import check
+from headrace.registry.schemas import compile_schema
+
+AGENTS = {definition.name: definition for definition in builtin_definitions()}
+CORE = {"risk": "low", "summary": "All is well.", "recommended_actions": ["Nothing."]}
+GOOD: dict[str, dict[str, Any]] = {
+    "pr-risk-reviewer": {**CORE, "class": "routine", "reasons": ["small"], "review_focus": []},
+    "ci-failure-triager": {**CORE, "class": "test", "rerun": False, "blocks": "author"},
+    "alert-summariser": {**CORE, "class": "latency", "affected": "orders", "page": False},
+    "security-alert-assessor": {**CORE, "class": "code_weakness", "identifiers": ["CWE-89"], "fix_available": False},
+    "issue-classifier": {**CORE, "class": "bug", "labels": ["bug"], "reply": "Thank you."},
+    "release-note-drafter": {**CORE, "class": "fix", "notes": "- Something works again"},
+}
+EVENT_AGENTS = [AGENTS[name] for name in GOOD]
+
+
+def test_the_agents_that_ship() -> None:
+    assert set(AGENTS) == {*GOOD, DEFAULT_AGENT}
+
+
+@pytest.mark.parametrize("agent", AGENTS.values(), ids=AGENTS)
+def test_a_definition_passes_its_checks(agent: AgentDefinition) -> None:
+    assert check(agent) == []
+    assert "data from outside" in agent.system_prompt
+    assert agent.model == "default"
+
+
+def test_the_assistant_answers_freely_and_has_the_pipeline() -> None:
+    assert AGENTS[DEFAULT_AGENT].tools == ("execute_pipeline",)
+    assert AGENTS[DEFAULT_AGENT].output_schema == {}
+    assert AGENTS[DEFAULT_AGENT].triggers == ()
+
+
+@pytest.mark.parametrize("agent", EVENT_AGENTS, ids=GOOD)
+def test_event_agents_have_triggers_and_no_tools(agent: AgentDefinition) -> None:
+    assert agent.triggers
+    assert agent.tools == ()
+
+
+@pytest.mark.parametrize("agent", EVENT_AGENTS, ids=GOOD)
+def test_a_good_answer_is_taken(agent: AgentDefinition) -> None:
+    compile_schema(agent.output_schema).validate(GOOD[agent.name])
+    assert set(agent.output_schema["required"]) == set(agent.output_schema["properties"]) == set(GOOD[agent.name])
+
+
+@pytest.mark.parametrize("agent", EVENT_AGENTS, ids=GOOD)
+def test_a_bad_answer_is_refused(agent: AgentDefinition) -> None:
+    validator, good = compile_schema(agent.output_schema), GOOD[agent.name]
+    bad: list[Any] = [{key: value for key, value in good.items() if key != missing} for missing in good]
+    bad += [{**good, "class": "other-class"}, {**good, "risk": "extreme"}, {**good, "summary": ""}]
+    bad += [{**good, "recommended_actions": "one"}, {**good, "extra": 1}, [good], "text", None]
+    bad += [{**good, key: 17} for key in good]
+    assert [answer for answer in bad if validator.is_valid(answer)] == []

@@ -1,0 +1,74 @@
+"""A minimal processor for runtime tests: a job in, a job out, with faults by prompt; and the settings and stage it runs as."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from headrace.local.endpoints import Endpoints
+from headrace.messages.base import Message
+from headrace.messages.errors import DependencyUnavailable, RejectedMessage
+from headrace.messages.job import Job
+from headrace.pipeline import Stage
+from headrace.runtime.api import Context, Send
+from headrace.settings import MeshSettings
+
+STAGE = Stage("relay", consumes=("agent.jobs",), produces=("relayed",))
+TOPICS = ("agent.jobs", "relayed", "relay.dlq")
+
+
+class NoBlobs:
+    async def put(self, data: bytes) -> str:
+        raise AssertionError("nothing here is large")
+
+    async def get(self, ref: str) -> bytes:
+        raise AssertionError("nothing here is large")
+
+
+class Relay:
+    """``delay(job)`` seconds of work; prompts ``poison``, ``flaky:N`` (fails N times) and ``away:N`` (dependency away N times)."""
+
+    def __init__(self, delay: Callable[[Job], float] = lambda _job: 0.0) -> None:
+        self.delay = delay
+        self.started: list[str] = []
+        self.in_flight: dict[str, int] = {}
+        self.most_per_key = 0
+
+    async def handle(self, message: Message, context: Context) -> Sequence[Send]:
+        assert isinstance(message, Job)
+        key = message.record_key()
+        self.started.append(message.job_id)
+        self.in_flight[key] = self.in_flight.get(key, 0) + 1
+        self.most_per_key = max(self.most_per_key, self.in_flight[key])
+        try:
+            if seconds := self.delay(message):
+                await asyncio.sleep(seconds)
+            self._maybe_fail(message.prompt or "", context.attempt)
+        finally:
+            self.in_flight[key] -= 1
+        return [Send(message, topic="relayed")]
+
+    @staticmethod
+    def _maybe_fail(prompt: str, attempt: int) -> None:
+        kind, _, count = prompt.partition(":")
+        if kind == "poison":
+            raise RejectedMessage("poison", cause="poison", where="/prompt")
+        if kind == "flaky" and attempt <= int(count):
+            raise ValueError("flaky")
+        if kind == "away" and attempt <= int(count):
+            raise DependencyUnavailable("away")
+
+
+def settings_for(stack: Endpoints, namespace: str, **more: object) -> MeshSettings:
+    return MeshSettings(
+        kafka_bootstrap_servers=stack.kafka_bootstrap_servers,
+        schema_registry_url=stack.schema_registry_url,
+        topic_prefix=namespace,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def job(number: int, key: str | None, prompt: str = "x") -> tuple[str | None, bytes]:
+    return key, Job(job_id=f"job-{number}", prompt=prompt, partition_key=key).model_dump_json(
+        exclude_none=True
+    ).encode()

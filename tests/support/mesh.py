@@ -1,0 +1,180 @@
+"""A whole mesh for flow tests: real services as processes of their own, on the run's stack, under the test's own prefix.
+
+with running_mesh(stack, namespace, database_url) as mesh:
+    mesh.gateway.post("/events", json=...)
+    mesh.kill("reasoning"); mesh.start("reasoning")
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+
+from headrace.local.endpoints import Endpoints
+from headrace.pipeline import STAGES
+from headrace.settings import MeshSettings
+
+T = TypeVar("T")
+GITHUB_SECRET = "a-test-secret-of-the-flow"  # planted: it must not show up anywhere
+_READY_SECONDS = 60
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Mesh:
+    """Services by name; each has a log file and an ops port."""
+
+    def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
+        self.environment = dict(os.environ) | dict(environment)
+        self.logs = logs
+        self.gateway_port = free_port()
+        self.environment["HEADRACE_GATEWAY_PORT"] = str(self.gateway_port)
+        self.ops = {name: free_port() for name in STAGES}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.gateway = httpx2.Client(base_url=f"http://127.0.0.1:{self.gateway_port}", trust_env=False, timeout=30)
+
+    @property
+    def settings(self) -> MeshSettings:
+        return MeshSettings(
+            kafka_bootstrap_servers=self.environment["KAFKA_BOOTSTRAP_SERVERS"],
+            schema_registry_url=self.environment["SCHEMA_REGISTRY_URL"],
+            database_url=self.environment["DATABASE_URL"],  # type: ignore[arg-type]
+            topic_prefix=self.environment["HEADRACE_TOPIC_PREFIX"],
+        )
+
+    def cli(self, *arguments: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """Run the `headrace` command against this mesh."""
+        done = subprocess.run(
+            [sys.executable, "-m", "headrace", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        if expect is not None:
+            assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def start(self, *names: str, wait: bool = True) -> None:
+        for name in names:
+            with (self.logs / f"{name}.log").open("ab") as log:
+                self.processes[name] = subprocess.Popen(
+                    [sys.executable, "-m", "headrace", "run", name],
+                    env=self.environment | {"HEADRACE_OPS_PORT": str(self.ops[name])},
+                    stdout=log,
+                    stderr=log,
+                )
+        for name in names if wait else ():
+            self.wait_ready(name)
+
+    def wait_ready(self, name: str) -> None:
+        def ready() -> bool:
+            assert self.processes[name].poll() is None, f"{name} ended:\n{self.log(name)[-3000:]}"
+            try:
+                return httpx2.get(f"http://127.0.0.1:{self.ops[name]}/readyz", trust_env=False).status_code == 200
+            except httpx2.TransportError:
+                return False
+
+        until(ready, _READY_SECONDS, f"{name} is ready")
+
+    def kill(self, name: str) -> None:
+        """kill -9."""
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def stop(self, *names: str) -> None:
+        """SIGTERM, and the drain."""
+        for name in names:
+            self.processes[name].send_signal(signal.SIGTERM)
+        for name in names:
+            assert self.processes.pop(name).wait(45) == 0, self.log(name)[-3000:]
+
+    def log(self, name: str) -> str:
+        return (self.logs / f"{name}.log").read_text(errors="replace")
+
+    def close(self) -> None:
+        self.gateway.close()
+        for name in list(self.processes):
+            self.kill(name)
+
+    # --- what tests ask ------------------------------------------------------------------------------------------------
+
+    def runs(self, **params: Any) -> list[dict[str, Any]]:
+        response = self.gateway.get("/v1/runs", params={"limit": 200, **params})
+        assert response.status_code == 200, response.text
+        runs: list[dict[str, Any]] = response.json()["runs"]
+        return runs
+
+    def finished(self, count: int, seconds: float = 60) -> list[dict[str, Any]]:
+        """Wait until ``count`` runs are finished; all runs that there are then."""
+
+        def enough() -> list[dict[str, Any]] | None:
+            runs = self.runs()
+            return runs if sum(run["state"] in ("completed", "failed") for run in runs) >= count else None
+
+        return until(enough, seconds, f"{count} runs are finished")
+
+    def run(self, run_id: str, seconds: float = 60) -> dict[str, Any]:
+        """Wait until that run is finished."""
+
+        def finished() -> dict[str, Any] | None:
+            run: dict[str, Any] = self.gateway.get(f"/v1/runs/{run_id}").json()
+            return run if run.get("state") in ("completed", "failed") else None
+
+        return until(finished, seconds, f"run {run_id} is finished")
+
+
+def until(condition: Callable[[], T | None], seconds: float, what: str) -> T:
+    """Poll until ``condition`` gives something true."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if value := condition():
+            return value
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.1)
+
+
+@contextmanager
+def running_mesh(
+    stack: Endpoints,
+    namespace: str,
+    database_url: str,
+    *,
+    services: Sequence[str] = tuple(STAGES),
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Mesh]:
+    """A prepared mesh with ``services`` running and ready; gone afterwards."""
+    given = {
+        "KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap_servers,
+        "SCHEMA_REGISTRY_URL": stack.schema_registry_url,
+        "DATABASE_URL": database_url,
+        "HEADRACE_TOPIC_PREFIX": namespace,
+        "HEADRACE_WEBHOOK_SECRET_GITHUB": GITHUB_SECRET,
+        "HEADRACE_WEBHOOK_OPEN": "alertmanager",
+        "ANTHROPIC_API_KEY": "",
+        "OPENAI_API_KEY": "",
+    }
+    with tempfile.TemporaryDirectory(prefix="headrace-flow-") as logs:
+        mesh = Mesh(given | dict(environment or {}), Path(logs))
+        try:
+            mesh.cli("prepare")
+            mesh.start(*services)
+            yield mesh
+        finally:
+            mesh.close()

@@ -1,0 +1,105 @@
+"""The primitives once more, as plainly as can be: slow, direct readings of their documentation, sharing no code with them."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from typing import Any
+
+Rows = list[dict[str, Any]]
+
+
+def kind(value: Any) -> str:
+    return {bool: "boolean", int: "number", float: "number", str: "string", type(None): "null"}.get(
+        type(value), "other"
+    )
+
+
+def same(a: Any, b: Any) -> bool:
+    if kind(a) != kind(b):
+        return False
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    return bool(a == b)
+
+
+def sort(rows: Rows, field: str, order: str) -> Rows:
+    """Insertion: walk to the left as long as the neighbour must come later."""
+    result: Rows = []
+    for row in rows:
+        place = len(result)
+        while place > 0 and later(result[place - 1].get(field), row.get(field), order):
+            place -= 1
+        result.insert(place, row)
+    return result
+
+
+def later(a: Any, b: Any, order: str) -> bool:
+    """Whether a comes strictly after b."""
+    kinds = ["number", "string", "boolean", "other", "null"]
+    if kind(a) != kind(b):
+        return kinds.index(kind(a)) > kinds.index(kind(b))
+    if kind(a) in ("other", "null"):
+        return False
+    return bool(a > b) if order == "asc" else bool(a < b)
+
+
+def holds(row: dict[str, Any], condition: dict[str, Any]) -> bool:
+    if "all" in condition:
+        return [part for part in condition["all"] if not holds(row, part)] == []
+    if "any" in condition:
+        return [part for part in condition["any"] if holds(row, part)] != []
+    if "not" in condition:
+        return not holds(row, condition["not"])
+    left, op, right = row.get(condition["field"]), condition["op"], condition["value"]
+    if op in ("==", "!="):
+        return same(left, right) is (op == "==")
+    if op == "in":
+        return any(same(left, item) for item in right)
+    if op == "contains":
+        if isinstance(left, str):
+            return isinstance(right, str) and left.find(right) >= 0
+        return isinstance(left, list) and any(same(item, right) for item in left)
+    if kind(left) not in ("number", "string") or kind(left) != kind(right):
+        return False
+    sign = (left > right) - (left < right)
+    return {"<": sign < 0, "<=": sign <= 0, ">": sign > 0, ">=": sign >= 0}[op]
+
+
+def group(rows: Rows, by: list[str], agg: str, field: str | None) -> Rows:
+    result: Rows = []
+    seen: list[list[Any]] = []
+    for row in rows:
+        key = [row.get(name) for name in by]
+        if any(same(key, other) for other in seen):
+            continue
+        seen.append(key)
+        members = [other for other in rows if same([other.get(name) for name in by], key)]
+        result.append(dict(zip(by, key, strict=True)) | {agg: aggregate(members, agg, field)})
+    return result
+
+
+def aggregate(rows: Rows, agg: str, field: str | None) -> Any:
+    if field is None:
+        return len(rows)
+    values = [row[field] for row in rows if row.get(field) is not None]
+    if agg == "count":
+        return len(values)
+    if not values:
+        return None
+    if agg in ("sum", "avg"):
+        total = sum((Fraction(value) for value in values), Fraction(0))
+        if agg == "sum":
+            return int(total) if all(isinstance(value, int) for value in values) else float(total)
+        return float(total) / len(values)
+    best = values[0]
+    for value in values[1:]:
+        if (value < best) if agg == "min" else (value > best):
+            best = value
+    return best
+
+
+def text(value: Any) -> str:
+    return json.dumps(value)

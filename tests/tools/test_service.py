@@ -1,0 +1,65 @@
+"""The service as it is composed, on a real broker: a granted call and a refused one, and a record that is none."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from headrace.local.endpoints import Endpoints
+from headrace.messages.agent import AgentRecord
+from headrace.messages.run import ToolResults
+from headrace.pipeline import STAGES
+from headrace.settings import MeshSettings
+from headrace.tools.__main__ import compose
+from tests.runtime.kafka import make_topics, produce, read_all
+from tests.tools.helpers import call, calls, definition
+from tests.tools.servers import always, serving
+
+STAGE = STAGES["tools"]
+
+
+@pytest.fixture
+def settings(stack: Endpoints, namespace: str, tmp_path: Path) -> MeshSettings:
+    settings = MeshSettings(
+        _env_file=None,
+        kafka_bootstrap_servers=stack.kafka_bootstrap_servers,
+        schema_registry_url=stack.schema_registry_url,
+        topic_prefix=namespace,
+        blob_store="directory",
+        blob_dir=tmp_path,
+    )
+    make_topics(settings, [*STAGE.consumes, *STAGE.produces, *STAGE.reads, STAGE.dead_letters], partitions=1)
+    return settings
+
+
+async def test_calls_become_results(settings: MeshSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(always(200, b'[{"n": 2}, {"n": 1}]')) as server:
+        monkeypatch.setenv("HEADRACE_EGRESS_ALLOW_PRIVATE", server.target)
+        pipeline = [{"step": "http_request", "url": server.url + "/"}, {"step": "table_sort", "field": "n"}]
+        arguments = {"session_id": "s", "pipeline": pipeline}
+        asked = calls(
+            call("execute_pipeline", "good", arguments=arguments, effect="idempotent"),
+            call("echo", "unknown"),
+            deadline_ms=2**45,
+        )
+        grant = AgentRecord(name="triager", definition=definition())
+        produce(settings, "agent.definitions", [(grant.record_key(), grant.model_dump_json().encode())])
+        records = [("other", b"garbage"), (asked.record_key(), asked.model_dump_json().encode())]
+        produce(settings, "tool.calls", records)
+        async with compose(settings) as service:
+            await service.start()
+            for _ in range(600):
+                if service.status()["finished"] == 2:
+                    break
+                await asyncio.sleep(0.05)
+            await service.stop()
+    (record,) = read_all(settings, "tool.results")
+    results = ToolResults.model_validate_json(record.value)
+    assert (record.key, results.run, results.progress.tool_calls) == ("run-1", asked.run, 6)
+    good, unknown = results.results
+    assert (good.status, good.tool_version, unknown.status) == ("ok", "1.0.0", "error")
+    assert good.content == {"type": "dataset", "row_count": 2, "rows": [{"n": 1}, {"n": 2}]}
+    (letter,) = read_all(settings, STAGE.dead_letters)
+    assert letter.value == b"garbage"
