@@ -9,7 +9,6 @@ from headrace.local.kafka import KafkaCluster
 from tests.support.no_models import no_models
 from tests.support.stack import fresh_database, kafka_cluster, shared_stack, unique_namespace
 
-
 __all__ = ["no_models"]  # an autouse fixture
 
 

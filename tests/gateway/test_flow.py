@@ -11,6 +11,7 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
+from headrace.blobs.memory import MemoryBlobs
 from headrace.blobs.postgres import PostgresBlobs
 from headrace.gateway.__main__ import compose
 from headrace.gateway.server import GatewayServer
@@ -25,8 +26,10 @@ from headrace.registry.catalog import records_of
 from headrace.runtime.admin import Admin
 from headrace.runtime.api import Send
 from headrace.runtime.publisher import Publisher
+from headrace.runtime.wire import Wire
 from headrace.settings import MeshSettings
 from headrace.topology import load_all
+from tests.contract.kafka import write
 from tests.gateway.support import REVIEWER, SECRETS, github_headers
 from tests.gateway.test_streams import parse
 from tests.runtime.kafka import Seen, read_all
@@ -88,13 +91,22 @@ async def reasoner(settings: MeshSettings) -> AsyncIterator[Publisher]:
             await publisher.stop()
 
 
+async def write_avro(settings: MeshSettings, result: AgentResult) -> None:
+    """The record that the reasoning service would write."""
+    wire = Wire("reasoning", settings, MemoryBlobs())
+    await wire.open()
+    record = await wire.encode(Send(result), {})
+    await wire.close()
+    await asyncio.to_thread(write, settings, [record])
+
+
 async def _value(value: bool) -> bool:
     return value
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(60):
-        while not await condition():  # noqa: ASYNC110 - what is waited for is in other processes
+        while not await condition():
             await asyncio.sleep(0.05)
 
 
@@ -157,7 +169,7 @@ async def test_a_run_is_requested_followed_and_read_back(settings: MeshSettings)
         async with client.stream("GET", f"/v1/runs/{run_id}/events") as stream:
             following = asyncio.create_task(stream.aread())
             await asyncio.sleep(2)  # the live feed starts at the end of the topics
-            await other.publish([Send(result)])
+            await write_avro(settings, result)
             [event] = parse((await following).decode())
         assert (event["event"], event["data"]["status"], event["data"]["topic"]) == (
             "result",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from headrace.gateway.problems import HttpError
+from headrace.gateway.schema_check import InputSchemas
 from headrace.messages import ids
 from headrace.messages.errors import DependencyUnavailable
 from headrace.messages.job import Job
@@ -95,11 +98,10 @@ async def test_broken_json_is_400(gateway: Gateway, body: bytes) -> None:
     assert (await gateway.post("/v1/runs", body, JSON)).status_code == 400
 
 
-async def test_a_schema_that_refers_elsewhere_fetches_nothing() -> None:
-    from headrace.gateway.problems import HttpError
-    from headrace.gateway.schema_check import InputSchemas
-
-    for uri in ("http://127.0.0.1:9/x.json", "file:///etc/hostname"):
+async def test_a_schema_that_refers_elsewhere_fetches_nothing(tmp_path: Path) -> None:
+    readable = tmp_path / "any.json"
+    readable.write_text("{}")
+    for uri in ("http://127.0.0.1:9/x.json", readable.as_uri()):
         definition = REVIEWER.model_copy(update={"input_schema": {"$ref": uri}})
         with pytest.raises(HttpError) as caught:
             InputSchemas().check(definition, {})
@@ -107,8 +109,6 @@ async def test_a_schema_that_refers_elsewhere_fetches_nothing() -> None:
 
 
 async def test_schemas_are_compiled_once_and_kept_within_a_bound() -> None:
-    from headrace.gateway.schema_check import InputSchemas
-
     schemas = InputSchemas(kept=2)
     for number in range(5):
         definition = REVIEWER.model_copy(update={"version": f"1.0.{number}"})

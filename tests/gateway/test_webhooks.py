@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
-from headrace.messages.errors import DependencyUnavailable
+from headrace.messages.errors import DependencyUnavailable, FatalError
 from headrace.messages.event import RawDelivery
 from tests.gateway.support import ALERT_SECRET, GITHUB_SECRET, Gateway, error_of, github_headers, signature
 
@@ -270,8 +270,9 @@ async def test_a_body_of_exactly_the_limit_passes() -> None:
     assert (await gateway.post("/webhooks/github", body, github_headers(body))).status_code == 202
 
 
-async def test_unexpected_failures_say_nothing(gateway: Gateway) -> None:
-    gateway.publisher.fail = RuntimeError(f"planted {GITHUB_SECRET}")
+@pytest.mark.parametrize("failure", [RuntimeError, FatalError])
+async def test_unexpected_failures_say_nothing(gateway: Gateway, failure: type[Exception]) -> None:
+    gateway.publisher.fail = failure(f"planted {GITHUB_SECRET}")
     response = await gateway.post("/webhooks/github", BODY, github_headers(BODY))
     assert response.status_code == 500
     assert error_of(response)["code"] == "internal"

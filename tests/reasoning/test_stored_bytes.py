@@ -121,7 +121,7 @@ def report(name: str, shape: Shape, ledger: Ledger, blobs: MemoryBlobs, unique: 
     stored = ledger.total + blob_bytes(blobs)
     ratio = stored / unique
     largest = max(size for _, size in ledger.sizes)
-    print(  # noqa: T201 - the figures of the closing note
+    print(
         f"\n{name}: {shape.turns} turns, unique {unique:,} B, stored {stored:,} B "
         f"(records {ledger.total:,}, blobs {blob_bytes(blobs):,}) = {ratio:.2f}x, largest record {largest:,} B"
     )

@@ -13,8 +13,8 @@ from headrace.pipeline import Stage
 from headrace.runtime.api import Context, Send
 from headrace.settings import MeshSettings
 
-STAGE = Stage("relay", consumes=("agent.jobs",), produces=("relayed",))
-TOPICS = ("agent.jobs", "relayed", "relay.dlq")
+STAGE = Stage("relay", consumes=("agent.jobs",), produces=("relayed", "copied"))
+TOPICS = ("agent.jobs", "relayed", "copied", "relay.dlq")
 
 
 class NoBlobs:
@@ -46,7 +46,7 @@ class Relay:
             self._maybe_fail(message.prompt or "", context.attempt)
         finally:
             self.in_flight[key] -= 1
-        return [Send(message, topic="relayed")]
+        return [Send(message, topic="relayed"), Send(message, topic="copied")]
 
     @staticmethod
     def _maybe_fail(prompt: str, attempt: int) -> None:

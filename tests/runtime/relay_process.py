@@ -1,4 +1,4 @@
-"""A relay worker as a process of its own, to be killed: ``python -m tests.runtime.relay_process`` with MeshSettings in the environment.
+"""A relay worker as a process of its own, to be killed: ``python -m tests.runtime.relay_process``, settings in the environment.
 
 Prints ``ready`` once it owns partitions. ``RELAY_DELAY_MS`` is how long each record takes at most.
 """

@@ -1,11 +1,12 @@
 """The engine against a fake broker with virtual time: everything that can happen, in an order that a seed decides.
 
-The broker keeps per partition a log (with gaps, as control records leave them), the committed offset and metadata, and an owner. It
-accepts a commit only under a token that is valid for each of its partitions: taken by the owner, not before the partition was given to
-it. Nodes learn of rebalances late, die with transactions open, and hear of a commit's outcome late, wrongly refused or not at all
-(then they resolve it as ``runtime.transactions`` does). The same ``Engine`` as in production makes every decision.
+The broker keeps per partition a log (with gaps, as control records leave them), the committed offset and metadata, and an owner.
+It accepts a commit only under a token that is valid for each of its partitions: taken by the owner, not before the partition was
+given to it. Nodes learn of rebalances late, die with transactions open, and hear of a commit's outcome late, wrongly refused or
+not at all (then they resolve it as ``runtime.transactions`` does). The same ``Engine`` as in production makes every decision.
 
-``run(seed)`` raises ``Violation`` with the seed in its text; the seed alone replays it. Invariant numbers are those of docs/design.md.
+``run(seed)`` raises ``Violation`` with the seed in its text; the seed alone replays it. Invariants are numbered as in
+docs/design.md.
 """
 
 from __future__ import annotations

@@ -137,6 +137,8 @@ def check(settings: MeshSettings, acknowledged: set[str]) -> None:
     for record, name in zip(outputs, names, strict=True):
         out_order[record.key].append(name)
     assert out_order == in_order
+    copies = Counter(record.value for record in read_all(settings, "copied"))
+    assert copies == Counter(record.value for record in outputs), "a torn transaction"
     print(f"{len(inputs)} records in, {len(outputs)} out, {len(acknowledged)} acknowledged")
 
 

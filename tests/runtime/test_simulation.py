@@ -20,8 +20,7 @@ BATCHES = 8
 
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_no_seed_breaks_an_invariant(batch: int) -> None:
-    for seed in range(batch, SEEDS, BATCHES):
-        run(seed)
+    run_all(range(batch, SEEDS, BATCHES))
 
 
 def _lanes_forget_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,5 +80,9 @@ def test_the_simulation_catches_a_planted_bug(
 ) -> None:
     plant(monkeypatch)
     with pytest.raises(Violation, match=invariant):
-        for seed in range(200):
-            run(seed)
+        run_all(range(200))
+
+
+def run_all(seeds: range) -> None:
+    for seed in seeds:
+        run(seed)

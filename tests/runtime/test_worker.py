@@ -5,45 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 
 import pytest
 
-from headrace.local.endpoints import Endpoints
 from headrace.messages.errors import FatalError
 from headrace.messages.job import Job
 from headrace.runtime.engine import Bounds
-from headrace.runtime.retry import DeadLetterLimit, RetryPolicy
-from headrace.runtime.worker import Worker
+from headrace.runtime.retry import DeadLetterLimit
 from headrace.settings import MeshSettings
-from tests.runtime.kafka import Seen, committed, make_topics, produce, read_all
-from tests.runtime.relay import STAGE, TOPICS, NoBlobs, Relay, job, settings_for
-
-FAST_RETRY = RetryPolicy(attempts=4, first_s=0.01, longest_s=0.05)
-
-
-@pytest.fixture
-def settings(stack: Endpoints, namespace: str) -> MeshSettings:
-    settings = settings_for(stack, namespace)
-    make_topics(settings, TOPICS)
-    return settings
-
-
-@asynccontextmanager
-async def running(settings: MeshSettings, relay: Relay, **options: object) -> AsyncIterator[Worker]:
-    worker = Worker(STAGE, relay, settings, NoBlobs(), retry=FAST_RETRY, **options)  # type: ignore[arg-type]
-    await worker.start()
-    try:
-        yield worker
-    finally:
-        await worker.stop()
-
-
-async def until(condition: Callable[[], bool], timeout: float = 30.0) -> None:
-    async with asyncio.timeout(timeout):
-        while not condition():
-            await asyncio.sleep(0.02)
+from tests.runtime.kafka import Seen, committed, produce, read_all
+from tests.runtime.relay import STAGE, Relay, job
+from tests.runtime.running import running, until
 
 
 def ids(seen: list[Seen]) -> list[str]:

@@ -1,9 +1,9 @@
 """Producing from outside a processor: all or nothing, and acknowledged before it is said.
 
 Sends of many callers share transactions (group commit, as in the worker): the next one begins with all that waits when the one
-before is over. So a batch is never half accepted, a ``read_committed`` reader sees nothing before it is acknowledged, and an aborted
-transaction leaves nothing. A commit whose outcome stays unknown is reported as a failure; the sender's delivery id makes its
-retry harmless.
+before is over. So a batch is never half accepted, a ``read_committed`` reader sees nothing before it is acknowledged, and an
+aborted transaction leaves nothing. A commit whose outcome stays unknown is reported as a failure; the sender's delivery id makes
+its retry harmless.
 """
 
 from __future__ import annotations
@@ -124,13 +124,7 @@ class Publisher:
             self._refuse(self._waiting, DependencyUnavailable("Kafka refuses"))
 
     async def _open_all(self, loop: asyncio.AbstractEventLoop) -> None:
-        while True:
-            try:
-                await self._wire.open()
-                break
-            except DependencyUnavailable as error:
-                log.warning("registry_unavailable", service=self._service, error=str(error))
-                await asyncio.sleep(0.5)
+        await self._wire.open()
         await loop.run_in_executor(self._executor, self._transactions.open)
         self._open = True
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from headrace.messages import headers as record_headers
 from headrace.messages.base import Message
 from headrace.messages.codec import Codec, Encoded, UnknownSchema
+from headrace.messages.errors import DependencyUnavailable
 from headrace.observe import metrics
+from headrace.observe.logging import get_logger
 from headrace.runtime.api import ClaimCheck, Send
 from headrace.runtime.schemas import Schemas
 from headrace.settings import MeshSettings
+
+log = get_logger(__name__)
 
 
 class Wire:
@@ -28,8 +33,16 @@ class Wire:
         self._codec = Codec(self._schemas)
 
     async def open(self) -> None:
-        """Resolve schema ids. Raises ``DependencyUnavailable`` while the registry is away."""
-        await self._schemas.load(self._topics)
+        """Resolve schema ids. Waits for a registry that is away; raises ``FatalError`` if it refuses our schema."""
+        delay = 0.1
+        while True:
+            try:
+                await self._schemas.load(self._topics)
+                return
+            except DependencyUnavailable as error:
+                log.warning("registry_unavailable", service=self._service, error=str(error))
+                await asyncio.sleep(delay)
+                delay = min(2.0, delay * 2)
 
     async def close(self) -> None:
         await self._schemas.close()

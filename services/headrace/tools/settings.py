@@ -10,7 +10,7 @@ class ToolsSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HEADRACE_TOOLS_", env_file=".env", extra="ignore")
 
     parallel_calls: int = Field(default=8, ge=1, le=100, description="Calls of one model turn that run at once")
-    inline_bytes: int = Field(default=2_048, ge=256, le=65_536, description="JSON past this goes to the blob store")
+    inline_bytes: int = Field(default=1_024, ge=256, le=65_536, description="JSON past this goes to the blob store")
     max_output_bytes: int = Field(default=1_000_000, ge=10_000, description="JSON that one call may give")
     pipeline_timeout_s: float = Field(default=60, gt=0, le=600)
     pipeline_max_rows: int = Field(default=100_000, ge=1)
