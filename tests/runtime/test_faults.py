@@ -179,6 +179,7 @@ def test_members_join_and_leave_under_load(stack: Endpoints, namespace: str) -> 
         check(settings, load.finish())
 
 
+@pytest.mark.xdist_group("three brokers")
 def test_brokers_killed_in_turn(kafka_cluster3: KafkaCluster, stack: Endpoints, namespace: str) -> None:
     endpoints = Endpoints(kafka_cluster3.bootstrap_servers, stack.schema_registry_url, stack.database_url)
     settings = settings_for(endpoints, namespace)
@@ -186,12 +187,11 @@ def test_brokers_killed_in_turn(kafka_cluster3: KafkaCluster, stack: Endpoints, 
     with workers(settings) as pool:
         for slot in range(2):
             pool.start(slot)
-        load = Load(settings, 100)
+        load = Load(settings, 50)
         load.start()
         for broker in (1, 2, 3):
             time.sleep(1.0)
             kafka_cluster3.kill(broker)
-            time.sleep(2.0)
+            time.sleep(1.0)
             kafka_cluster3.start(broker)
-            time.sleep(4.0)
         check(settings, load.finish())

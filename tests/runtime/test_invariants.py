@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pytest
@@ -95,6 +96,23 @@ class Member:
         consumer.incremental_unassign(partitions)
 
 
+async def polled(members: Collection[Member], done: Callable[[], bool]) -> None:
+    def step() -> bool:
+        for member in members:
+            member.consumer.poll(0)
+        return done()
+
+    await until(step, 60)
+
+
+async def owning(wanted: dict[Member, int]) -> None:
+    await polled(wanted, lambda: all(len(member.owned) == count for member, count in wanted.items()))
+
+
+async def until_balanced(first: Member, second: Member) -> None:
+    await polled((first, second), lambda: bool(second.owned) and not first.owned.keys() & second.owned.keys())
+
+
 def commit_as(settings: MeshSettings, partition: int, token: Any, offset: int) -> Outcome:
     producer = Transactions(
         settings,
@@ -111,21 +129,23 @@ async def test_a_commit_for_a_lost_partition_is_refused(settings: MeshSettings, 
     """6: the broker checks the token of the assignment, also when the partition came back in between."""
     settings = settings.model_copy(update={"group_protocol": protocol})
     first = Member(settings)
-    await until(lambda: bool(first.consumer.poll(0)) or len(first.owned) == 3)
-    old = dict(first.owned)
-    second = Member(settings)
+    second = None
     try:
-        await until(lambda: bool(first.consumer.poll(0) or second.consumer.poll(0)) or bool(second.owned), 60)
-        await until(lambda: bool(first.consumer.poll(0) or second.consumer.poll(0)) or len(first.owned) < 3, 60)
+        await owning({first: 3})
+        old = dict(first.owned)
+        second = Member(settings)
+        await until_balanced(first, second)
         lost = next(iter(second.owned))
         assert await asyncio.to_thread(commit_as, settings, lost, old[lost], 5) is Outcome.REFUSED
         assert await asyncio.to_thread(commit_as, settings, lost, second.owned[lost], 6) is Outcome.COMMITTED
-        second.consumer.close()
-        await until(lambda: bool(first.consumer.poll(0)) or len(first.owned) == 3, 60)
+        await asyncio.to_thread(second.consumer.close)
+        second = None
+        await owning({first: 3})
         assert await asyncio.to_thread(commit_as, settings, lost, old[lost], 7) is Outcome.REFUSED
         assert await asyncio.to_thread(commit_as, settings, lost, first.owned[lost], 8) is Outcome.COMMITTED
     finally:
-        first.consumer.close()
+        for member in filter(None, (first, second)):
+            await asyncio.to_thread(member.consumer.close)
 
 
 def commit_by_hand(settings: MeshSettings, offset: int, metadata: str) -> None:

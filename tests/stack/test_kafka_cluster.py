@@ -1,10 +1,13 @@
 """Three brokers: what was acknowledged survives the loss of one."""
 
+import pytest
+
 from headrace.local.kafka import KafkaCluster
 from headrace.local.kafka_probe import live_brokers
 from tests.stack.probes import consume, create_topic, produce
 
 
+@pytest.mark.xdist_group("three brokers")
 def test_acks_all_with_a_broker_killed_stopped_paused(kafka_cluster3: KafkaCluster) -> None:
     cluster, servers = kafka_cluster3, kafka_cluster3.bootstrap_servers
     create_topic(servers, replicas=3)

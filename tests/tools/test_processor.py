@@ -145,19 +145,19 @@ async def test_no_more_calls_at_once_than_the_setting_says() -> None:
     assert most == 3
 
 
-@pytest.mark.parametrize("size", [2_048, 2_049])
+@pytest.mark.parametrize("size", [1_024, 1_025])
 async def test_large_content_is_a_reference_with_a_preview(size: int) -> None:
     async def give(arguments: dict[str, Any], context: ToolContext) -> Any:
         return "x" * (size - 2)
 
     bench = Bench(FakeTool("huge", give))
     outcome = await bench.outcome("huge")
-    if size == 2_048:
-        assert (outcome.content, outcome.content_ref) == ("x" * 2_046, None)
+    if size == 1_024:
+        assert (outcome.content, outcome.content_ref) == ("x" * 1_022, None)
     else:
         assert outcome.content is None
         assert outcome.preview == "x" * 200 + "..."
-        assert await bench.blobs.get(outcome.content_ref or "") == orjson.dumps("x" * 2_047)
+        assert await bench.blobs.get(outcome.content_ref or "") == orjson.dumps("x" * 1_023)
 
 
 async def test_stored_arguments_are_fetched() -> None:

@@ -2,17 +2,20 @@
 
 Sends of many callers share transactions (group commit, as in the worker): the next one begins with all that waits when the one
 before is over. So a batch is never half accepted, a ``read_committed`` reader sees nothing before it is acknowledged, and an
-aborted transaction leaves nothing. A commit whose outcome stays unknown is reported as a failure; the sender's delivery id makes
-its retry harmless.
+aborted transaction leaves nothing. A transaction ends with the first caller in it that gives up; the others go into the next one.
+Only a commit that the broker made and could not confirm is reported as a failure all the same; the sender's delivery id makes its
+retry harmless.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from headrace.messages.codec import Encoded
 from headrace.messages.errors import DependencyUnavailable, FatalError
@@ -26,6 +29,8 @@ log = get_logger(__name__)
 
 _MAX_RECORDS = 2_000  # in one transaction
 _MAX_BYTES = 16 * 2**20
+_PAUSE_S = 0.02  # after a transaction that failed
+_SHARE = 0.95  # of a caller's patience that a transaction may use, so that it gives up first
 _NO_CAUSE: Mapping[str, str] = {}
 
 
@@ -33,6 +38,7 @@ _NO_CAUSE: Mapping[str, str] = {}
 class _Waiting:
     records: list[Encoded]
     size: int
+    deadline: float  # time.monotonic
     answer: asyncio.Future[None]
 
 
@@ -78,13 +84,13 @@ class Publisher:
                 begun by then will be produced.
             BadMessage: a message that can't be encoded.
         """
-        if not self.ready():
-            raise DependencyUnavailable("Kafka is not reachable", retry_after=1.0)
-        if len(self._waiting) >= self._max_waiting:
-            raise DependencyUnavailable("too many records wait for Kafka", retry_after=1.0)
+        self._check_open()
         records = [await self._wire.encode(send, cause) for send in sends]
+        self._check_open()
         size = sum(len(record.value) + 200 for record in records)
-        waiting = _Waiting(records, size, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(
+            records, size, time.monotonic() + timeout_s * _SHARE, asyncio.get_running_loop().create_future()
+        )
         self._waiting.append(waiting)
         self._work.set()
         try:
@@ -95,14 +101,21 @@ class Publisher:
             if not waiting.answer.done():
                 waiting.answer.cancel()
 
+    def _check_open(self) -> None:
+        if not self.ready():
+            raise DependencyUnavailable("Kafka is not reachable", retry_after=1.0)
+        if len(self._waiting) >= self._max_waiting:
+            raise DependencyUnavailable("too many records wait for Kafka", retry_after=1.0)
+
     async def stop(self) -> None:
         """What waits is refused; a transaction under way is finished."""
-        self._open = False
+        opened, self._open = self._open, False
         self._stop_waits.set()
         self._refuse(self._waiting, DependencyUnavailable("shutting down", retry_after=1.0))
-        self._waiting = []
+        self._work.set()
         if self._task:
-            self._task.cancel()
+            if not opened:
+                self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await asyncio.get_running_loop().run_in_executor(None, self._executor.shutdown)
         await self._wire.close()
@@ -111,7 +124,7 @@ class Publisher:
         loop = asyncio.get_running_loop()
         try:
             await self._open_all(loop)
-            while True:
+            while self._open:
                 await self._work.wait()
                 self._work.clear()
                 while batch := self._next_batch():
@@ -129,14 +142,15 @@ class Publisher:
         self._open = True
 
     def _next_batch(self) -> list[_Waiting]:
-        """What fits into one transaction; callers that have given up are left out."""
+        """What fits into one transaction; callers that have given up, or are about to, are left out."""
+        now = time.monotonic()
         batch: list[_Waiting] = []
         records = size = taken = 0
         for waiting in self._waiting:
             if batch and (records + len(waiting.records) > _MAX_RECORDS or size + waiting.size > _MAX_BYTES):
                 break
             taken += 1
-            if not waiting.answer.done():
+            if waiting.deadline > now and not waiting.answer.done():
                 batch.append(waiting)
                 records += len(waiting.records)
                 size += waiting.size
@@ -145,14 +159,19 @@ class Publisher:
 
     async def _commit(self, loop: asyncio.AbstractEventLoop, batch: list[_Waiting]) -> None:
         records = [record for waiting in batch for record in waiting.records]
+        deadline = min(waiting.deadline for waiting in batch)
+        commit = partial(self._transactions.commit, records, (), deadline=deadline)
         try:
-            outcome = await loop.run_in_executor(self._executor, self._transactions.commit, records, ())
-        except (Stopped, FatalError, asyncio.CancelledError):
+            outcome = await loop.run_in_executor(self._executor, commit)
+        except (Stopped, FatalError):
             self._refuse(batch, DependencyUnavailable("Kafka did not acknowledge", retry_after=1.0))
             raise
-        if outcome is not Outcome.COMMITTED:
-            self._refuse(batch, DependencyUnavailable("Kafka did not acknowledge", retry_after=1.0))
+        if outcome is not Outcome.COMMITTED and self._open:
+            self._waiting[:0] = batch  # those who gave up are left out of the next one
+            await asyncio.sleep(_PAUSE_S)
             return
+        if outcome is not Outcome.COMMITTED:
+            self._refuse(batch, DependencyUnavailable("shutting down", retry_after=1.0))
         for waiting in batch:
             if not waiting.answer.done():
                 waiting.answer.set_result(None)

@@ -101,10 +101,14 @@ class Transactions:
         for slot in range(len(self._ids)):
             self._rebuild(slot)
 
-    def commit(self, outputs: Iterable[Encoded], offsets: Collection[OffsetCommit]) -> Outcome:
+    def commit(
+        self, outputs: Iterable[Encoded], offsets: Collection[OffsetCommit], *, deadline: float | None = None
+    ) -> Outcome:
         """One transaction: all outputs, in this order, and the offsets of all partitions, or nothing.
 
-        Without offsets there is nothing to resolve an ambiguous outcome by: it counts as aborted.
+        Without offsets there is nothing to resolve an ambiguous outcome by: it counts as aborted. ``deadline`` (``time.monotonic``)
+        keeps that true for callers that will have given up by then: the commit is asked for only while somebody waits, and what is
+        unanswered at the deadline is ended by the broker. All that remains is a commit that the broker made and could not confirm.
 
         Raises:
             Stopped: the worker stops and the broker did not answer.
@@ -112,12 +116,16 @@ class Transactions:
         """
         slot, self._turn = self._turn, 1 - self._turn
         started = time.perf_counter()
-        outcome = self._attempt(slot, outputs, offsets)
+        error = self._attempt(slot, outputs, offsets, deadline)
+        outcome = self._failed(slot, offsets, error) if error else Outcome.COMMITTED
         metrics.COMMIT_SECONDS.labels(self._service).observe(time.perf_counter() - started)
         metrics.COMMITS.labels(self._service, outcome.name.lower()).inc()
         return outcome
 
-    def _attempt(self, slot: int, outputs: Iterable[Encoded], offsets: Collection[OffsetCommit]) -> Outcome:
+    def _attempt(
+        self, slot: int, outputs: Iterable[Encoded], offsets: Collection[OffsetCommit], deadline: float | None
+    ) -> KafkaError | None:
+        """None if it was committed. What it returns holds no reference to the producer, which may have to go at once."""
         producer = self._producers[slot] or self._rebuild(slot)
         try:
             producer.poll(0)  # serve its log lines
@@ -130,10 +138,12 @@ class Transactions:
             for token, partitions in self._by_token(offsets):
                 producer.send_offsets_to_transaction(partitions, token, config.COMMIT_TIMEOUT_S)
             # 4. all of it or nothing (this flushes first)
-            producer.commit_transaction(config.COMMIT_TIMEOUT_S)
+            if deadline is not None and producer.flush(_left(deadline)):
+                return _too_late()
+            producer.commit_transaction(_left(deadline))
         except (KafkaException, BufferError) as error:
-            return self._failed(slot, producer, offsets, error)
-        return Outcome.COMMITTED
+            return _kafka_error(error)
+        return None
 
     def _produce(self, producer: Producer, output: Encoded) -> None:
         topic = self._settings.physical_topic(output.topic)
@@ -146,32 +156,34 @@ class Transactions:
 
     # --- when it did not go well -------------------------------------------------------------------------------------
 
-    def _failed(
-        self, slot: int, producer: Producer, offsets: Collection[OffsetCommit], exception: Exception
-    ) -> Outcome:
-        error = _kafka_error(exception)
+    def _failed(self, slot: int, offsets: Collection[OffsetCommit], error: KafkaError) -> Outcome:
         log.warning("transaction_failed", service=self._service, code=error.name(), error=error.str())
         _raise_if_hopeless(error)
         if error.code() in _FENCED:
             self._note_fenced()
-        if not error.fatal() and error.txn_requires_abort() and self._abort(producer):
+        if not error.fatal() and error.txn_requires_abort() and self._abort(slot):
             return Outcome.REFUSED if error.code() in _TENANCY_REFUSED else Outcome.ABORTED
         metrics.COMMITS.labels(self._service, "ambiguous").inc()
         self._rebuild(slot)
         return self._resolve(offsets)
 
-    def _abort(self, producer: Producer) -> bool:
+    def _abort(self, slot: int) -> bool:
         """Abort; False if even that is ambiguous. Flushed first: aborting below the first produce can be fatal."""
+        producer = self._producers[slot]
         try:
-            producer.flush(_ABORT_TIMEOUT_S)
-            producer.abort_transaction(_ABORT_TIMEOUT_S)
+            if producer:
+                producer.flush(_ABORT_TIMEOUT_S)
+                producer.abort_transaction(_ABORT_TIMEOUT_S)
         except KafkaException as error:
             log.warning("abort_failed", service=self._service, error=_kafka_error(error).str())
             return False
         return True
 
     def _rebuild(self, slot: int) -> Producer:
-        """A new producer of this slot, initialised. Tries until the broker is there or the worker stops."""
+        """A new producer of this slot, initialised. Tries until the broker is there or the worker stops.
+
+        The old one goes first, with the only reference to it: it would go on asking for its commit until the new one fences it.
+        """
         self._producers[slot] = None
         delay = 0.05
         while True:
@@ -224,6 +236,19 @@ class Transactions:
                 f"another process runs {self._service} as instance {self._settings.instance!r}: "
                 "give each replica its own HEADRACE_INSTANCE"
             )
+
+
+def _left(deadline: float | None) -> float:
+    """Seconds until then, at most what a commit may take and never none."""
+    return (
+        config.COMMIT_TIMEOUT_S
+        if deadline is None
+        else min(config.COMMIT_TIMEOUT_S, max(0.01, deadline - time.monotonic()))
+    )
+
+
+def _too_late() -> KafkaError:
+    return KafkaError(KafkaError._TIMED_OUT, "not acknowledged before the deadline of those who wait for it")
 
 
 def _kafka_error(exception: Exception) -> KafkaError:
