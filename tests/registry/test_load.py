@@ -103,6 +103,7 @@ triggers:
         ("tools: [execute_pipeline, rm_rf]", "a.yaml:6: /tools/1: unknown tool 'rm_rf'; there are: execute_pipeline"),
         ("http_domains: ['http://x.org']", "a.yaml:6: /http_domains/0: 'http://x.org' is not a host name"),
         ("http_domains: ['*']", "a.yaml:6: /http_domains/0: '*' is not a host name"),
+        ("http_domains: ['*.org']", "a.yaml:6: /http_domains/0: '*.org' is not a host name"),
         ("triggers:\n- type: x\n  filter: 'a ||'", "a.yaml:8: /triggers/0/filter: not a JMESPath expression"),
         ("triggers:\n- {type: x, filter: '!a.b'}", "a.yaml:7: /triggers/0/filter: not a JMESPath expression: '!'"),
         ("input_schema: {type: strin}", "a.yaml:6: /input_schema: not a usable JSON Schema"),

@@ -27,11 +27,10 @@ from headrace.gateway.settings import GatewaySettings, environment
 from headrace.gateway.sources.load import load_sources
 from headrace.host.component import Component
 from headrace.index import RunIndex
-from headrace.messages.agent import AgentRecord
-from headrace.messages.base import Message
 from headrace.postgres.errors import translated
 from headrace.postgres.pool import open_pool
 from headrace.registry.catalog import Catalog
+from headrace.registry.follow import definitions
 from headrace.runtime.publisher import Publisher
 from headrace.runtime.table import Table
 from headrace.runtime.tail import Tail
@@ -74,11 +73,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
 @asynccontextmanager
 async def _followed(settings: MeshSettings, catalog: Catalog) -> AsyncIterator[Table]:
     """The table of definitions, read into ``catalog`` in the background."""
-
-    def apply(key: str, message: Message | None) -> None:
-        catalog.apply(key, message if isinstance(message, AgentRecord) else None)
-
-    table = Table(settings, AgentRecord.TOPIC, apply)
+    table = definitions(settings, catalog)
     starting = asyncio.create_task(table.start(), name="gateway-catalogue")
     try:
         yield table

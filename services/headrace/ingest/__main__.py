@@ -10,12 +10,9 @@ from headrace.claims.postgres import PostgresClaims
 from headrace.host.component import Component
 from headrace.ingest.processor import IngestProcessor
 from headrace.ingest.settings import IngestSettings
-from headrace.messages.agent import AgentRecord
-from headrace.messages.base import Message
 from headrace.pipeline import STAGES
 from headrace.postgres.pool import open_pool
-from headrace.registry.catalog import Catalog
-from headrace.runtime.table import Table
+from headrace.registry.follow import followed_catalog
 from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
 
@@ -28,21 +25,9 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         pool = await stack.enter_async_context(open_pool(settings, service="headrace-ingest"))
         claims = PostgresClaims(pool)
         stack.push_async_callback(claims.close)
-        catalog = await _catalog(settings, stack)
+        catalog = await stack.enter_async_context(followed_catalog(settings))
         processor = IngestProcessor(claims, catalog, tenant=settings.tenant, settings=ingest)
         yield Worker(STAGES["ingest"], processor, settings, open_blobs(settings, pool))
-
-
-async def _catalog(settings: MeshSettings, stack: AsyncExitStack) -> Catalog:
-    catalog = Catalog()
-
-    def apply(key: str, message: Message | None) -> None:
-        catalog.apply(key, message if isinstance(message, AgentRecord) else None)
-
-    table = Table(settings, AgentRecord.TOPIC, apply)
-    stack.push_async_callback(table.stop)
-    await table.start()
-    return catalog
 
 
 if __name__ == "__main__":

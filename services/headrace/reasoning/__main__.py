@@ -9,8 +9,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from headrace.blobs.settings import open_blobs
 from headrace.claims.postgres import PostgresClaims
 from headrace.host.component import Component
-from headrace.messages.agent import AgentRecord
-from headrace.messages.base import Message
 from headrace.models.resolve import Models
 from headrace.models.settings import ModelSettings
 from headrace.pipeline import STAGES
@@ -23,9 +21,8 @@ from headrace.reasoning.finished import PostgresFinished
 from headrace.reasoning.processor import ReasoningProcessor
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.reasoning.transcript import Transcripts
-from headrace.registry.catalog import Catalog
+from headrace.registry.follow import followed_catalog
 from headrace.runtime.engine import Bounds
-from headrace.runtime.table import Table
 from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
 from headrace.toolspecs import SPECS
@@ -40,10 +37,12 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         store = open_blobs(settings, pool)
         models = Models(ModelSettings())
         stack.push_async_callback(models.close)
-        agents = Agents(await _catalog(settings, stack), SPECS)
+        agents = Agents(await stack.enter_async_context(followed_catalog(settings)), SPECS)
         blobs = BlobCache(store, own.cache_bytes)
         tools = Tools(models, blobs, Transcripts(blobs), SPECS, own, now_ms)
-        admission = CatalogAdmission(agents, PostgresClaims(pool), PostgresFinished(pool), models.resolve)
+        claims = PostgresClaims(pool)
+        stack.push_async_callback(claims.close)
+        admission = CatalogAdmission(agents, claims, PostgresFinished(pool), models.resolve)
         processor = ReasoningProcessor(tools, agents, admission)
         yield Worker(STAGES["reasoning"], processor, settings, store, bounds=Bounds(max_in_flight=own.max_in_flight))
 
@@ -51,18 +50,6 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
 def now_ms() -> int:
     """Epoch milliseconds."""
     return time.time_ns() // 1_000_000
-
-
-async def _catalog(settings: MeshSettings, stack: AsyncExitStack) -> Catalog:
-    catalog = Catalog()
-
-    def apply(key: str, message: Message | None) -> None:
-        catalog.apply(key, message if isinstance(message, AgentRecord) else None)
-
-    table = Table(settings, AgentRecord.TOPIC, apply)
-    stack.push_async_callback(table.stop)
-    await table.start()
-    return catalog
 
 
 if __name__ == "__main__":

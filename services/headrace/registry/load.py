@@ -120,8 +120,10 @@ def _check_tools(definition: AgentDefinition) -> Iterator[Problem]:
         if tool not in SPECS:
             yield Problem(f"unknown tool {tool!r}; there are: {', '.join(sorted(SPECS))}", ("tools", index))
     for index, domain in enumerate(definition.http_domains):
-        if not _DOMAIN.fullmatch(domain):
-            yield Problem(f"{domain!r} is not a host name or *.host name", ("http_domains", index))
+        if not _DOMAIN.fullmatch(domain) or (domain.startswith("*.") and domain.count(".") < 2):
+            yield Problem(
+                f"{domain!r} is not a host name or *.host name below a top-level domain", ("http_domains", index)
+            )
 
 
 def _check_triggers(definition: AgentDefinition) -> Iterator[Problem]:

@@ -9,12 +9,9 @@ from headrace.blobs import BlobStore
 from headrace.blobs.settings import open_blobs
 from headrace.egress import EgressSettings, GuardedClient
 from headrace.host.component import Component
-from headrace.messages.agent import AgentRecord
-from headrace.messages.base import Message
 from headrace.pipeline import STAGES
 from headrace.postgres.pool import open_pool
-from headrace.registry.catalog import Catalog
-from headrace.runtime.table import Table
+from headrace.registry.follow import followed_catalog
 from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
 from headrace.tools.pipeline.executor import ExecutePipeline, PipelineLimits
@@ -30,7 +27,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
     async with AsyncExitStack() as stack:
         blobs = await _blobs(settings, stack)
         client = await stack.enter_async_context(GuardedClient(egress.policy(), ca_file=egress.ca_file))
-        catalog = await _catalog(settings, stack)
+        catalog = await stack.enter_async_context(followed_catalog(settings))
         registry = ToolRegistry(
             [ExecutePipeline(client, blobs, _limits(tools))], max_output_bytes=tools.max_output_bytes
         )
@@ -42,18 +39,6 @@ async def _blobs(settings: MeshSettings, stack: AsyncExitStack) -> BlobStore:
     if settings.blob_store != "postgres":
         return open_blobs(settings, None)
     return open_blobs(settings, await stack.enter_async_context(open_pool(settings, service="headrace-tools")))
-
-
-async def _catalog(settings: MeshSettings, stack: AsyncExitStack) -> Catalog:
-    catalog = Catalog()
-
-    def apply(key: str, message: Message | None) -> None:
-        catalog.apply(key, message if isinstance(message, AgentRecord) else None)
-
-    table = Table(settings, AgentRecord.TOPIC, apply)
-    stack.push_async_callback(table.stop)
-    await table.start()
-    return catalog
 
 
 def _limits(tools: ToolsSettings) -> PipelineLimits:
