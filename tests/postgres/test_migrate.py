@@ -72,10 +72,10 @@ async def test_an_unmigrated_database_is_waited_for(empty_pool: asyncpg.Pool) ->
 
 async def test_a_server_that_refuses_is_fatal_and_an_absent_one_is_not(database_url: str, unused_tcp_port: int) -> None:
     with pytest.raises(FatalError, match="3D000"):
-        async with open_pool(mesh_settings(database_url + "_missing")):
+        async with open_pool(mesh_settings(database_url + "_missing"), min_size=1):
             pass
     with pytest.raises(DependencyUnavailable):
-        async with open_pool(mesh_settings(f"postgresql://127.0.0.1:{unused_tcp_port}/x")):
+        async with open_pool(mesh_settings(f"postgresql://127.0.0.1:{unused_tcp_port}/x"), min_size=1):
             pass
     with pytest.raises(FatalError, match="DATABASE_URL") as caught:
         async with open_pool(mesh_settings("mysql://me:secret@127.0.0.1/x")):

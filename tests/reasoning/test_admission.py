@@ -109,6 +109,12 @@ async def test_the_same_record_again_goes_on_until_the_run_has_its_result() -> N
     assert await bench.start(at=context(offset=1)) == [], "a rewind pays nothing twice"
 
 
+async def test_a_run_that_has_its_result_is_not_begun_again_when_its_claim_is_forgotten() -> None:
+    bench = Bench(ScriptedModel())
+    bench.finished.runs.add(("default", "job-1"))
+    assert await bench.start() == []
+
+
 async def test_a_gate_may_refuse_what_is_admissible_otherwise() -> None:
     class Closed:
         async def check(self, _job: Any, admitted: Admitted) -> ResultError | None:

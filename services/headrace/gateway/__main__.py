@@ -44,7 +44,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
     own = GatewaySettings()
     sources = load_sources(own, environment())
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(open_pool(settings, min_size=0, service="headrace-gateway"))
+        pool = await stack.enter_async_context(open_pool(settings, service="headrace-gateway"))
         blobs = open_blobs(settings, pool)
         claims = PostgresClaims(pool)
         stack.push_async_callback(claims.close)

@@ -18,7 +18,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 class Ops:
     """An ASGI app over the components of this process."""
 
-    def __init__(self, components: Sequence[Component]) -> None:
+    def __init__(self, expected: Sequence[str], components: Sequence[Component]) -> None:
+        self._expected = expected
         self._components = components
         self._started = time.time()
 
@@ -34,7 +35,8 @@ class Ops:
         if path == "/healthz":
             return _json(200, {"status": "ok"})
         if path == "/readyz":
-            states = {component.name: component.ready() for component in self._components}
+            states = dict.fromkeys(self._expected, False)  # one that is still being composed is not ready
+            states |= {component.name: component.ready() for component in self._components}
             return _json(200 if all(states.values()) else 503, {"ready": states})
         if path == "/status":
             services = {component.name: component.status() for component in self._components}

@@ -1,6 +1,7 @@
 """The process around services: compose them, serve the operations endpoint, stop on a signal, exit with a code that says why.
 
-Exit codes: 0 after a stop that was asked for, 1 when a service failed (the log's last error line says why).
+Exit codes: 0 after a stop that was asked for, 1 when a service failed (the log's last error line says why), 2 when a setting or
+a service's name is wrong. What a wrong setting holds is never printed: it may be a secret.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import importlib
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import uvloop
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from headrace.host.component import Component, Compose
 from headrace.host.ops import Ops, server
@@ -44,7 +47,7 @@ async def run(services: Sequence[str], settings: MeshSettings) -> None:
         loop.add_signal_handler(name, stop.set)
     async with contextlib.AsyncExitStack() as stack:
         components: list[Component] = []
-        ops = server(Ops(components), settings.ops_host, settings.ops_port)
+        ops = server(Ops(services, components), settings.ops_host, settings.ops_port)
         ops_task = asyncio.create_task(ops.serve())
         try:
             # A dependency may be long in coming (a table waits for its topic): a signal must still end the process.
@@ -91,14 +94,25 @@ def main(services: Sequence[str]) -> None:
     """Entry point of ``python -m headrace.<service>`` and ``headrace run``."""
     try:
         settings = MeshSettings()
-    except ValidationError as error:
-        sys.exit(f"headrace: bad settings: {error}")
-    logs.configure(settings.log_level, service="+".join(services))
-    try:
+        logs.configure(settings.log_level, service="+".join(services))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(services, settings))
+    except (ValidationError, SettingsError) as error:
+        _wrong_usage(f"bad settings: {_without_values(error)}")
+    except UnknownService as error:
+        _wrong_usage(str(error))
     except HeadraceError as error:
         log.error("process_failed", error=f"{type(error).__name__}: {error}")
         sys.exit(1)
-    except UnknownService as error:
-        sys.exit(f"headrace: {error}")
+
+
+def _wrong_usage(text: str) -> NoReturn:
+    sys.stderr.write(f"headrace: {text}\n")
+    sys.exit(2)
+
+
+def _without_values(error: ValidationError | SettingsError) -> str:
+    if isinstance(error, SettingsError):  # names the field only; its cause would quote the value
+        return str(error)
+    found = error.errors(include_input=False, include_url=False, include_context=False)
+    return "; ".join(f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in found)

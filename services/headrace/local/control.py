@@ -32,7 +32,11 @@ def up_detached(
     """
     data_dir = data_dir.expanduser().absolute()
     log_path = data_dir / "logs" / "supervisor.log"
-    log_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for directory in (
+        data_dir,
+        log_path.parent,
+    ):  # each by itself: `parents=True` would make the data's own readable to all
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = InstanceLock(data_dir)
     lock.acquire()
     lock.release()

@@ -41,6 +41,8 @@ def translated() -> Iterator[None]:
         yield
     except asyncpg.PostgresError as error:
         raise from_postgres(error) from None
+    except asyncpg.exceptions.ClientConfigurationError:  # its text may quote the URL, and so the password
+        raise FatalError("DATABASE_URL is not usable") from None
     except asyncpg.InterfaceError as error:  # closed connection or pool; its text has no data
         raise DependencyUnavailable(f"Postgres: {error}") from error
     except (OSError, TimeoutError) as error:

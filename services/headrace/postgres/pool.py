@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -21,16 +22,18 @@ CLOSE_TIMEOUT_S: Final = 5.0
 
 @asynccontextmanager
 async def open_pool(
-    settings: MeshSettings, *, min_size: int = 1, max_size: int = 8, service: str = "headrace"
+    settings: MeshSettings, *, min_size: int = 0, max_size: int = 8, service: str = "headrace"
 ) -> AsyncIterator[asyncpg.Pool]:
     """A pool on ``settings.database_url``, closed on exit. ``jsonb`` values are Python values on both sides.
 
-    Connections that broke are replaced on their next use, so the pool outlives a restart of the server.
+    Connections are made when they are needed, and those that broke are replaced, so a service may start before its server and
+    outlives a restart of it. With ``min_size`` one is made at once.
 
     Raises:
-        DependencyUnavailable: no server answers.
-        FatalError: the server refuses this user or database, or the URL is not one.
+        FatalError: the URL is not one. With ``min_size`` also: the server refuses this user or database (else the first use does).
+        DependencyUnavailable: with ``min_size``: no server answers (else the first use does).
     """
+    _check_url(settings.database_url.get_secret_value())
     with translated():
         pool = await _create(settings, min_size, max_size, service)
     try:
@@ -40,18 +43,26 @@ async def open_pool(
 
 
 async def _create(settings: MeshSettings, min_size: int, max_size: int, service: str) -> asyncpg.Pool:
+    return await asyncpg.create_pool(
+        settings.database_url.get_secret_value(),
+        min_size=min_size,
+        max_size=max_size,
+        init=_init,
+        timeout=CONNECT_TIMEOUT_S,
+        command_timeout=COMMAND_TIMEOUT_S,
+        server_settings={"application_name": service, "jit": "off", "timezone": "UTC"},
+    )
+
+
+def _check_url(url: str) -> None:
+    """A URL that can't be right is refused at once. Never quoted: it has a password."""
     try:
-        return await asyncpg.create_pool(
-            settings.database_url.get_secret_value(),
-            min_size=min_size,
-            max_size=max_size,
-            init=_init,
-            timeout=CONNECT_TIMEOUT_S,
-            command_timeout=COMMAND_TIMEOUT_S,
-            server_settings={"application_name": service, "jit": "off", "timezone": "UTC"},
-        )
-    except ValueError:  # includes asyncpg's ClientConfigurationError; the text may quote the URL and so the password
-        raise FatalError("DATABASE_URL is not a valid Postgres URL") from None
+        parts = urlsplit(url)
+        right = parts.scheme in ("postgres", "postgresql") and (parts.port or 1) > 0
+    except ValueError:
+        right = False
+    if not right:
+        raise FatalError("DATABASE_URL is not a valid Postgres URL")
 
 
 async def _init(connection: asyncpg.Connection) -> None:

@@ -40,9 +40,10 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         agents = Agents(await stack.enter_async_context(followed_catalog(settings)), SPECS)
         blobs = BlobCache(store, own.cache_bytes)
         tools = Tools(models, blobs, Transcripts(blobs), SPECS, own, now_ms)
-        claims = PostgresClaims(pool)
-        stack.push_async_callback(claims.close)
-        admission = CatalogAdmission(agents, claims, PostgresFinished(pool), models.resolve)
+        claims, finished = PostgresClaims(pool), PostgresFinished(pool)
+        for port in (claims, finished):
+            stack.push_async_callback(port.close)
+        admission = CatalogAdmission(agents, claims, finished, models.resolve)
         processor = ReasoningProcessor(tools, agents, admission)
         yield Worker(STAGES["reasoning"], processor, settings, store, bounds=Bounds(max_in_flight=own.max_in_flight))
 

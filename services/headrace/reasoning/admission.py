@@ -4,8 +4,8 @@ The order is: seen before, agent and version, model, input, then the gates. A ga
 same port (policy, budget, session, concurrency); it sees a run that is admissible otherwise.
 
 A claim on (tenant, job id) makes the first record with a job id the run; any other one is a duplicate and leads to
-nothing. The very same record read again (crash before its commit, rewind) goes on, unless the run has an end already:
-then nothing is paid twice.
+nothing. The very same record read again (crash before its commit, rewind) goes on. Whatever the claim says, a run that has an
+end already is not begun: nothing is paid twice.
 """
 
 from __future__ import annotations
@@ -108,11 +108,10 @@ class CatalogAdmission:
 
     async def _seen_before(self, job: Job, context: Context) -> str | None:
         outcome = await self._claims.claim(Claim(f"run:{job.tenant}", job.job_id, context.position))
-        if outcome is Outcome.FIRST:
-            return None
-        if outcome is Outcome.AGAIN:
-            return "finished" if await self._finished.finished(job.tenant, job.job_id) else None
-        return "duplicate"
+        if outcome not in (Outcome.FIRST, Outcome.AGAIN):
+            return "duplicate"
+        # Also of the first: claims are forgotten after a while, ends are not.
+        return "finished" if await self._finished.finished(job.tenant, job.job_id) else None
 
     def _resolve(self, job: Job, context: Context) -> Decision:
         """Agent, model and input, without I/O."""

@@ -16,6 +16,7 @@ engine.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import threading
 import time
@@ -40,6 +41,7 @@ from headrace.settings import MeshSettings
 
 log = get_logger(__name__)
 
+_SPARE_AFTER_S = 15.0
 _REVOKE_DRAIN_S = 3.0
 
 
@@ -80,6 +82,7 @@ class Worker:
         self._finished = 0
         self._dead_letters = 0
         self._poller: Poller | None = None
+        self._joined = math.inf  # when the group was asked for partitions
         self._committer: asyncio.Task[None] | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"transactions-{stage.service}")
         self._transactions = Transactions(
@@ -116,7 +119,10 @@ class Worker:
         self._end(None)
 
     def ready(self) -> bool:
-        return self._poller is not None and bool(self._engine.partitions) and not self._failed_already()
+        """It has partitions, or has waited for some so long that the others must have them all: then it is a spare."""
+        if self._failed_already():
+            return False
+        return bool(self._engine.partitions) or time.monotonic() - self._joined > _SPARE_AFTER_S
 
     def status(self) -> dict[str, Any]:
         return {
@@ -146,6 +152,7 @@ class Worker:
                 revoke_drain_s=_REVOKE_DRAIN_S,
             )
             self._poller.start()
+            self._joined = time.monotonic()
             log.info("worker_started", service=self.name, group=self._stage.group, topics=list(self._stage.consumes))
             while True:
                 await self._work.wait()

@@ -1,0 +1,208 @@
+"""Every body that the documents show is one that the mesh takes: posted to the real application, decoded by the real codec.
+
+The application is the gateway's own over stand-ins behind its ports, without a socket; what it publishes is given to ingest.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import httpx2
+import pytest
+import yaml
+from starlette.routing import Match
+
+from headrace.contracts.documents import validator
+from headrace.gateway.app import create_app
+from headrace.gateway.sources.model import SourceConfig
+from headrace.messages.catalog import BY_TOPIC
+from headrace.messages.codec import Codec
+from headrace.messages.event import Event, RawDelivery
+from headrace.messages.job import Job
+from headrace.registry.builtin import builtin_definitions
+from headrace.registry.catalog import catalog_of
+from headrace.registry.load import load_file, load_text
+from tests.docs.pages import ROOT, SECRET, Block, blocks, shell_calls
+from tests.gateway.support import Gateway
+from tests.ingest.records import at, processor
+
+BODIES = [block for block in blocks("json") if block.info != "json"]
+SHELL = blocks("sh")
+
+
+class Mesh:
+    """The gateway's application with the built-in agents, and ingest behind it."""
+
+    def __init__(self) -> None:
+        self.gateway = Gateway({"HEADRACE_WEBHOOK_SECRET_GITHUB": SECRET})
+        self.gateway.app = create_app(replace(self.gateway.deps, catalog=catalog_of(builtin_definitions())))
+
+    async def post(self, path: str, body: bytes, headers: dict[str, str]) -> httpx2.Response:
+        return await self.gateway.post(path, body, headers)
+
+    async def outcome(self) -> list[Any]:
+        """What becomes of everything that was published."""
+        return [out for send in self.gateway.publisher.sends for out in await understood(send.message)]
+
+    def has(self, path: str) -> bool:
+        scope = {"type": "http", "method": "GET", "path": path, "headers": []}
+        return any(route.matches(scope)[0] is Match.FULL for route in self.gateway.app.router.routes)
+
+
+@pytest.fixture
+def mesh() -> Mesh:
+    return Mesh()
+
+
+async def understood(message: Any) -> list[Any]:
+    """A job as it is; of a raw delivery, its events. Raises ``BadMessage``."""
+    if not isinstance(message, RawDelivery):
+        return [message]
+    sends = await processor().handle(message, at())
+    return [send.message for send in sends]
+
+
+async def taken(topic: str, body: bytes) -> list[Any]:
+    """What a record of ``topic`` becomes. Raises ``BadMessage``."""
+    if topic == "agent.results":
+        validator(BY_TOPIC[topic]).validate_json(body, strict=True)
+        return []
+    return await understood(Codec().decode(topic, None, body, {}))
+
+
+# --- fenced bodies -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", BODIES, ids=str)
+async def test_every_json_block_is_taken_where_it_says(block: Block, mesh: Mesh) -> None:
+    where = block.info.split()[1:]
+    body = block.text.encode()
+    if where[0] != "POST":
+        await taken(where[0], body)
+        return
+    content_type = where[2] if len(where) > 2 else "application/json"
+    response = await mesh.post(where[1], body, {"content-type": content_type})
+    assert response.status_code == 202, response.text
+    assert await mesh.outcome()
+
+
+def test_every_json_block_says_where_it_goes() -> None:
+    assert len(BODIES) >= 8
+    assert [str(block) for block in blocks("json") if block.info == "json"] == []
+
+
+# --- commands ------------------------------------------------------------------------------------------------------------
+
+
+def calls_of(program: str, folder: Path) -> Iterator[tuple[Block, list[str]]]:
+    for index, block in enumerate(SHELL):
+        if program in block.text:
+            place = folder / str(index)
+            place.mkdir()
+            for name, *arguments in shell_calls(block, place):
+                if name == program:
+                    yield block, arguments
+
+
+def parsed(arguments: list[str]) -> tuple[str, dict[str, str], bytes | None]:
+    """Path, headers and body of a call of curl."""
+    headers: dict[str, str] = {}
+    url, data = "", None
+    words = iter(arguments)
+    for word in words:
+        if word == "-H":
+            key, _, value = next(words).partition(":")
+            headers[key.strip().lower()] = value.strip()
+        elif word == "-d":
+            data = next(words).encode()
+        elif not word.startswith("-"):
+            url = word
+    assert url.startswith("http://127.0.0.1:8080/"), url
+    return url.removeprefix("http://127.0.0.1:8080"), headers, data
+
+
+async def test_every_curl_is_accepted(tmp_path: Path) -> None:
+    events: list[Any] = []
+    paths = []
+    for block, arguments in calls_of("curl", tmp_path):
+        mesh = Mesh()
+        path, headers, body = parsed(arguments)
+        paths.append(path)
+        if body is None:
+            assert mesh.has(path), f"{block}: {path}"
+            continue
+        response = await mesh.post(path, body, headers)
+        assert response.status_code == 202, f"{block}: {path}: {response.text}"
+        events += await mesh.outcome()
+    assert {"/webhooks/github", "/events", "/v1/runs"} <= set(paths)
+    types = {event.type for event in events if isinstance(event, Event)}
+    assert {"com.github.pull_request.opened", "ticket.created", "com.acme.deployment.finished"} <= types
+
+
+async def test_the_signature_that_readme_computes_is_of_that_body(tmp_path: Path, mesh: Mesh) -> None:
+    """As it is: accepted. One byte changed: refused. So it is the signature that was checked."""
+    signed = [parsed(call) for _, call in calls_of("curl", tmp_path) if "/webhooks/github" in " ".join(call)]
+    ((path, headers, body),) = signed
+    assert body is not None
+    assert (await mesh.post(path, body, headers)).status_code == 202
+    assert (await mesh.post(path, body.replace(b"opened", b"closed"), headers)).status_code == 401
+
+
+async def test_every_record_that_kcat_produces_is_taken(tmp_path: Path) -> None:
+    made = []
+    for _, arguments in calls_of("kcat", tmp_path):
+        assert "-P" in arguments
+        topic = arguments[arguments.index("-t") + 1]
+        made += await taken(topic, arguments[-1].encode())
+    assert {type(message) for message in made} == {Job, Event}
+
+
+async def test_every_python_block_produces_what_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    records: list[tuple[str, bytes]] = []
+
+    class Producer:
+        def __init__(self, config: dict[str, str]) -> None:
+            assert config["bootstrap.servers"]
+
+        def produce(self, topic: str, value: bytes, key: str) -> None:
+            records.append((topic, value))
+
+        def flush(self) -> None:
+            pass
+
+    standin = ModuleType("confluent_kafka")
+    standin.Producer = Producer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "confluent_kafka", standin)
+    for block in blocks("python"):
+        exec(compile(block.text, str(block), "exec"), {})
+    assert records
+    for topic, value in records:
+        assert await taken(topic, value)
+
+
+# --- definitions ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_yaml_is_a_definition_or_a_source() -> None:
+    for block in blocks("yaml"):
+        if block.info == "yaml source":
+            SourceConfig.model_validate(yaml.safe_load(block.text))
+        else:
+            load_text(block.text, file=str(block))
+    for path in (ROOT / "docs" / "examples").glob("*.yaml"):
+        load_file(path)
+
+
+def test_the_shortened_agent_says_what_the_whole_one_says() -> None:
+    (block,) = (block for block in blocks("yaml") if block.page.name == "README.md")
+    short, whole = load_text(block.text), load_file(ROOT / "docs" / "examples" / "refund-watcher.yaml")
+    for field in ("name", "version", "category", "description", "triggers"):
+        assert getattr(short, field) == getattr(whole, field)
+    assert whole.system_prompt.startswith(short.system_prompt)
+    for limit in yaml.safe_load(block.text)["limits"]:
+        assert getattr(short.limits, limit) == getattr(whole.limits, limit)
