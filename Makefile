@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint format check test demo up bench lock clean
+.PHONY: help install lint format check test demo up bench lock helm manifests clean
 
 help: ## Show these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,7 +50,15 @@ bench: $(INSTALLED) ## Benchmarks
 
 lock: $(INSTALLED) ## Resolve the locks anew
 	$(BIN)/uv pip compile pyproject.toml --extra local --extra dev --generate-hashes --python-version 3.11 --no-header -q -o requirements/dev.lock
+	$(BIN)/uv pip compile pyproject.toml -c requirements/dev.lock --generate-hashes --python-version 3.11 --no-header -q -o requirements/runtime.lock
+	echo hatchling | $(BIN)/uv pip compile - -c requirements/dev.lock --generate-hashes --python-version 3.11 --no-header --no-annotate -q -o requirements/build.lock
 	echo uv | $(BIN)/uv pip compile - --generate-hashes --python-version 3.11 --no-header --no-annotate -q -o requirements/uv.lock
+
+helm: $(INSTALLED) ## Build the pinned helm into the cache, once (needs Go)
+	$(BIN)/python deploy/helm.py
+
+manifests: $(INSTALLED) ## Write deploy/k8s anew from the chart (needs helm)
+	$(BIN)/python deploy/render.py
 
 clean: ## Remove .venv and caches (not ~/.cache/headrace, not data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -6,9 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("relay.py", "persistence_batch.py")
+ROOT = Path(__file__).parents[1]
+MODULES = ("pipeline", "relay", "persistence_batch")
 
 if __name__ == "__main__":
-    for script in SCRIPTS:
-        print(f"\n== {script}", flush=True)
-        subprocess.run([sys.executable, str(Path(__file__).parent / script)], check=True)
+    for module in MODULES:
+        print(f"\n== {module}", flush=True)
+        subprocess.run([sys.executable, "-m", f"benchmarks.{module}"], cwd=ROOT, check=True)

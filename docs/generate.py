@@ -17,6 +17,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
+from headrace.analytics.settings import AnalyticsSettings
+from headrace.audit.settings import AuditSettings
 from headrace.egress.policy import EgressSettings
 from headrace.gateway.settings import GatewaySettings
 from headrace.ingest.settings import IngestSettings
@@ -37,6 +39,8 @@ SECTIONS: Final[tuple[tuple[str, str, type[BaseSettings]], ...]] = (
     ("Tools", "", ToolsSettings),
     ("Outgoing HTTP of tools", "Lists are JSON or comma-separated.", EgressSettings),
     ("Persistence", "", PersistenceSettings),
+    ("Audit", "", AuditSettings),
+    ("Analytics", "", AnalyticsSettings),
 )
 
 MEANINGS: Final[dict[str, str]] = {
@@ -77,6 +81,7 @@ TAIL: Final = """
 | `HEADRACE_CACHE_DIR` | `headrace up`, `headrace demo`, tests | Where downloaded servers are kept (default `~/.cache/headrace`) |
 | `HEADRACE_MAVEN_URL` | `headrace up`, `headrace demo`, tests | A mirror to download them from |
 | `HEADRACE_POSTGRES_USER` | `headrace up`, `headrace demo`, tests | Account that embedded Postgres runs as when root starts it |
+| `OTEL_*` | every service | OpenTelemetry's own; which ones, and what they do here: [observability](observability.md) |
 | `HEADRACE_SIMULATION_SEEDS` | tests | Seeds that the simulation of the runtime plays (default 2000) |
 """
 

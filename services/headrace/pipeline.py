@@ -18,6 +18,9 @@ class Stage:
     consumes: tuple[str, ...] = ()
     produces: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
+    ordered: bool = (
+        False  # each source partition is one sequence, folded record by record, instead of many keys at once
+    )
 
     @property
     def group(self) -> str:
@@ -41,6 +44,25 @@ PIPELINE: Final[tuple[Stage, ...]] = (
     ),
     Stage("tools", consumes=("tool.calls",), produces=("tool.results",), reads=("agent.definitions",)),
     Stage("persistence", consumes=("agent.results", "tool.results", "tool.calls", "agent.jobs", "ingest.events")),
+    Stage(
+        "audit",
+        consumes=(
+            "ingest.raw",
+            "ingest.events",
+            "agent.jobs",
+            "tool.calls",
+            "tool.results",
+            "agent.results",
+            "agent.definitions",
+            "ingest.dlq",
+            "reasoning.dlq",
+            "tools.dlq",
+            "persistence.dlq",
+        ),
+        produces=("audit.events",),
+        ordered=True,
+    ),
+    Stage("analytics", consumes=("audit.events",), produces=("usage.windows",)),
 )
 
 STAGES: Final[dict[str, Stage]] = {stage.service: stage for stage in PIPELINE}

@@ -52,7 +52,7 @@ def stages(service: str, **fields: Any) -> tuple[Stage, ...]:
         ({name: spec for name, spec in SPECS.items() if name != "tools.dlq"}, PIPELINE, "tools.dlq"),
         (SPECS, stages("tools", consumes=("tool.calls", "agent.jobs")), "agent.jobs"),
         (SPECS, stages("gateway", produces=("ingest.raw",)), "agent.jobs"),
-        (SPECS, PIPELINE[:-1], "persistence.dlq"),
+        (SPECS, PIPELINE[:-1], "analytics.dlq"),
     ],
 )
 def test_each_disagreement_is_a_problem(specs: dict[str, TopicSpec], pipeline: tuple[Stage, ...], where: str) -> None:

@@ -100,6 +100,17 @@ class MemoryIndex:
         return self.results.get(result_id)
 
 
+class MemoryUsage:
+    """What was asked of the usage index."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+
+    async def usage(self, *, agent: str | None, since: str, window: str | None) -> dict[str, Any]:
+        self.asked.append({"agent": agent, "since": since, "window": window})
+        return {"since": "", "until": "", "usage": []}
+
+
 class MemoryTail:
     """A tail that gives what the test puts in."""
 
@@ -129,6 +140,7 @@ class Gateway:
         self.settings = GatewaySettings(_env_file=None, **{"gateway_port": 0, **settings})
         self.publisher = RecordingPublisher()
         self.index = MemoryIndex()
+        self.usage = MemoryUsage()
         self.claims = MemoryClaims()
         self.blobs = MemoryBlobs()
         self.tails: list[MemoryTail] = []
@@ -143,6 +155,7 @@ class Gateway:
             catalog=catalog_of([REVIEWER]),
             catalog_ready=lambda: self.checks["catalogue"],
             index=self.index,
+            usage=self.usage,
             claims=self.claims,
             blobs=self.blobs,
             feed=self.hub,

@@ -23,6 +23,7 @@ _HEADERS: Final = {
     "ce_dataschema": "Contract of the value: <topic>/<major version>",
     "ce_dataref": "Where the value is, when it was too large for a record; the value is empty then",
     "traceparent": "W3C trace context",
+    "tracestate": "W3C trace context, further parts",
     "content-type": "Media type of the value",
 }
 _DEAD_LETTER_HEADERS: Final = {

@@ -30,6 +30,7 @@ _VERBS = {
     "up": "Start the whole mesh on this machine: Kafka, schema registry, Postgres, and every service. No Docker needed.",
     "down": "Stop the mesh of a data directory: services drain, then the servers end. The data stays.",
     "status": "Each server and service: state, lag, rate, in flight, restarts.",
+    "usage": "Runs, errors, tokens, cost and latency by agent.",
     "prepare": "Make everything that services need before they start: topics, schemas, tables, and the built-in agents.",
     "run": "Run any set of services in this process, until SIGTERM or Ctrl-C. In production: one process each.",
 }
@@ -38,7 +39,9 @@ _GROUPS = {
     "runs": "Agent runs, from the index.",
     "results": "Results of agent runs, straight from the topic.",
     "agents": "Agents as data: the catalogue of published definitions.",
+    "audit": "The audit log: is it whole, and what it says.",
     "dlq": "Dead letters: what a service could not work on, with its cause.",
+    "replay": "Make again what records led to.",
     "topics": "The mesh's topics, as topics/*.yaml declares them.",
     "schemas": "The contracts: JSON Schema and Avro of every message.",
 }

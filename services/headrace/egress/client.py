@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ from headrace.egress.domains import require_allowed
 from headrace.egress.errors import EgressDenied, EgressFailed, shown
 from headrace.egress.policy import EgressPolicy
 from headrace.egress.urls import Params, Target, parse_url
+from headrace.observe import tracing
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _METHODS: Final = frozenset({"GET", "POST"})
@@ -100,9 +102,13 @@ class GuardedClient:
     async def _follow(
         self, method: str, target: Target, domains: Sequence[str], headers: dict[str, str], content: bytes | None
     ) -> GuardedResponse:
-        for _ in range(self._policy.max_redirects + 1):
+        for hop in range(self._policy.max_redirects + 1):
             self._check(target, domains)
-            response = await self._send(method, target, headers, content)
+            with _span(method, target, hop) as span:
+                response = await self._send(method, target, headers, content)
+                tracing.describe(span, {"http.response.status_code": response.status})
+                if response.status >= 400:
+                    tracing.fail(span, str(response.status))
             location = response.headers.get("location")
             if response.status not in _REDIRECTS or location is None:
                 return response
@@ -141,6 +147,27 @@ class GuardedClient:
     def _extensions(self) -> dict[str, Any]:
         whole = self._policy.timeout_s
         return {"timeout": {"connect": self._policy.connect_timeout_s, "read": whole, "write": whole, "pool": whole}}
+
+
+def _span(method: str, target: Target, hop: int) -> AbstractContextManager[tracing.Span]:
+    """One request on the wire. By host alone: paths, queries and headers may hold secrets. No trace id goes to strangers."""
+    facts = {
+        "http.request.method": method,
+        "server.address": target.host,
+        "server.port": target.port,
+        "url.scheme": target.scheme,
+        "http.request.resend_count": hop or None,
+    }
+    return tracing.span(method, tracing.SpanKind.CLIENT, facts, error_type=_error_type)
+
+
+def _error_type(error: Exception) -> str:
+    match error:
+        case EgressDenied():
+            return error.reason
+        case EgressFailed():
+            return error.kind
+    return tracing.class_name(error)
 
 
 def _headers(target: Target, extra: Mapping[str, str], content: bytes | None) -> list[tuple[str, str]]:

@@ -21,12 +21,12 @@ from headrace.gateway.app import create_app
 from headrace.gateway.feed import Hub
 from headrace.gateway.live_tail import RUN_TOPICS, LiveTail
 from headrace.gateway.ports import Check, Deps
-from headrace.gateway.run_reader import IndexedRuns
+from headrace.gateway.run_reader import IndexedRuns, IndexedUsage
 from headrace.gateway.server import GatewayServer
 from headrace.gateway.settings import GatewaySettings, environment
 from headrace.gateway.sources.load import load_sources
 from headrace.host.component import Component
-from headrace.index import RunIndex
+from headrace.index import RunIndex, UsageIndex
 from headrace.postgres.errors import translated
 from headrace.postgres.pool import open_pool
 from headrace.registry.catalog import Catalog
@@ -61,6 +61,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
             catalog=catalog,
             catalog_ready=table.ready,
             index=IndexedRuns(RunIndex(pool, blobs), settings.tenant),
+            usage=IndexedUsage(UsageIndex(pool), settings.tenant),
             claims=claims,
             blobs=blobs,
             feed=await stack.enter_async_context(_feed(settings, blobs)),

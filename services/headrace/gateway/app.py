@@ -32,7 +32,18 @@ _DESCRIPTION = "Events and runs in, results out. A 202 means that the broker has
 
 def create_app(deps: Deps) -> FastAPI:
     """The ASGI application. ``app.state.streams.close()`` ends open event streams before a shutdown."""
-    app = FastAPI(title="headrace gateway", version=__version__, description=_DESCRIPTION, redirect_slashes=False)
+    app = FastAPI(
+        title="headrace gateway",
+        version=__version__,
+        description=_DESCRIPTION,
+        redirect_slashes=False,
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "auto_configure": False,
+        },  # ours is in ``Boundary``
+    )
     accepted = AcceptedRuns()
     streams = RunStreams(deps, accepted)
     app.state.streams = streams

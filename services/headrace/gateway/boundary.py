@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 from starlette.requests import ClientDisconnect
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace.gateway.problems import HttpError, error_response, from_headrace, internal_error
 from headrace.messages.errors import HeadraceError
+from headrace.observe import tracing
 from headrace.observe.logging import get_logger
 from headrace.observe.metrics import GATEWAY_REQUESTS, GATEWAY_SECONDS
 
@@ -23,6 +25,8 @@ log = get_logger(__name__)
 REQUEST_ID: Final = "x-request-id"
 _ACCEPTABLE_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _CLIENT_GONE: Final = 499
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class Boundary:
@@ -35,6 +39,10 @@ class Boundary:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        with _span(scope) as span:
+            await self._serve(scope, receive, send, span)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, span: tracing.Span) -> None:
         started = time.perf_counter()
         answer = _Answer(send, _request_id(scope))
         try:
@@ -47,6 +55,7 @@ class Boundary:
             route = route_of(scope)
             GATEWAY_REQUESTS.labels(route, str(answer.status or _CLIENT_GONE)).inc()
             GATEWAY_SECONDS.labels(route).observe(time.perf_counter() - started)
+            _describe(span, scope, answer.status or _CLIENT_GONE)
 
 
 class _Answer:
@@ -75,6 +84,29 @@ async def _answer_error(error: Exception, scope: Scope, receive: Receive, answer
     if answer.status:  # too late to say it: close the connection, so that the body is seen to be cut
         raise error
     await error_response(problem)(scope, receive, answer)
+
+
+def _span(scope: Scope) -> AbstractContextManager[tracing.Span]:
+    """The request's span, in the trace that its sender names. Probes have none."""
+    if not tracing.enabled() or scope["path"] in _PROBES:
+        return nullcontext(tracing.NO_SPAN)
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    return tracing.span(_method(scope), tracing.SpanKind.SERVER, parent=tracing.remote(headers))
+
+
+def _describe(span: tracing.Span, scope: Scope, status: int) -> None:
+    """By route and never by path or query, which may hold whatever a sender puts there."""
+    method, route = _method(scope), route_of(scope)
+    span.update_name(f"{method} {route}")
+    facts = {"http.request.method": method, "http.route": route, "http.response.status_code": status}
+    tracing.describe(span, facts | {"url.scheme": scope.get("scheme", "http")})
+    if status >= 500:
+        tracing.fail(span, str(status))
+
+
+def _method(scope: Scope) -> str:
+    method: str = scope["method"]
+    return method if method in _METHODS else "_OTHER"
 
 
 def as_problem(error: Exception) -> HttpError:

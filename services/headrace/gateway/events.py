@@ -17,7 +17,7 @@ from headrace.gateway.ports import Deps
 from headrace.gateway.problems import JSON, HttpError
 from headrace.gateway.publishing import publish
 from headrace.messages.event import Envelope, RawDelivery
-from headrace.messages.headers import valid_traceparent
+from headrace.messages.headers import trace_context
 from headrace.runtime.api import Send
 
 
@@ -34,9 +34,8 @@ class Events:
         mode = cloudevent.mode(headers)
         body = await read_body(request, self._deps.settings.gateway_max_body_bytes)
         deliveries, ids = self._read(mode, headers, body)
-        trace = valid_traceparent(headers.get("traceparent"))
         if deliveries:
-            extra = {"traceparent": trace} if trace else {}
+            extra = trace_context(headers)
             await publish(self._deps, [Send(delivery, headers=extra) for delivery in deliveries])
         return Response(orjson.dumps({"accepted": len(deliveries), "ids": ids}), 202, media_type=JSON)
 

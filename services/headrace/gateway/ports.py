@@ -91,6 +91,12 @@ class RunReader(Protocol):
         ...
 
 
+class UsageReader(Protocol):
+    async def usage(self, *, agent: str | None, since: str, window: str | None) -> JsonDict:
+        """``since``, ``until``, ``usage``: JSON-ready. Raises ``BadMessage`` for spans that are none."""
+        ...
+
+
 class Feed(Protocol):
     """Live records of runs, from now on."""
 
@@ -114,6 +120,7 @@ class Deps:
     catalog: Catalog
     catalog_ready: Callable[[], bool]
     index: RunReader
+    usage: UsageReader
     claims: Claims
     blobs: BlobStore
     feed: Feed

@@ -55,6 +55,16 @@ def router(deps: Deps, accepted: AcceptedRuns) -> APIRouter:
         works too."""
         return await _resolve(deps, ref)
 
+    @routes.get("/usage", tags=["usage"], summary="Runs, errors, tokens, cost and latency by agent")
+    async def get_usage(
+        agent: Annotated[str | None, Query(max_length=128)] = None,
+        since: Annotated[str, Query(max_length=40)] = "24h",
+        window: Annotated[str | None, Query(max_length=8)] = None,
+    ) -> Response:
+        """`since` is a span (`24h`, `7d`) or an ISO 8601 time. With `window` (`1h`, say) there is a row for each agent and window,
+        without it one for each agent. Percentiles are within 2 %."""
+        return _json(await deps.usage.usage(agent=agent, since=since, window=window))
+
     @routes.get("/agents", tags=["agents"], summary="The live agents")
     async def list_agents() -> Response:
         _check_catalog(deps)

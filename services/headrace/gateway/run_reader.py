@@ -1,9 +1,9 @@
-"""``RunReader`` over ``headrace.index``: the gateway's tenant filled in, and views as JSON."""
+"""``RunReader`` and ``UsageReader`` over ``headrace.index``: the gateway's tenant filled in, and views as JSON."""
 
 from __future__ import annotations
 
 from headrace.gateway.ports import JsonDict, RunEvent, RunPage
-from headrace.index import RunIndex, RunView, StepView
+from headrace.index import RunIndex, RunView, StepView, UsageIndex
 
 
 class IndexedRuns:
@@ -27,6 +27,18 @@ class IndexedRuns:
     async def result(self, result_id: str) -> JsonDict | None:
         stored = await self._index.result(self._tenant, f"artifact://{result_id}")
         return None if stored is None else stored.model_dump(mode="json")
+
+
+class IndexedUsage:
+    """Reads of one tenant."""
+
+    def __init__(self, index: UsageIndex, tenant: str) -> None:
+        self._index = index
+        self._tenant = tenant
+
+    async def usage(self, *, agent: str | None, since: str, window: str | None) -> JsonDict:
+        page = await self._index.usage(self._tenant, agent=agent, since=since, window=window)
+        return page.model_dump(mode="json")
 
 
 def _run(view: RunView) -> JsonDict:

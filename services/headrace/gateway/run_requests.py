@@ -25,7 +25,7 @@ from headrace.gateway.publishing import publish
 from headrace.gateway.schema_check import InputSchemas
 from headrace.messages.agent import AgentDefinition
 from headrace.messages.errors import TransientError
-from headrace.messages.headers import valid_traceparent
+from headrace.messages.headers import trace_context
 from headrace.messages.ids import requested_job_id
 from headrace.messages.job import Job, JobContext
 from headrace.observe.logging import get_logger
@@ -67,9 +67,7 @@ class RunRequests:
             self._schemas.check(definition, wanted.input)
         run_id = requested_job_id(self._deps.tenant, wanted.agent, key) if key else str(uuid.uuid4())
         if key is None or await self._is_new(wanted, key, run_id):
-            trace = valid_traceparent(request.headers.get("traceparent"))
-            headers = {"traceparent": trace} if trace else {}
-            await publish(self._deps, [Send(self._job(wanted, run_id, key), headers=headers)])
+            await publish(self._deps, [Send(self._job(wanted, run_id, key), headers=trace_context(request.headers))])
         self._accepted.add(run_id, wanted.agent)
         log.info("run_accepted", agent_type=wanted.agent, user_id=wanted.user_id, run_id=run_id)
         url = f"/v1/runs/{run_id}"

@@ -21,7 +21,7 @@ from headrace.gateway.publishing import publish
 from headrace.gateway.sources.load import WebhookSource
 from headrace.gateway.sources.model import SourceConfig
 from headrace.messages.event import HTTP_HEADERS, WEBHOOK_TYPE, RawDelivery
-from headrace.messages.headers import valid_traceparent
+from headrace.messages.headers import trace_context
 from headrace.observe.logging import get_logger
 from headrace.runtime.api import Send
 
@@ -74,9 +74,7 @@ class Webhooks:
             "content-type": headers.get("content-type", JSON),
             HTTP_HEADERS: orjson.dumps(forwarded).decode(),
         }
-        if traceparent := valid_traceparent(headers.get("traceparent")):
-            record["traceparent"] = traceparent
-        return RawDelivery.model_construct(body=body, headers=record, key=delivery_id)
+        return RawDelivery.model_construct(body=body, headers=record | trace_context(headers), key=delivery_id)
 
 
 def _authenticate(source: WebhookSource, headers: Mapping[str, str], body: bytes) -> None:

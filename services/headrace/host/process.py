@@ -22,6 +22,7 @@ from headrace.host.component import Component, Compose
 from headrace.host.ops import Ops, server
 from headrace.messages.errors import HeadraceError
 from headrace.observe import logging as logs
+from headrace.observe.export import exported
 from headrace.pipeline import STAGES
 from headrace.settings import MeshSettings
 
@@ -94,8 +95,9 @@ def main(services: Sequence[str]) -> None:
     """Entry point of ``python -m headrace.<service>`` and ``headrace run``."""
     try:
         settings = MeshSettings()
-        logs.configure(settings.log_level, service="+".join(services))
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        name = "+".join(services)
+        logs.configure(settings.log_level, service=name)
+        with exported(name, settings.instance), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(services, settings))
     except (ValidationError, SettingsError) as error:
         _wrong_usage(f"bad settings: {_without_values(error)}")

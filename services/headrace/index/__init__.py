@@ -1,6 +1,29 @@
 """The index of runs, read: what gateway, CLI and console ask Postgres. ``RunIndex`` is the way in."""
 
 from headrace.index.run_index import RunIndex
-from headrace.index.views import Counts, EventPage, EventView, RunPage, RunView, StepView, StoredResult
+from headrace.index.usage import UsageIndex
+from headrace.index.views import (
+    Counts,
+    EventPage,
+    EventView,
+    RunPage,
+    RunView,
+    StepView,
+    StoredResult,
+    UsagePage,
+    UsageView,
+)
 
-__all__ = ["Counts", "EventPage", "EventView", "RunIndex", "RunPage", "RunView", "StepView", "StoredResult"]
+__all__ = [
+    "Counts",
+    "EventPage",
+    "EventView",
+    "RunIndex",
+    "RunPage",
+    "RunView",
+    "StepView",
+    "StoredResult",
+    "UsageIndex",
+    "UsagePage",
+    "UsageView",
+]

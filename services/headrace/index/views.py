@@ -122,3 +122,47 @@ class Counts(_View):
     events: int
     steps: int
     blobs: int
+
+
+class ModelUsageView(_View):
+    """What one model did within a row of usage."""
+
+    model: str
+    runs: int
+    failed: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+
+
+class UsageView(_View):
+    """What an agent did between two moments. Percentiles are nearest rank, within 2 %; None where no duration is known.
+
+    ``final``: nothing more is expected to change it.
+    """
+
+    agent_name: str
+    window_start: datetime
+    window_end: datetime
+    final: bool
+    runs: int
+    completed: int
+    failed: int
+    error_rate: float
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+    latency_mean_ms: float | None
+    latency_max_ms: int | None
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
+    latency_p99_ms: float | None
+    models: tuple[ModelUsageView, ...]
+
+
+class UsagePage(_View):
+    """Usage from ``since`` until ``until``, newest first, then by agent."""
+
+    since: datetime
+    until: datetime
+    usage: tuple[UsageView, ...]

@@ -1,4 +1,4 @@
-"""A mesh seen from outside its supervisor: start it detached, stop it, whatever state it is in.
+"""A mesh seen from outside its supervisor: start it detached, stop it, whatever state it is in; stop one service for a while.
 
 Everything here works by the data directory alone: its instance lock says whether somebody runs on it, its state file who.
 """
@@ -7,15 +7,17 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from headrace.local import holds
 from headrace.local.errors import StackError, StartFailed
 from headrace.local.instance import InstanceLock
 from headrace.local.process import end_leftover, start_time, tail, wait_gone
 from headrace.local.progress import Progress, Step, silent
-from headrace.local.state import MeshState, read_state, state_path
+from headrace.local.stack import State
+from headrace.local.state import MeshState, read_state, running_state, state_path
 
 _POLL_SECONDS = 0.1
 _detached: list[subprocess.Popen[bytes]] = []
@@ -87,6 +89,34 @@ def down(data_dir: Path, *, timeout: float = 90.0) -> bool:
     finally:
         lock.release()
     return found
+
+
+@contextmanager
+def service_held(data_dir: Path, service: str, *, timeout: float = 90.0) -> Iterator[None]:
+    """Inside, the mesh's supervisor keeps `service` stopped. It starts it again afterwards, also if this process dies.
+
+    Raises `NotRunning`, or `StackError` when the mesh has no such service or does not stop it within `timeout` seconds.
+    """
+    if service not in [one.name for one in running_state(data_dir).services]:
+        raise StackError(f"the mesh on {data_dir} runs no service {service}")
+    holds.place(data_dir, service)
+    try:
+        await_service(data_dir, service, State.STOPPED, timeout=timeout)
+        yield
+    finally:
+        holds.lift(data_dir, service)
+
+
+def await_service(data_dir: Path, service: str, state: State, *, timeout: float) -> None:
+    """Until the supervisor says that `service` is in `state`. Raises `NotRunning`; `StackError` after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while True:
+        now = next(one for one in running_state(data_dir).services if one.name == service)
+        if now.state == state:
+            return
+        if time.monotonic() > deadline:
+            raise StackError(f"the {service} service is {now.state} after {timeout:g} s, not {state}: see {now.log}")
+        time.sleep(_POLL_SECONDS)
 
 
 def _stop_supervisor(data_dir: Path, timeout: float) -> bool:

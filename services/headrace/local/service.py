@@ -7,12 +7,15 @@ Owns the child and its restart budget; the supervisor's loop drives it by `tick`
     READY       (stays)                       -> crash
     RESTARTING  -                             wait is over? -> start -> STARTING
     FAILED      -                             -
+    STOPPED     -                             not held any more? -> start -> STARTING
 
     crash: budget left -> RESTARTING, else -> FAILED
+    held, in any state: SIGTERM, and once the child has ended (or its time to drain is over: SIGKILL) -> STOPPED
 """
 
 import http.client
 import os
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,6 +61,7 @@ class Service:
         self._budget = RestartBudget(limit=5, delay=0.5)
         self._restart_at = 0.0
         self._restarts = 0
+        self._kill_at: float | None = None  # it was asked to end, and gets SIGKILL then
         self.state = State.STOPPED
         self._since = time.time()
         self.error = ""
@@ -73,10 +77,16 @@ class Service:
         self._environment = environment
         self._launch()
 
-    def tick(self, now: float) -> bool:
+    def tick(self, now: float, *, held: bool = False) -> bool:
         """One step of the table above at `now` (s, monotonic). Returns whether the state has changed."""
         before = self.state
-        if self.state in (State.STARTING, State.READY) and not self.process.running:
+        if self._kill_at is not None:
+            self._await_end(now, self._kill_at)
+        elif held:
+            self._hold(now)
+        elif self.state == State.STOPPED:
+            self._launch()
+        elif self.state in (State.STARTING, State.READY) and not self.process.running:
             self._crashed(now)
         elif self.state == State.STARTING and self._answers():
             self._become(State.READY)
@@ -113,6 +123,21 @@ class Service:
         env = {**os.environ, **self._environment, "HEADRACE_OPS_PORT": str(self.ops_port), **self.spec.env}
         self.process.start(Command(self.spec.argv, env, Path.cwd()))
         self._become(State.STARTING)
+
+    def _hold(self, now: float) -> None:
+        """Never waits: the supervisor has others to look after while this one drains."""
+        if self.state == State.STOPPED:
+            return
+        self.process.send(signal.SIGTERM)
+        self.process.send(signal.SIGCONT)  # a stopped process would never see the request
+        self._await_end(now, now + DRAIN_SECONDS)
+
+    def _await_end(self, now: float, kill_at: float) -> None:
+        self._kill_at = kill_at
+        if not self.process.running or now >= kill_at:
+            self.process.kill()  # reaps it
+            self._kill_at = None
+            self._become(State.STOPPED)
 
     def _crashed(self, now: float) -> None:
         self.process.kill()  # reaps it, and ends what it may have left behind

@@ -6,6 +6,8 @@
 Order matters twice. Up: the stack answers before the preparation (topics, migrations, definitions) runs, and that is done
 before any service starts. Down: services drain first, while the servers they commit to are still there.
 
+A service that somebody holds (`holds.py`) is stopped until the hold ends, however it ends.
+
 A service that keeps crashing makes the mesh `degraded`; a *server* that keeps crashing ends it, since without Kafka or
 PostgreSQL nothing works. The supervisor's own death, even by SIGKILL, takes all children with it (`guard.py`).
 """
@@ -22,6 +24,7 @@ from types import FrameType
 from headrace.local.endpoints import Endpoints
 from headrace.local.errors import StackError, StartFailed
 from headrace.local.guard import Guard
+from headrace.local.holds import held
 from headrace.local.instance import InstanceLock
 from headrace.local.ports import PortBook
 from headrace.local.progress import Progress, Step, silent
@@ -131,12 +134,15 @@ class Supervisor:
                 if part.state == State.FAILED:
                     self._write("degraded")
                     raise StackError(part.error)
-            services = [service for service in self._services if service.tick(time.monotonic())]
+            services = [service for service in self._services if self._tick(service)]
             for service in services:
                 self._progress(Step(service.name, service.error or service.state.value))
             if parts or services:
                 failed = any(service.state == State.FAILED for service in self._services)
                 self._write("degraded" if failed else "ready")
+
+    def _tick(self, service: Service) -> bool:
+        return service.tick(time.monotonic(), held=held(self._data_dir, service.name))
 
     def _finish(self, error: BaseException | None = None) -> None:
         """Services first, then the servers. A failure leaves the state file behind, to tell why."""

@@ -5,11 +5,23 @@ from __future__ import annotations
 from typing import Final
 
 from headrace.messages.agent import AgentRecord
+from headrace.messages.audit import AuditEvent
 from headrace.messages.base import Message
 from headrace.messages.event import Event, RawDelivery
 from headrace.messages.job import Job
 from headrace.messages.result import AgentResult
 from headrace.messages.run import ToolCalls, ToolResults
+from headrace.messages.usage import UsageWindow
 
-MESSAGES: Final[tuple[type[Message], ...]] = (RawDelivery, Event, Job, ToolCalls, ToolResults, AgentResult, AgentRecord)
+MESSAGES: Final[tuple[type[Message], ...]] = (
+    RawDelivery,
+    Event,
+    Job,
+    ToolCalls,
+    ToolResults,
+    AgentResult,
+    AgentRecord,
+    AuditEvent,
+    UsageWindow,
+)
 BY_TOPIC: Final[dict[str, type[Message]]] = {message.TOPIC: message for message in MESSAGES}

@@ -20,10 +20,14 @@ CORRELATION: Final = "ce_correlationid"
 DATA_REF: Final = "ce_dataref"
 TENANT: Final = "ce_tenant"
 TRACEPARENT: Final = "traceparent"
+TRACESTATE: Final = "tracestate"
+RUN_ID: Final = "ce_runid"
+AGENT: Final = "ce_agent"
 CONTENT_TYPE: Final = "content-type"
 SOURCE_PREFIX: Final = "/headrace/"
 
-_TRACEPARENT = re.compile(r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACESTATE = re.compile(r"[\x20-\x7e]{1,512}")
 
 
 def decode(raw: RawHeaders | None) -> Headers:
@@ -56,11 +60,17 @@ def binary_mode(
     if causation := cause.get(ID):
         headers[CAUSATION] = causation
         headers[CORRELATION] = cause.get(CORRELATION, causation)
-    if traceparent := valid_traceparent(cause.get(TRACEPARENT)):
-        headers[TRACEPARENT] = traceparent
-    return headers
+    return headers | trace_context(cause)
 
 
-def valid_traceparent(value: str | None) -> str | None:
-    """``value`` if it is a W3C version-00 traceparent, else None: a stranger's header is data, not trusted text."""
-    return value if value and _TRACEPARENT.match(value) else None
+def trace_context(headers: Mapping[str, str]) -> Headers:
+    """The W3C trace context of HTTP or record ``headers``, if it is well-formed (version 00): it is a stranger's.
+
+    ``tracestate`` goes with a valid ``traceparent`` only, and is dropped where it is longer than W3C asks anybody to carry.
+    """
+    parent, state = headers.get(TRACEPARENT), headers.get(TRACESTATE)
+    if not parent or not _TRACEPARENT.fullmatch(parent):
+        return {}
+    if not state or not _TRACESTATE.fullmatch(state):
+        return {TRACEPARENT: parent}
+    return {TRACEPARENT: parent, TRACESTATE: state}

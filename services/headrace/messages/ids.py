@@ -43,6 +43,11 @@ def call_key(tenant: str, run_id: str, step: int, call_id: str) -> str:
     return _uuid("call", tenant, run_id, str(step), call_id)
 
 
+def audit_id(topic: str, partition: int, offset: int) -> str:
+    """Id of the audit entry of one record, by the record's place."""
+    return _uuid("audit", topic, str(partition), str(offset))
+
+
 def content_ref(data: bytes) -> str:
     """``cas://sha256:<hex>`` of ``data``: the name of a blob is its content."""
     return f"cas://sha256:{hashlib.sha256(data).hexdigest()}"

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     import httpx2
     from anthropic import AsyncAnthropic
 
-_PROVIDER: Final = Provider("anthropic", "anthropic", "AsyncAnthropic", "ANTHROPIC_API_KEY", "request-id")
+_PROVIDER: Final = Provider(
+    "anthropic",
+    "anthropic",
+    "AsyncAnthropic",
+    "ANTHROPIC_API_KEY",
+    "request-id",
+    # Its own spans and trace headers stay off: ours are in ``Models``, and a provider has no use for our trace ids.
+    {"open_telemetry": {"traces": False, "propagation": False}},
+)
 
 
 class AnthropicModel:

@@ -11,8 +11,8 @@ import asyncio
 import contextlib
 import importlib
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import httpx2
@@ -41,6 +41,7 @@ class Provider:
     client_class: str
     key_variable: str
     request_id_header: str
+    options: Mapping[str, Any] = field(default_factory=dict)  # further arguments of its client class
 
 
 class HttpModel:
@@ -108,7 +109,9 @@ class HttpModel:
         transport = ShardedTransport(self._max_connections, proxy=environment_proxy(url))
         http = httpx2.AsyncClient(transport=transport, follow_redirects=False)
         client_class = getattr(library, self._provider.client_class)
-        return client_class(api_key=key, base_url=self._base_url, max_retries=0, http_client=http)
+        return client_class(
+            api_key=key, base_url=self._base_url, max_retries=0, http_client=http, **self._provider.options
+        )
 
     async def _attempt(
         self,

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from headrace.models import Model, ModelError, ModelReply, ModelRequest
+from headrace.models import Model, ModelError, ModelReply, ModelRequest, spans
 from headrace.models.anthropic import AnthropicModel
 from headrace.models.openai import OpenAIModel
 from headrace.models.settings import ModelSettings
@@ -91,7 +91,9 @@ class Models:
         started = time.perf_counter()
         outcome = "cancelled"
         try:
-            reply = await self._adapter(provider).complete(replace(request, model=name or provider))
+            with spans.calling(provider, name or provider, request) as span:
+                reply = await self._adapter(provider).complete(replace(request, model=name or provider))
+                spans.answered(span, reply)
             outcome = "ok"
         except ModelError as error:
             outcome = error.kind

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from headrace.models import ModelError
+from headrace.observe import tracing
 
 T = TypeVar("T")
 
@@ -73,6 +74,8 @@ class RetryPolicy:
             delay = self.delay(tries, failed.retry_after)
             if tries >= min(self.attempts, KINDS[failed.kind]) or self.clock() + delay >= deadline:
                 raise _final(failed, tries) from None
+            facts = {"error.type": failed.kind, "headrace.attempt": tries, "headrace.retry_in_s": delay}
+            tracing.event("retry", facts)
             await self.sleep(delay)
 
     def delay(self, tries: int, retry_after: float | None) -> float:

@@ -1,1 +1,2 @@
-"""What is seen from outside: structured logs (``observe.logging``) and Prometheus metrics (``observe.metrics``)."""
+"""What is seen from outside: structured logs (``observe.logging``), Prometheus metrics
+(``observe.metrics``) and traces (``observe.tracing``)."""

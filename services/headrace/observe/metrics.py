@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+
+from headrace.observe.container import Container
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -58,6 +60,14 @@ DEAD_LETTERS = Counter(
 )
 CLAIM_CHECKS = Counter("headrace_claim_checks_total", "Values moved to the blob store for their size.", ["service"])
 
+# --- every process ------------------------------------------------------------------------------------------------------
+SPANS = Counter(
+    "headrace_spans_total", "Spans handed to the trace collector, by outcome (exported, lost).", ["outcome"]
+)
+
+CONTAINER = Container()  # headrace_memory_limit_bytes, headrace_network_bytes_total
+REGISTRY.register(CONTAINER)
+
 # --- ingest -------------------------------------------------------------------------------------------------------------
 DELIVERIES = Counter(
     "headrace_ingest_deliveries_total",
@@ -83,3 +93,10 @@ TOOL_CALLS = Counter(
     "headrace_tool_calls_total", "Tool calls by outcome (ok, or the error's type).", ["tool", "outcome"]
 )
 TOOL_SECONDS = Histogram("headrace_tool_call_seconds", "Seconds of one tool call.", ["tool"], buckets=_SECONDS)
+
+# --- analytics ----------------------------------------------------------------------------------------------------------
+USAGE_RUNS = Counter(
+    "headrace_usage_runs_total", "Finished runs in the audit log: counted, repeated (read again) or late.", ["outcome"]
+)
+USAGE_WINDOWS = Counter("headrace_usage_windows_total", "Announcements of usage windows.")
+USAGE_OPEN = Gauge("headrace_usage_open_windows", "Windows in memory, partitions of the audit log counted apart.")

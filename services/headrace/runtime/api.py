@@ -6,11 +6,12 @@ as data (for indexes and dedup), nothing more. The same processor runs under the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from headrace.messages.base import Message
+from headrace.messages.headers import RawHeaders
 from headrace.runtime import deadletter
 
 
@@ -60,6 +61,27 @@ class Processor(Protocol):
     """
 
     async def handle(self, message: Message, context: Context) -> Sequence[Send]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A record as its partition holds it. ``decode`` gives its message; it raises as a processor's input would fail."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: RawHeaders
+    decode: Callable[[], Awaitable[Message]]
+
+
+class Fold(Protocol):
+    """An *ordered* stage: each source partition is one sequence, and a state goes along from record to record.
+
+    ``fold`` gets the state that the record before left (None before the first one, and after a reset of the group's offsets) and
+    returns the state after this record with what to produce. Outputs, offset and state are committed in one transaction. The
+    state is text of at most some 2,900 bytes; errors are treated as a processor's, and leave the state as it was.
+    """
+
+    async def fold(self, state: str | None, record: Stored, context: Context) -> tuple[str, Sequence[Send]]: ...
 
 
 class ClaimCheck(Protocol):

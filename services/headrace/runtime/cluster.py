@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from typing import Any, Final, TypeVar, cast
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
+    Consumer,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -100,15 +100,51 @@ class Cluster:
 
     def committed(self, group: str, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Committed offsets of those partitions that the group has committed."""
-        return settled(lambda: self._committed(group, partitions))
+        return {where: offset for where, (offset, _) in self.commits(group, partitions).items()}
 
-    def _committed(self, group: str, partitions: Sequence[Partition]) -> dict[Partition, int]:
+    def commits(
+        self, group: str, partitions: Sequence[Partition], *, stable: bool = False
+    ) -> dict[Partition, tuple[int, str]]:
+        """Committed offsets with their metadata. ``stable`` waits for transactions that may still change them."""
         if not partitions:
             return {}
-        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, number) for topic, number in partitions])
-        answers = guard(lambda: self.client.list_consumer_group_offsets([asked], request_timeout=TIMEOUT_S))
-        entries = next(result(future) for future in answers.values()).topic_partitions
-        return {(entry.topic, entry.partition): entry.offset for entry in entries if entry.offset >= 0}
+        consumer = self._outsider(group, "read_committed" if stable else "read_uncommitted")
+        try:
+            asked = [TopicPartition(topic, number) for topic, number in partitions]
+            entries = settled(lambda: _intact(guard(lambda: consumer.committed(asked, timeout=TIMEOUT_S))))
+        finally:
+            consumer.close()
+        return {
+            (entry.topic, entry.partition): (entry.offset, entry.metadata or "")
+            for entry in entries
+            if entry.offset >= 0
+        }
+
+    def commit(self, group: str, offsets: Mapping[Partition, int]) -> None:
+        """Commit for a group that nobody is in, with empty metadata. Raises ``FatalError`` if somebody is."""
+        consumer = self._outsider(group, "read_committed")
+        try:
+            wanted = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
+            settled(lambda: _intact(guard(lambda: consumer.commit(offsets=wanted, asynchronous=False)) or []))
+        finally:
+            consumer.close()
+
+    def _outsider(self, group: str, isolation: str) -> Consumer:
+        """A consumer of ``group`` that never joins.
+
+        Not the administrative client: its calls for a group's offsets end the whole process (librdkafka 2.16, a null pointer) when
+        the coordinator is still loading.
+        """
+        options = {"group.id": group, "isolation.level": isolation}
+        return Consumer(config.reader(self.settings, client="offsets") | options)
+
+
+def _intact(entries: list[TopicPartition]) -> list[TopicPartition]:
+    """Raises the error of the first entry that has one."""
+    for entry in entries:
+        if entry.error is not None:
+            raise translated(KafkaException(entry.error))
+    return entries
 
 
 def flat(found: Mapping[str, Sequence[int]]) -> list[Partition]:

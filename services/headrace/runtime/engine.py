@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
+from headrace.runtime import foldstate
 from headrace.runtime.lanes import Lanes
 from headrace.runtime.tracker import Tracker
 
@@ -53,6 +54,7 @@ class Tenancy:
     partition: int
     tracker: Tracker
     token: object
+    state: str | None = None  # of an ordered stage: what its last finished record left
     draining: bool = False  # being revoked: nothing new starts
     ended: bool = False
     waiting: int = 0  # received and not in flight
@@ -74,6 +76,8 @@ class Item(Generic[Output]):
     attempt: int = 1
     outputs: Sequence[Output] = ()
     output_bytes: int = 0
+    state: str | None = None  # of an ordered stage, after this record
+    trace: Any = None  # what an observer keeps with it
 
 
 @dataclass(slots=True)
@@ -101,8 +105,11 @@ class Bounds:
 
 
 class Engine(Generic[Output]):
-    def __init__(self, bounds: Bounds, *, new_work: Iterable[str] = ()) -> None:
+    """``ordered``: a lane per partition instead of per key, and a state that is committed with its offset."""
+
+    def __init__(self, bounds: Bounds, *, new_work: Iterable[str] = (), ordered: bool = False) -> None:
         self.bounds = bounds
+        self._ordered = ordered
         self._new_work = frozenset(new_work)
         self._lanes: Lanes[Item[Output]] = Lanes(bounds.max_in_flight)
         self._tenancies: dict[TopicPartition, Tenancy] = {}
@@ -116,7 +123,8 @@ class Engine(Generic[Output]):
     def assign(self, topic: str, partition: int, committed: int, metadata: str | None, token: object) -> Tenancy:
         """A partition is ours from ``committed`` on. Raises ``CorruptOffsetMap``."""
         self.end([(topic, partition)])
-        tenancy = Tenancy(topic, partition, Tracker(committed, metadata), token)
+        state, offset_map = foldstate.decode(metadata)
+        tenancy = Tenancy(topic, partition, Tracker(committed, offset_map), token, state)
         self._tenancies[tenancy.where] = tenancy
         return tenancy
 
@@ -187,15 +195,17 @@ class Engine(Generic[Output]):
             if tenancy := self._tenancies.get((topic, partition)):
                 tenancy.tracker.reach(offset)
 
-    @staticmethod
-    def _lane(tenancy: Tenancy, record: Input) -> tuple[object, ...]:
+    def _lane(self, tenancy: Tenancy, record: Input) -> tuple[object, ...]:
         """Records without a key have no order to keep: each is a lane of its own."""
+        if self._ordered:
+            return (tenancy,)
         return tenancy, record.offset if record.key is None else record.key
 
     def startable(self) -> Iterator[Item[Output]]:
         """Records to hand to the processor now; each must come back by ``finish`` or ``park``."""
         for item in self._lanes.startable(self._may_start):
             item.tenancy.waiting -= 1
+            item.state = item.tenancy.state  # unless handling it gives another
             yield item
 
     @staticmethod
@@ -221,6 +231,7 @@ class Engine(Generic[Output]):
         if item.tenancy.ended:
             return False
         item.outputs, item.output_bytes = outputs, output_bytes
+        item.tenancy.state = item.state
         if self._lanes.release(item.lane):
             item.tenancy.lanes.discard(item.lane)
         self._done.append(item)
@@ -250,8 +261,8 @@ class Engine(Generic[Output]):
 
     @staticmethod
     def _make_plan(items: list[Item[Output]]) -> Plan[Output]:
-        tenancies = {item.tenancy for item in items}
-        return Plan(items, {t.where: (t, *t.tracker.commit_point()) for t in tenancies})
+        states = {item.tenancy: item.state for item in items}  # after the last record of each
+        return Plan(items, {t.where: (t, *_commit_point(t, state)) for t, state in states.items()})
 
     def settle(self, *, committed: bool) -> Plan[Output] | None:
         """The transaction of the current plan is over. If it was aborted: the plan to do again, or None if nothing is left."""
@@ -313,3 +324,12 @@ class Engine(Generic[Output]):
     def idle(self) -> bool:
         """Nothing in flight, nothing to commit. Records that only wait are left for the next owner."""
         return not self.in_flight and not self._done and self._plan is None
+
+
+def _commit_point(tenancy: Tenancy, state: str | None) -> tuple[int, str]:
+    """Offset and metadata: the offset map, or the state, beside which no map is needed since nothing finishes out of order."""
+    offset, offset_map = tenancy.tracker.commit_point()
+    if state is None:
+        return offset, offset_map
+    assert not offset_map, "an ordered stage finished out of order"
+    return offset, foldstate.encode(state)

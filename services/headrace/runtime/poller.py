@@ -27,7 +27,7 @@ from confluent_kafka import (
 
 from headrace.messages.errors import FatalError
 from headrace.observe.logging import get_logger
-from headrace.runtime import config, offsetmap
+from headrace.runtime import config, foldstate, offsetmap
 from headrace.settings import MeshSettings
 
 log = get_logger(__name__)
@@ -261,7 +261,7 @@ class Poller(threading.Thread):
             return Assigned(topic, partition, -1, "")
         metadata = entry.metadata or ""
         try:
-            offsetmap.decode(entry.offset, metadata)
+            offsetmap.decode(entry.offset, foldstate.decode(metadata)[1])
         except offsetmap.CorruptOffsetMap as error:
             raise FatalError(f"{topic}/{partition}: {error}") from None
         return Assigned(topic, partition, entry.offset, metadata)

@@ -19,6 +19,7 @@ from functools import partial
 
 from headrace.messages.codec import Encoded
 from headrace.messages.errors import DependencyUnavailable, FatalError
+from headrace.observe import records as spans
 from headrace.observe.logging import get_logger
 from headrace.runtime.api import ClaimCheck, Send
 from headrace.runtime.transactions import Outcome, Stopped, Transactions
@@ -84,6 +85,10 @@ class Publisher:
                 begun by then will be produced.
             BadMessage: a message that can't be encoded.
         """
+        with spans.sending(self._service, len(sends)):
+            await self._publish(sends, timeout_s, cause)
+
+    async def _publish(self, sends: Sequence[Send], timeout_s: float, cause: Mapping[str, str]) -> None:
         self._check_open()
         records = [await self._wire.encode(send, cause) for send in sends]
         self._check_open()

@@ -75,7 +75,8 @@ class Registry:
         """Give ``subject`` the rule ``COMPATIBILITY`` unless a rule holds for it already."""
         rule = await self._call("GET", f"config/{subject}", None, absent=(404,))
         if rule is None or rule.get("compatibilityLevel") == "NONE":
-            await self._call("PUT", f"config/{subject}", orjson.dumps({"compatibility": COMPATIBILITY}))
+            body = orjson.dumps({"compatibility": COMPATIBILITY})
+            await self._call("PUT", f"config/{subject}", body, absent=(409,))  # another process was just faster
 
     async def by_id(self, schema_id: int) -> dict[str, Any] | None:
         """The Avro schema of ``schema_id``, or None if the registry does not know it."""

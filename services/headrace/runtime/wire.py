@@ -10,7 +10,7 @@ from headrace.messages import headers as record_headers
 from headrace.messages.base import Message
 from headrace.messages.codec import Codec, Encoded, UnknownSchema
 from headrace.messages.errors import DependencyUnavailable
-from headrace.observe import metrics
+from headrace.observe import metrics, records, tracing
 from headrace.observe.logging import get_logger
 from headrace.runtime.api import ClaimCheck, Send
 from headrace.runtime.schemas import Schemas
@@ -28,6 +28,7 @@ class Wire:
         self._service = service
         self._topics = topics
         self._bound = settings.max_record_bytes
+        self._prefix = settings.topic_prefix
         self._claim_check = claim_check
         self._schemas = Schemas(settings)
         self._codec = Codec(self._schemas)
@@ -58,7 +59,19 @@ class Wire:
             return self._codec.decode(topic, key, value, headers)
 
     async def encode(self, send: Send, cause: Mapping[str, str]) -> Encoded:
-        """The record of ``send``; a value past the bound is put into the blob store and referred to."""
+        """The record of ``send``; a value past the bound is put into the blob store and referred to.
+
+        Its trace context is that of its making, where this process traces, else that of ``cause``.
+        """
+        if not tracing.enabled():
+            return await self._encode(send, cause)
+        with records.creating(self._prefix + (send.topic or send.message.TOPIC)):
+            encoded = await self._encode(send, cause)
+            context = tracing.current_headers()
+        kept = [header for header in encoded.headers if header[0] not in context]
+        return replace(encoded, headers=[*kept, *record_headers.encode(context)])
+
+    async def _encode(self, send: Send, cause: Mapping[str, str]) -> Encoded:
         encoded = self._codec.encode(send.message, service=self._service, cause_headers=cause, key=send.key)
         extra = record_headers.encode(send.headers)
         if len(encoded.value) > self._bound:

@@ -24,15 +24,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from headrace.messages import headers as record_headers
 from headrace.messages.codec import Encoded
 from headrace.messages.errors import BadMessage, FatalError
 from headrace.observe import metrics
 from headrace.observe.logging import get_logger
+from headrace.observe.records import RecordSpans
 from headrace.pipeline import NEW_WORK, Stage
-from headrace.runtime.api import ClaimCheck, Context, Processor, Source
+from headrace.runtime.api import ClaimCheck, Fold, Processor
 from headrace.runtime.deadletter import cause_of, dead_letter
 from headrace.runtime.engine import Bounds, Engine, Item, TopicPartition
+from headrace.runtime.handling import handling
 from headrace.runtime.poller import Assigned, Poller, Record
 from headrace.runtime.retry import DeadLetterLimit, RetryPolicy
 from headrace.runtime.transactions import Outcome, Stopped, Transactions, committed_offsets
@@ -55,7 +56,7 @@ class Worker:
     def __init__(
         self,
         stage: Stage,
-        processor: Processor,
+        processor: Processor | Fold,
         settings: MeshSettings,
         claim_check: ClaimCheck,
         *,
@@ -65,12 +66,15 @@ class Worker:
     ) -> None:
         self.name = stage.service
         self._stage = stage
-        self._processor = processor
         self._settings = settings
         self._wire = Wire(stage.service, settings, claim_check, topics={*stage.consumes, *stage.produces})
+        self._handling = handling(stage, processor, self._wire)
+        self._spans = RecordSpans(stage.group, settings.topic_prefix)
         self._retry = retry or RetryPolicy()
         self._limit = dead_letter_limit or DeadLetterLimit()
-        self._engine: Engine[Encoded] = Engine(bounds or Bounds(), new_work=NEW_WORK)
+        self._engine: Engine[Encoded] = Engine(
+            bounds or Bounds(), new_work=() if stage.ordered else NEW_WORK, ordered=stage.ordered
+        )
         self._tasks: dict[Item[Encoded], asyncio.Task[None]] = {}
         self._rng = random.Random()  # noqa: S311 - jitter
         self._work = asyncio.Event()
@@ -264,30 +268,25 @@ class Worker:
     async def _handle(self, item: Item[Encoded]) -> None:
         record: Record = item.record  # type: ignore[assignment]
         started = time.perf_counter()
+        self._spans.enter(item, record)
         try:
-            outputs = await self._process(record, item.attempt)
+            outputs = await self._handling.run(item, record)
         except asyncio.CancelledError:
+            self._spans.abandoned(item)
             return  # the partition is gone, or the worker stops: its next owner runs the record again
         except FatalError as error:
+            self._spans.ended(item, error)
             self.on_failed(error)
             return
         except Exception as error:
             self._failed(item, record, error)
         else:
+            self._spans.ended(item)
             self._finish(item, outputs)
         finally:
             self._tasks.pop(item, None)
             metrics.HANDLE_SECONDS.labels(self.name, record.topic).observe(time.perf_counter() - started)
         self._pump()
-
-    async def _process(self, record: Record, attempt: int) -> list[Encoded]:
-        headers = record_headers.decode(record.headers)
-        message = await self._wire.decode(record.topic, record.key, record.value, headers)
-        source = Source(record.topic, record.partition, record.offset)
-        sends = await self._processor.handle(
-            message, Context(source, headers, record.timestamp_ms, attempt, record.size)
-        )
-        return [await self._wire.encode(send, headers) for send in sends]
 
     def _failed(self, item: Item[Encoded], record: Record, error: Exception) -> None:
         delay = self._retry.delay(error, item.attempt, self._rng)
@@ -305,8 +304,11 @@ class Worker:
             error=f"{type(error).__name__}: {error}",
         )
         metrics.RETRIES.labels(self.name, record.topic).inc()
+        self._spans.retried(item, error, item.attempt, delay)
         if self._engine.park(item):
             self._loop.call_later(delay, self._try_again, item)
+        else:
+            self._spans.abandoned(item)
 
     def _try_again(self, item: Item[Encoded]) -> None:
         self._engine.unpark(item)
@@ -333,6 +335,7 @@ class Worker:
             return
         self._dead_letters += 1
         metrics.DEAD_LETTERS.labels(self.name, cause_of(error)).inc()
+        self._spans.ended(item, error)
         self._finish(item, [letter], outcome="dead_lettered")
 
     def _finish(self, item: Item[Encoded], outputs: Sequence[Encoded], outcome: str = "done") -> None:
@@ -351,7 +354,9 @@ class Worker:
         while plan is not None:
             outputs = [output for item in plan.items for output in item.outputs]
             commit = self._transactions.commit
-            outcome = await self._loop.run_in_executor(self._executor, commit, outputs, list(plan.offsets.values()))
+            with self._spans.committing(plan.items) as span:
+                outcome = await self._loop.run_in_executor(self._executor, commit, outputs, list(plan.offsets.values()))
+                span.set_attribute("headrace.outcome", outcome.name.lower())
             if outcome is Outcome.REFUSED and self._poller:
                 self._poller.renew_tokens()
                 await asyncio.sleep(0.1)

@@ -23,7 +23,7 @@ from headrace.messages.agent import AgentDefinition
 from headrace.messages.base import JsonObject, Message
 from headrace.messages.errors import BadMessage, FatalError, RejectedMessage, TransientError
 from headrace.messages.run import AgentRef, Progress, ToolCall, ToolCalls, ToolOutcome, ToolResults
-from headrace.observe import metrics
+from headrace.observe import metrics, tracing
 from headrace.observe.logging import get_logger
 from headrace.runtime.api import Context, Send
 from headrace.tools import outcome
@@ -32,6 +32,7 @@ from headrace.tools.registry import ToolRegistry
 from headrace.tools.settings import ToolsSettings
 
 log = get_logger(__name__)
+_MAX_ID = 128
 
 
 class Definitions(Protocol):
@@ -93,6 +94,20 @@ class ToolsProcessor:
         return tuple(task.result() for task in tasks)
 
     async def _run(self, call: ToolCall, message: ToolCalls, definition: AgentDefinition) -> ToolOutcome:
+        tool = self._known(call)
+        facts = {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": tool,
+            "gen_ai.tool.type": "function",
+            "gen_ai.tool.call.id": call.call_id[:_MAX_ID],
+        }
+        with tracing.span(f"execute_tool {tool}", attributes=facts) as span:
+            result = await self._outcome(call, message, definition)
+            if result.error is not None:
+                tracing.fail(span, result.error.type)
+            return result
+
+    async def _outcome(self, call: ToolCall, message: ToolCalls, definition: AgentDefinition) -> ToolOutcome:
         started = self._timer()
         version = self._registry.version(call.tool) or call.tool_version
         try:
@@ -143,9 +158,13 @@ class ToolsProcessor:
         return outcome.failed(call, version, failure, duration)
 
     def _observe(self, call: ToolCall, result: str, duration_ms: int) -> None:
-        tool = call.tool if self._registry.version(call.tool) else "unknown"
+        tool = self._known(call)
         metrics.TOOL_CALLS.labels(tool, result).inc()
         metrics.TOOL_SECONDS.labels(tool).observe(duration_ms / 1000)
+
+    def _known(self, call: ToolCall) -> str:
+        """The tool's name for metrics and spans, which are bounded: a model may ask for anything."""
+        return call.tool if self._registry.version(call.tool) else "unknown"
 
     def _milliseconds_since(self, started: float) -> int:
         return max(0, round((self._timer() - started) * 1000))

@@ -1,0 +1,203 @@
+"""``headrace replay``"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from headrace.blobs.settings import open_blobs
+from headrace.cli.output import Exit, print_json, stop
+from headrace.cli.replay_view import Console, plan_facts, report_facts, show_plan, show_report, survey_facts
+from headrace.cli.target import JsonFlag, Target, run_async
+from headrace.local.control import service_held
+from headrace.local.errors import NotRunning
+from headrace.local.stack import State
+from headrace.local.state import running_state
+from headrace.messages.errors import FatalError
+from headrace.pipeline import STAGES
+from headrace.postgres.pool import open_pool
+from headrace.replay.ledger import INDEX_TABLES, open_ledger
+from headrace.replay.plan import Plan, make_plan
+from headrace.replay.rebuild import Rebuild, check_rebuildable
+from headrace.replay.service import Elsewhere, InThisProcess, Service
+from headrace.replay.start import Earliest, OutOfRange, Start, parse_offsets, parse_time
+from headrace.replay.stock import open_stock
+from headrace.settings import MeshSettings
+
+app = App(name="replay", help="Make again what records led to.", help_format="markdown")
+
+_NOWHERE = Target()
+_WATCH_S = 0.5
+Flag = Annotated[bool, Parameter(negative=())]
+
+
+@app.command
+def rebuild(
+    *,
+    group: Literal["persistence", "audit"],
+    to_earliest: Flag = False,
+    to_datetime: str | None = None,
+    to_offset: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    empty_index: Flag = False,
+    run: Flag = False,
+    dry_run: Flag = False,
+    yes: Flag = False,
+    timeout: float = 120.0,
+    target: Target = _NOWHERE,
+    json: JsonFlag = False,
+) -> None:
+    """Read a service's topics again from an earlier offset, to the end, and check that what it keeps is whole and not doubled.
+
+    Stops the service where `headrace up` runs it; elsewhere, stop it first. May be interrupted and repeated at any time. Exits
+    with 5 if the tables are not what the topics say, with 2 if the start is not there or the emptying was not confirmed.
+
+    Example: `headrace replay rebuild --group persistence --to-earliest --dry-run`
+
+    Parameters
+    ----------
+    group
+        Whose offsets are reset. audit passes over what has its entry already: nothing is chained twice.
+    to_earliest
+        From the first record that is still there.
+    to_datetime
+        From the first record that is not older than this ISO 8601 time; UTC if it names no offset.
+    to_offset
+        From an offset: TOPIC:PARTITION:OFFSET, as often as you like (other partitions stay), or one number for all partitions.
+    empty_index
+        Empty runs, run_steps, agent_results and events first. Asks for --yes. Claims and blobs are never touched.
+    run
+        Run the service in this process until it is done: for a mesh on your own Kafka.
+    dry_run
+        Only show the plan, and what emptying the index would lose.
+    yes
+        Empty the index without asking further.
+    timeout
+        Seconds to wait for the group to be empty, and to wait without progress.
+    json
+        Print JSON.
+    """
+    stage = STAGES.get(group)
+    if stage is None:
+        raise stop(f"this mesh has no service {group}", 2)
+    check_rebuildable(stage, empty=empty_index)
+    try:
+        start = _start(to_earliest=to_earliest, to_datetime=to_datetime, to_offset=to_offset)
+        settings = target.settings()
+        plan = make_plan(settings, stage, start)
+    except OutOfRange as error:
+        raise stop(str(error), 2) from None
+    service = None if dry_run else _service(target.data, settings, group, run=run, timeout=timeout)
+    ok = run_async(_rebuild(settings, plan, service, empty=empty_index, yes=yes, patience_s=timeout, json=json))
+    if not ok:
+        raise Exit(5)
+
+
+def _start(*, to_earliest: bool, to_datetime: str | None, to_offset: list[str] | None) -> Start:
+    if [to_earliest, to_datetime is not None, bool(to_offset)].count(True) != 1:
+        raise stop("say where to start: one of --to-earliest, --to-datetime, --to-offset", 2)
+    if to_offset:
+        return parse_offsets(to_offset)
+    return Earliest() if to_datetime is None else parse_time(to_datetime)
+
+
+async def _rebuild(
+    settings: MeshSettings,
+    plan: Plan,
+    service: Service | None,
+    *,
+    empty: bool,
+    yes: bool,
+    patience_s: float,
+    json: bool,
+) -> bool:
+    """Whether the tables are as they should be; True for a dry run (no ``service``)."""
+    stage = STAGES[plan.group.removeprefix("headrace.")]
+    ends = {leg.where: leg.end for leg in plan.legs}
+    with Console(plan) as console:
+        async with (
+            open_pool(settings, min_size=1, max_size=4, service="headrace-replay") as pool,
+            open_ledger(pool, ends) as books,
+            open_stock(settings, stage, plan, open_blobs(settings, pool)) as stock,
+        ):
+            work = Rebuild(settings, stage, plan, books, stock, console)
+            survey = await work.survey()
+            facts: dict[str, Any] = {**plan_facts(plan, survey), **survey_facts(survey)}
+            if not json:
+                console.clear()
+                show_plan(plan, survey)
+            if service is None:
+                _print(facts, json=json)
+                return True
+            if empty and not yes:
+                rows = ", ".join(f"{survey.totals[name]} of {name}" for name in INDEX_TABLES)
+                raise stop(f"--empty-index removes all rows ({rows}); nothing was changed: say --yes too", 2)
+            report = await work.run(survey, service, empty=empty, timeout_s=patience_s)
+    if not json:
+        show_report(report)
+    _print(facts | report_facts(report), json=json)
+    return report.ok
+
+
+def _print(facts: dict[str, Any], *, json: bool) -> None:
+    if json:
+        print_json(facts)
+
+
+def _service(data: Path, settings: MeshSettings, group: str, *, run: bool, timeout: float) -> Service:
+    """Who runs it: the supervisor of this mesh, this process, or somebody else."""
+    supervised = _supervised(data, settings, group)
+    if supervised and run:
+        raise stop(f"the mesh on {data} runs {group} itself: leave out --run", 2)
+    if supervised:
+        return Supervised(data, group, timeout)
+    return InThisProcess(group, settings) if run else Elsewhere()
+
+
+def _supervised(data: Path, settings: MeshSettings, group: str) -> bool:
+    """Whether a supervisor on this machine runs the service on this very Kafka."""
+    try:
+        state = Target(data).state()
+    except NotRunning:
+        return False
+    here = state.endpoints is not None and state.endpoints.kafka_bootstrap_servers == settings.kafka_bootstrap_servers
+    return here and any(service.name == group for service in state.services)
+
+
+class Supervised:
+    """The service of the mesh that `headrace up` runs on this machine, stopped and started by its supervisor."""
+
+    def __init__(self, data: Path, name: str, timeout: float) -> None:
+        self._data = data
+        self._name = name
+        self._timeout = timeout
+
+    @asynccontextmanager
+    async def stopped(self) -> AsyncIterator[None]:
+        hold = service_held(self._data, self._name, timeout=self._timeout)
+        await asyncio.to_thread(hold.__enter__)
+        try:
+            yield
+        finally:
+            hold.__exit__(None, None, None)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[asyncio.Future[None]]:
+        ended = asyncio.ensure_future(self._given_up())
+        try:
+            yield ended
+        finally:
+            ended.cancel()
+            await asyncio.gather(ended, return_exceptions=True)
+
+    async def _given_up(self) -> None:
+        """Ends when the supervisor has given the service up, or is gone itself."""
+        while True:
+            service = next(one for one in running_state(self._data).services if one.name == self._name)
+            if service.state == State.FAILED:
+                raise FatalError(service.error)
+            await asyncio.sleep(_WATCH_S)

@@ -1,0 +1,1 @@
+"""The Helm chart and its manifests. No cluster is asked: objects are rendered by the real helm and checked as data."""
