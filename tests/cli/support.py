@@ -60,7 +60,9 @@ def without_reader(*arguments: str, **env: str) -> tuple[int, str]:
 
 @contextmanager
 def started(*arguments: str, **env: str) -> Iterator[subprocess.Popen[str]]:
-    """A command that runs; killed at the end if it still does."""
+    """A command that runs; killed at the end if it still does. Ctrl-C works in it even where the tests run in the background of
+    a shell, which has its children ignore it.
+    """
     process = subprocess.Popen(
         [*COMMAND, *arguments],
         env=environment(**env),
@@ -68,6 +70,7 @@ def started(*arguments: str, **env: str) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     with process:
         try:
