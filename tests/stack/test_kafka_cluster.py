@@ -1,7 +1,11 @@
 """Three brokers: what was acknowledged survives the loss of one."""
 
+import re
+import uuid
+
 import pytest
 
+from headrace.local import kafka
 from headrace.local.kafka import KafkaCluster
 from headrace.local.kafka_probe import live_brokers
 from tests.stack.probes import consume, create_topic, produce
@@ -28,3 +32,12 @@ def test_acks_all_with_a_broker_killed_stopped_paused(kafka_cluster3: KafkaClust
     cluster.resume(3)
 
     assert consume(servers, 4) == [b"all", b"one killed", b"one stopped", b"one paused"]
+
+
+def test_a_cluster_id_is_never_an_option_to_the_tool_that_formats(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter([uuid.UUID(bytes=b"\xf8" + bytes(15)), uuid.UUID(bytes=b"\xfb" + bytes(15)), uuid.UUID(int=7)])
+    monkeypatch.setattr(uuid, "uuid4", lambda: next(drawn))
+
+    found = kafka._new_cluster_id()
+
+    assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{21}", found)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from headrace.cli.definition_yaml import as_yaml
 from headrace.cli.output import print_json, print_table, stop
 from headrace.cli.target import JsonFlag, Target, run_async
 from headrace.messages.agent import AgentDefinition
@@ -35,19 +36,18 @@ def list_(*, target: Target = _NOWHERE, json: JsonFlag = False) -> None:
     if json:
         print_json(live)
         return
+    columns = ("agent", "live", "category", "model", "triggers", "versions", "description")
     rows = [
-        (
-            a.name,
-            a.version,
-            ", ".join(catalog.versions(a.name)),
-            a.category,
-            a.model,
-            _triggers(a),
-            a.description.split("\n")[0],
-        )
+        (a.name, a.version, a.category, a.model, _triggers(a), ", ".join(catalog.versions(a.name)), a.description)
         for a in live
     ]
-    print_table(["agent", "live", "versions", "category", "model", "triggers", "description"], rows, empty="no agents")
+    print_table(
+        columns,
+        rows,
+        empty="no agents are published: `headrace prepare` publishes the built-in ones",
+        whole=("agent", "live"),
+        spare=("versions", "triggers", "model"),
+    )
 
 
 def _triggers(agent: AgentDefinition) -> str:
@@ -56,9 +56,9 @@ def _triggers(agent: AgentDefinition) -> str:
 
 @app.command
 def show(name: str, *, version: str | None = None, target: Target = _NOWHERE, json: JsonFlag = False) -> None:
-    """One definition, whole. Exits with 4 if there is no such agent or version.
+    """One definition, as YAML that can be changed and published. Exits with 4 if there is no such agent or version.
 
-    Example: `headrace agents show pr-risk-reviewer`
+    Example: `headrace agents show pr-risk-reviewer > mine.yaml`
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def show(name: str, *, version: str | None = None, target: Target = _NOWHERE, js
     version
         Another version than the live one.
     json
-        Print JSON.
+        Print JSON instead of YAML.
     """
     catalog = run_async(read_catalog(target.settings()))
     found = catalog.get(name, version) if version else catalog.live(name)
@@ -76,10 +76,8 @@ def show(name: str, *, version: str | None = None, target: Target = _NOWHERE, js
         raise stop(f"no {'version ' + version + ' of ' if version else ''}agent {name} (there are: {known})", 4)
     if json:
         print_json(found)
-        return
-    print_table(
-        ["", ""], [(key, value) for key, value in found.model_dump(mode="json").items() if value not in ([], {}, None)]
-    )
+    else:
+        print(as_yaml(found), end="")
 
 
 @app.command
@@ -106,7 +104,7 @@ def publish(
         Print JSON.
     """
     if not files:
-        raise stop("which files?", 2)
+        raise stop("which files? One or more YAML or JSON files, for example agents/*.yaml", 2)
     definitions, problems = [], []
     for file in files:
         try:

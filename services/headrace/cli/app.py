@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from cyclopts import App
@@ -14,18 +15,11 @@ from pydantic import ValidationError
 from headrace import __version__
 from headrace.cli.output import Exit, fail
 from headrace.local.endpoints import VARIABLES
-from headrace.local.errors import NotRunning, StackError
+from headrace.local.errors import NotRunning, StackError, Unreachable
 from headrace.messages.errors import DependencyUnavailable, HeadraceError
 
-app = App(
-    name="headrace",
-    version=__version__,
-    help="The event-streaming mesh for AI agents on Kafka and Redpanda.",
-    help_format="markdown",
-)
-
-# Imported when used; so the help of each is repeated here. A test holds it against the command's own.
-_VERBS = {
+# Each command is imported when it is used, so the list of all repeats their first lines. A test holds them together.
+VERBS: Final = {
     "demo": "Start a mesh, send it signed webhooks and events of many kinds, and show what the agents made of them.",
     "up": "Start the whole mesh on this machine: Kafka, schema registry, Postgres, and every service. No Docker needed.",
     "down": "Stop the mesh of a data directory: services drain, then the servers end. The data stays.",
@@ -34,7 +28,7 @@ _VERBS = {
     "prepare": "Make everything that services need before they start: topics, schemas, tables, and the built-in agents.",
     "run": "Run any set of services in this process, until SIGTERM or Ctrl-C. In production: one process each.",
 }
-_GROUPS = {
+GROUPS: Final = {
     "events": "Send events into the mesh.",
     "runs": "Agent runs, from the index.",
     "results": "Results of agent runs, straight from the topic.",
@@ -46,37 +40,71 @@ _GROUPS = {
     "schemas": "The contracts: JSON Schema and Avro of every message.",
 }
 
-for _name, _help in _VERBS.items():
-    app.command(f"headrace.cli.{_name}:{_name}", name=_name, help=_help)
-for _name, _help in _GROUPS.items():
-    app.command(f"headrace.cli.{_name}:app", name=_name, help=_help)
+
+def commands(argv: Sequence[str]) -> App:
+    """All commands. The one that ``argv`` calls has its own, full help; the others only their first line."""
+    app = App(
+        name="headrace",
+        version=__version__,
+        help="The event-streaming mesh for AI agents on Kafka and Redpanda.\n\nExample: `headrace demo`, "
+        "or `headrace up --detach`, then `headrace status`. Each command has `--help` with an example.",
+        help_format="markdown",
+    )
+    called = next((word for word in argv if not word.startswith("-")), None)
+    for name, summary in VERBS.items():
+        app.command(f"headrace.cli.{name}:{name}", name=name, help=None if name == called else summary)
+    for name, summary in GROUPS.items():
+        app.command(f"headrace.cli.{name}:app", name=name, help=summary)
+    return app
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command and exit with its code."""
-    sys.exit(run(argv))
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
 
 
-def run(argv: Sequence[str] | None = None) -> int:
+def run(argv: Sequence[str]) -> int:
     """Run a command; its exit code."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     logging.getLogger("librdkafka").setLevel(logging.CRITICAL)
     try:
-        code: Any = app(argv, result_action="return_value", exit_on_error=False, print_error=True)
+        try:
+            return _call(argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. What is still buffered goes nowhere, or Python complains about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _call(argv: Sequence[str]) -> int:
+    try:
+        code: Any = commands(argv)(argv, result_action="return_value", exit_on_error=False, print_error=True)
     except Exit as stop:
         return stop.code
     except NotRunning as error:
         return fail(f"{error}: start it with `headrace up`, or set {', '.join(VARIABLES.values())}", 3)
-    except DependencyUnavailable as error:
+    except (DependencyUnavailable, Unreachable) as error:
         return fail(str(error), 3)
     except (StackError, HeadraceError) as error:
         return fail(str(error), 1)
     except ValidationError as error:
-        return fail(f"bad settings: {error}", 2)
+        return fail(f"bad settings: {_settings_problems(error)}", 2)
     except KeyboardInterrupt:
         return 130
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # rich turns it into this
+            raise BrokenPipeError from None
+        raise
     except Exception as error:
         if type(error).__module__.startswith("cyclopts"):
             return 2  # printed already
         raise
     return code if isinstance(code, int) and not isinstance(code, bool) else 0
+
+
+def _settings_problems(error: ValidationError) -> str:
+    """Which settings, and why; without the values, which may be secrets."""
+    problems = error.errors(include_input=False, include_url=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problems)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from headrace.cli.output import print_json, print_table, stop
+from headrace.cli.output import print_facts, print_json, print_table, stop
+from headrace.cli.tables import printable
 from headrace.cli.target import JsonFlag, Target
 from headrace.pipeline import PIPELINE
 from headrace.runtime.deadletters import DeadLetters, Entry, UnknownEntry
-from headrace.settings import MeshSettings
 
 app = App(name="dlq", help="Dead letters: what a service could not work on, with its cause.", help_format="markdown")
 
 _NOWHERE = Target()
 _SERVICES = tuple(stage.service for stage in PIPELINE if stage.consumes)
-_SHOWN_BYTES = 2_000
+_SHOWN = 2_000  # characters of a value, on a terminal
 
 
 @app.command(name="list")
@@ -40,11 +41,10 @@ def list_(
     json
         Print JSON.
     """
+    services = [_known(service)] if service else _SERVICES
     settings = target.settings()
     entries = [
-        (name, entry)
-        for name in ([_known(service)] if service else _SERVICES)
-        for entry in _letters(settings, name).entries(include_redriven=all)
+        (name, entry) for name in services for entry in DeadLetters(settings, name).entries(include_redriven=all)
     ]
     if json:
         print_json([{"service": name, **_facts(entry)} for name, entry in entries])
@@ -54,7 +54,13 @@ def list_(
         (name, e.id, e.cause, f"{e.topic}/{e.partition}/{e.offset}", e.attempts, e.redrives, e.failed_at, e.error)
         for name, e in entries
     ]
-    print_table(columns, rows, empty="no dead letters")
+    print_table(
+        columns,
+        rows,
+        empty="no dead letters",
+        whole=("id", "cause"),
+        spare=("redrives", "attempts", "failed at", "source"),
+    )
 
 
 @app.command
@@ -72,8 +78,9 @@ def show(service: str, entry: str, *, target: Target = _NOWHERE, json: JsonFlag 
     json
         Print JSON, with the whole value as text.
     """
+    _known(service)
     try:
-        found = _letters(target.settings(), _known(service)).entry(entry)
+        found = DeadLetters(target.settings(), service).entry(entry)
     except UnknownEntry as error:
         raise stop(str(error), 4) from None
     text = (found.value or b"").decode("utf-8", "replace")
@@ -83,8 +90,10 @@ def show(service: str, entry: str, *, target: Target = _NOWHERE, json: JsonFlag 
     if json:
         print_json(facts | {"value": text})
         return
-    print_table(["", ""], list(facts.items()))
-    print("\n" + text[:_SHOWN_BYTES] + ("…" if len(text) > _SHOWN_BYTES else ""))
+    print_facts((name, value) for name, value in facts.items() if value not in (None, ""))
+    if len(text) > _SHOWN and sys.stdout.isatty():
+        text = text[:_SHOWN] + f"… ({len(text) - _SHOWN} more characters: a pipe or --json shows them)"
+    print("\n" + printable(text))
 
 
 @app.command
@@ -96,7 +105,7 @@ def redrive(
     target: Target = _NOWHERE,
     json: JsonFlag = False,
 ) -> None:
-    """Send dead letters back to the topic that they came from, each once, in one transaction.
+    """Send dead letters back to the topic that they came from, each once.
 
     Example: `headrace dlq redrive reasoning --all --dry-run`
 
@@ -115,8 +124,9 @@ def redrive(
     """
     if bool(entries) == all:
         raise stop("name the entries, or give --all", 2)
+    _known(service)
     try:
-        sent = _letters(target.settings(), _known(service)).redrive(None if all else entries, dry_run=dry_run)
+        sent = DeadLetters(target.settings(), service).redrive(None if all else entries, dry_run=dry_run)
     except UnknownEntry as error:
         raise stop(f"{error}; nothing is sent back", 4) from None
     if json:
@@ -130,10 +140,6 @@ def _known(service: str) -> str:
     if service not in _SERVICES:
         raise stop(f"no dead letters of {service!r}: choose from {', '.join(_SERVICES)}", 2)
     return service
-
-
-def _letters(settings: MeshSettings, service: str) -> DeadLetters:
-    return DeadLetters(settings, service)
 
 
 def _facts(entry: Entry) -> dict[str, Any]:

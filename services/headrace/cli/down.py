@@ -9,7 +9,7 @@ from headrace.local import control
 _NOWHERE = Target()
 
 
-def down(target: Target = _NOWHERE) -> None:
+def down(*, target: Target = _NOWHERE) -> None:
     """Stop the mesh of a data directory: services drain, then the servers end. The data stays.
 
     Exits with 3 if none was running.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
+import uuid
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,11 +26,12 @@ _NOWHERE = Target()
 
 @app.command
 def send(
-    file: Path | None = None,
+    file: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     *,
     source: str | None = None,
     type: str | None = None,
     payload: str | None = None,
+    id: str | None = None,
     sample: Annotated[bool, Parameter(negative=())] = False,
     only: str | None = None,
     target: Target = _NOWHERE,
@@ -53,6 +55,8 @@ def send(
         Its event type.
     payload
         Its payload, as JSON.
+    id
+        Its id, by which a repetition is known; by default a new one.
     sample
         Send the sample webhooks and events that the demo uses, signed, with new ids.
     only
@@ -66,23 +70,31 @@ def send(
             raise stop(f"no sample has {only!r} in its name or kind", 4)
         rows = run_async(_send_samples(target, chosen))
     else:
-        body = _body(file, source, type, payload)
+        body = _body(file, source, type, payload, id)
         rows = run_async(_send_body(target, body))
     if json:
         print_json(rows)
     else:
         print_table(
-            ["event", "status", "answer"], [(r["event"], r["status"], orjson.dumps(r["answer"]).decode()) for r in rows]
+            ("event", "status", "answer"),
+            [(r["event"], r["status"], _said(r["answer"])) for r in rows],
+            whole=("event",),
         )
     if any(row["status"] >= 300 for row in rows):
         raise Exit(1)
 
 
-def _body(file: Path | None, source: str | None, type_: str | None, payload: str | None) -> bytes:
+def _body(file: Path | None, source: str | None, type_: str | None, payload: str | None, id_: str | None) -> bytes:
+    options = (source, type_, payload, id_)
+    if file is not None and any(option is not None for option in options):
+        raise stop("give either a FILE, or --source and --type with --payload and --id", 2)
+    if file is not None and str(file).startswith("-") and str(file) != "-":
+        raise stop(f"unknown option {file}", 2)
     if file is not None:
         data = sys.stdin.buffer.read() if str(file) == "-" else _read(file)
     elif source and type_:
-        data = orjson.dumps({"source": source, "event_type": type_, "payload": _json(payload or "{}", "--payload")})
+        envelope = {"source": source, "event_type": type_, "id": id_ or str(uuid.uuid4())}
+        data = orjson.dumps(envelope | {"payload": _json(payload or "{}", "--payload")})
     else:
         raise stop("give a FILE, or --source and --type, or --sample", 2)
     _json(data, str(file or "the event"))
@@ -119,6 +131,16 @@ async def _send_body(target: Target, body: bytes) -> list[dict[str, Any]]:
 async def _send_samples(target: Target, chosen: list[Sample]) -> list[dict[str, Any]]:
     async with gateway_client(target.gateway_url()) as client:
         return [_row(sample.name, await send_sample(client, sample, target.data)) for sample in chosen]
+
+
+def _said(answer: Any) -> Any:
+    """What matters of the gateway's answer: the ids that it gave, or what it found wrong."""
+    if not isinstance(answer, dict):
+        return answer
+    for key in ("ids", "delivery_id", "detail"):
+        if value := answer.get(key):
+            return ", ".join(str(one or "accepted") for one in value) if isinstance(value, list) else value
+    return answer
 
 
 def _row(name: str, response: httpx2.Response) -> dict[str, Any]:

@@ -1,17 +1,20 @@
-"""How commands speak: data on stdout (tables, or JSON with ``--json``), everything else on stderr."""
+"""How commands speak: data on stdout (tables, or JSON with ``--json``), everything else on stderr.
+
+A reader that has seen enough (``| head -1``) ends the command silently and with success: ``BrokenPipeError`` goes up from here
+to ``app.run``, through everything that the command has to close.
+"""
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import orjson
 from pydantic import BaseModel
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+
+from headrace.cli import tables
 
 
 class Exit(Exception):
@@ -24,13 +27,18 @@ class Exit(Exception):
 
 def fail(message: str, code: int) -> int:
     """Say what is wrong, on stderr; the code."""
-    print(f"headrace: {message}", file=sys.stderr)
+    print(f"headrace: {tables.printable(message)}", file=sys.stderr)
     return code
 
 
 def stop(message: str, code: int) -> Exit:
     """``raise stop(...)``: say what is wrong and end."""
     return Exit(fail(message, code))
+
+
+def note(message: str) -> None:
+    """Something beside the data, on stderr."""
+    print(tables.printable(message), file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
@@ -53,27 +61,32 @@ def _default(value: Any) -> Any:
     return str(value)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "nothing") -> None:
-    """A plain table. Cells are text from outside: never markup."""
+def width() -> int | None:
+    """Columns of the terminal that stdout is; None where it is a pipe or a file, which have no width."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    empty: str = "nothing",
+    whole: Collection[str] = (),
+    spare: Sequence[str] = (),
+) -> None:
+    """A table, as ``tables.table`` lays it out; where there are no rows, ``empty`` on stderr."""
     rows = list(rows)
-    console = Console()
-    if not rows:
-        console.print(empty, style="dim")
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(cell(value)) for value in row))
-    console.print(table)
+    if rows:
+        print(tables.table(columns, rows, width=width(), whole=whole, spare=spare))
+    else:
+        note(empty)
 
 
-def cell(value: object) -> str:
-    """A value as a table shows it."""
-    if value is None:
-        return "-"
-    if isinstance(value, datetime):
-        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return str(value)
+def print_facts(pairs: Iterable[tuple[str, object]]) -> None:
+    """Names and values, a line each."""
+    print(tables.facts(pairs, width=width()))
+
+
+def print_line(text: str) -> None:
+    """One line, cut to the terminal; flushed."""
+    print(tables.clipped(tables.printable(text), width()), flush=True)

@@ -35,8 +35,8 @@ class Prepared:
 
 
 def prepare(
-    target: Target = _NOWHERE,
     *,
+    target: Target = _NOWHERE,
     agents: Annotated[bool, Parameter(negative="--no-agents")] = True,
     json: JsonFlag = False,
 ) -> None:
@@ -89,4 +89,4 @@ def _show(done: Prepared) -> None:
         for entry in done.agents
         if entry.outcome == "published"
     ]
-    print_table(["", "name", "change"], rows, empty="everything is as it should be")
+    print_table(["what", "name", "change"], rows, empty="everything is as it should be")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
+from collections.abc import Coroutine
 from typing import Annotated, Any
 
 import orjson
 from cyclopts import App, Parameter
-from rich.console import Console
-from rich.markup import escape
+from cyclopts.validators import Number
 
-from headrace.cli.output import print_json_line
+from headrace.cli.output import note, print_json_line, print_line
 from headrace.cli.target import JsonFlag, Target, blobs_of, run_async
 from headrace.messages.errors import BadMessage
 from headrace.messages.result import AgentResult
@@ -27,7 +28,7 @@ _NOWHERE = Target()
 def tail(
     *,
     from_beginning: Annotated[bool, Parameter(negative=())] = False,
-    count: Annotated[int | None, Parameter(name=("--count", "-n"))] = None,
+    count: Annotated[int | None, Parameter(name=("--count", "-n"), validator=Number(gte=1))] = None,
     agent: str | None = None,
     target: Target = _NOWHERE,
     json: JsonFlag = False,
@@ -48,12 +49,18 @@ def tail(
         Print a JSON document a line.
     """
     with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
-        run_async(_tail(target, from_beginning, count, agent, json))
+        run_async(_until_stopped(_tail(target, from_beginning, count, agent, json)))
+
+
+async def _until_stopped(work: Coroutine[Any, Any, None]) -> None:
+    """SIGTERM ends it as Ctrl-C does."""
+    task = asyncio.ensure_future(work)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await task
 
 
 async def _tail(target: Target, from_beginning: bool, count: int | None, agent: str | None, json: bool) -> None:
     settings = target.settings()
-    console = Console(highlight=False)
     shown = 0
     async with blobs_of(settings) as blobs:
         wire = Wire("cli", settings, blobs)
@@ -61,6 +68,7 @@ async def _tail(target: Target, from_beginning: bool, count: int | None, agent: 
         try:
             start = "beginning" if from_beginning else "end"
             async with Tail(settings, [AgentResult.TOPIC], start=start) as records:  # type: ignore[arg-type]
+                note(f"following {AgentResult.TOPIC} from its {start}; Ctrl-C ends this")
                 async for record in records:
                     result = await _decode(wire, record)
                     if result is None or (agent is not None and result.agent_name != agent):
@@ -68,7 +76,7 @@ async def _tail(target: Target, from_beginning: bool, count: int | None, agent: 
                     if json:
                         print_json_line(result.model_dump(mode="json", exclude_none=True))
                     else:
-                        console.print(_line(result))
+                        print_line(_line(result))
                     shown += 1
                     if count is not None and shown >= count:
                         return
@@ -85,12 +93,12 @@ async def _decode(wire: Wire, record: TailRecord) -> AgentResult | None:
 
 
 def _line(result: AgentResult) -> str:
-    color = "green" if result.status == "completed" else "red"
-    facts = f"{result.agent_name}@{result.agent_version} {result.event_type or ''} {result.metadata.llm_model}"
-    return f"[{color}]{result.status}[/{color}] {escape(result.job_id)} {escape(facts)} {escape(_answer(result))}"
+    agent = f"{result.agent_name}@{result.agent_version}"
+    facts = (result.status, result.job_id, agent, result.event_type, result.metadata.llm_model)
+    return "  ".join((*(fact for fact in facts if fact), _answer(result)))
 
 
 def _answer(result: AgentResult) -> str:
     value: Any = result.error.model_dump() if result.error else result.output or result.result_ref
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
-    return text if len(text) <= 300 else text[:300] + "…"
+    return " ".join(text.split())

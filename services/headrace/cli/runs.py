@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from cyclopts import App
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
-from headrace.cli.output import cell, print_json, print_table, stop
+from headrace.cli.output import note, print_facts, print_json, print_table, stop
 from headrace.cli.target import JsonFlag, Target, index_of, run_async
+from headrace.index.paging import MAX_LIMIT
 from headrace.index.views import RunPage, RunView
+from headrace.messages.errors import BadMessage
 
 app = App(name="runs", help="Agent runs, from the index.", help_format="markdown")
 
@@ -21,7 +24,7 @@ def list_(
     agent: str | None = None,
     state: Literal["pending", "running", "completed", "failed"] | None = None,
     event_type: str | None = None,
-    limit: int = 50,
+    limit: Annotated[int, Parameter(name=("--limit", "-n"), validator=Number(gte=1, lte=MAX_LIMIT))] = 50,
     cursor: str | None = None,
     target: Target = _NOWHERE,
     json: JsonFlag = False,
@@ -39,7 +42,7 @@ def list_(
     event_type
         Only of this type of event.
     limit
-        At most so many.
+        At most so many, up to 500.
     cursor
         Where to go on: the cursor of the page before.
     json
@@ -47,20 +50,29 @@ def list_(
     """
 
     async def read() -> RunPage:
-        settings = target.settings()
+        settings = target.settings(kafka=False)
         async with index_of(settings) as index:
             return await index.runs(
                 settings.tenant, agent=agent, state=state, event_type=event_type, limit=limit, cursor=cursor
             )
 
-    page = run_async(read())
+    try:
+        page = run_async(read())
+    except BadMessage as error:
+        raise stop(f"--cursor: {error}", 2) from None
     if json:
         print_json(page)
         return
     columns = ("run", "state", "agent", "event", "model", "tokens", "cost $", "ms", "created")
-    print_table(columns, [_row(run) for run in page.runs], empty="no runs")
+    print_table(
+        columns,
+        [_row(run) for run in page.runs],
+        empty="no runs",
+        whole=("run", "state"),
+        spare=("created", "cost $", "tokens", "model", "ms", "event"),
+    )
     if page.cursor:
-        print(f"more: --cursor {page.cursor}")
+        note(f"there are more: --cursor {page.cursor}")
 
 
 def _row(run: RunView) -> tuple[object, ...]:
@@ -87,19 +99,19 @@ def show(run: str, *, target: Target = _NOWHERE, json: JsonFlag = False) -> None
     """
 
     async def read() -> RunView | None:
-        settings = target.settings()
+        settings = target.settings(kafka=False)
         async with index_of(settings) as index:
             return await index.run(settings.tenant, run)
 
     found = run_async(read())
     if found is None:
-        raise stop(f"no run {run}", 4)
+        raise stop(f"no run {run} (`headrace runs list` lists them; a run shows up there moments after it began)", 4)
     if json:
         print_json(found)
         return
     facts = found.model_dump(exclude={"records"})
-    print_table(["", ""], [(name, cell(value)) for name, value in facts.items() if value is not None])
+    print_facts((name, value) for name, value in facts.items() if value is not None)
     print()
     columns = ("kind", "step", "topic", "partition", "offset", "bytes", "at", "summary")
     rows = [(r.kind, r.step, r.topic, r.partition, r.offset, r.bytes, r.at, r.summary) for r in found.records]
-    print_table(columns, rows)
+    print_table(columns, rows, whole=columns[:5], spare=("at", "bytes"))

@@ -7,7 +7,7 @@ from pathlib import Path
 from cyclopts import App
 
 from headrace import contracts
-from headrace.cli.output import Exit, print_json, print_table
+from headrace.cli.output import Exit, print_json, print_table, stop
 from headrace.cli.target import JsonFlag
 from headrace.contracts.data import schemas_dir
 
@@ -15,8 +15,8 @@ app = App(name="schemas", help="The contracts: JSON Schema and Avro of every mes
 
 
 @app.command
-def export(directory: Path | None = None) -> None:
-    """Write the schemas of all messages to a directory (default: schemas/). Needs no mesh.
+def export(directory: Path | None = None, *, json: JsonFlag = False) -> None:
+    """Write the schemas of all messages to a directory (default: schemas/), and say which files changed. Needs no mesh.
 
     Example: `headrace schemas export /tmp/schemas`
 
@@ -24,9 +24,14 @@ def export(directory: Path | None = None) -> None:
     ----------
     directory
         Where to; it is made if it is missing.
+    json
+        Print JSON.
     """
-    for path in contracts.export(directory or schemas_dir()):
-        print(path)
+    changed = [str(path) for path in contracts.export(directory or schemas_dir())]
+    if json:
+        print_json(changed)
+    else:
+        print_table(["file"], [(path,) for path in changed], empty="the schemas are as they should be")
 
 
 @app.command
@@ -42,6 +47,8 @@ def check(directory: Path | None = None, *, json: JsonFlag = False) -> None:
     json
         Print JSON.
     """
+    if directory is not None and not directory.is_dir():
+        raise stop(f"{directory} is no directory", 2)
     problems = contracts.check(directory)
     if json:
         print_json(problems)

@@ -8,16 +8,18 @@ from datetime import datetime
 from typing import Any
 
 import httpx2
+import psutil
 
 from headrace.cli.output import Exit, print_json, print_table
 from headrace.cli.target import JsonFlag, Target, run_async
+from headrace.local.stack import PartStatus, State
 from headrace.local.state import MeshState, ServiceStatus
 
 _NOWHERE = Target()
 _SAMPLE_S = 1.0
 
 
-def status(target: Target = _NOWHERE, *, json: JsonFlag = False) -> None:
+def status(*, target: Target = _NOWHERE, json: JsonFlag = False) -> None:
     """Each server and service: state, lag, rate, in flight, restarts.
 
     Exits with 3 if no mesh is up there, and with 1 if something of it is not ready.
@@ -35,7 +37,8 @@ def status(target: Target = _NOWHERE, *, json: JsonFlag = False) -> None:
         print_json(report)
     else:
         _show(report)
-    if any(row["state"] not in ("ready", "external") for row in (*report["servers"], *report["services"])):
+    rows = (*report["servers"], *report["services"])
+    if state.phase != "ready" or any(row["state"] not in ("ready", "external") for row in rows):
         raise Exit(1)
 
 
@@ -49,12 +52,27 @@ async def _report(state: MeshState) -> dict[str, Any]:
     return {
         "phase": state.phase,
         "gateway": state.gateway_url,
-        "servers": [{"name": part.name, "state": part.state.value, "error": part.error} for part in state.parts],
+        "servers": [
+            {
+                "name": part.name,
+                "state": _server_state(part),
+                "restarts": part.restarts,
+                "pid": part.pid,
+                "error": part.error,
+            }
+            for part in state.parts
+        ],
         "services": [
             _row(service, first, second, seconds)
             for service, first, second in zip(state.services, before, after, strict=True)
         ],
     }
+
+
+def _server_state(part: PartStatus) -> str:
+    """A crash is seen here before the supervisor has written it down, or where that is gone too."""
+    crashed = part.state == State.READY and part.pid is not None and not psutil.pid_exists(part.pid)
+    return "crashed" if crashed else part.state.value
 
 
 async def _ask(client: httpx2.AsyncClient, service: ServiceStatus) -> dict[str, Any] | None:
@@ -78,6 +96,7 @@ def _row(
         "state": service.state.value if after or service.state.value != "ready" else "not answering",
         "since": datetime.fromtimestamp(service.since).astimezone().isoformat(timespec="seconds"),
         "restarts": service.restarts,
+        "pid": service.pid,
         "lag": figures.get("lag"),
         "rate_per_s": rate,
         "in_flight": figures.get("in_flight"),
@@ -89,8 +108,28 @@ def _row(
 
 def _show(report: dict[str, Any]) -> None:
     print(f"mesh: {report['phase']}   gateway: {report['gateway']}\n")
-    print_table(["server", "state", "error"], [(r["name"], r["state"], r["error"]) for r in report["servers"]])
+    servers = [(r["name"], r["state"], r["restarts"], r["pid"], r["error"]) for r in report["servers"]]
+    print_table(
+        ("server", "state", "restarts", "pid", "error"), servers, empty="no servers yet", whole=("server", "state")
+    )
     print()
-    columns = ("name", "state", "lag", "rate_per_s", "in_flight", "finished", "dead_lettered", "restarts", "error")
-    titles = ("service", "state", "lag", "rate/s", "in flight", "finished", "dead letters", "restarts", "error")
-    print_table(titles, [[row[column] for column in columns] for row in report["services"]])
+    columns = (
+        "name",
+        "state",
+        "lag",
+        "rate_per_s",
+        "in_flight",
+        "finished",
+        "dead_lettered",
+        "restarts",
+        "pid",
+        "error",
+    )
+    titles = ("service", "state", "lag", "rate/s", "in flight", "finished", "dead letters", "restarts", "pid", "error")
+    print_table(
+        titles,
+        [[row[column] for column in columns] for row in report["services"]],
+        empty="no services yet",
+        whole=("service", "state"),
+        spare=("pid", "finished"),
+    )

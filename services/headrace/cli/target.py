@@ -1,13 +1,18 @@
-"""Which mesh a command works on: the one that is up on a data directory, or the one that the environment names."""
+"""Which mesh a command works on: the one that is up on a data directory, or the one that the environment names.
+
+A command asks here before it makes a client: a mesh that is not up, only starts, or has lost its Kafka is told at once and by
+name, instead of by whatever a client gives up with a minute later.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import httpx2
 import uvloop
@@ -17,14 +22,20 @@ from pydantic import SecretStr
 from headrace.blobs import BlobStore
 from headrace.blobs.settings import open_blobs
 from headrace.index import RunIndex
-from headrace.local.endpoints import Endpoints, external
-from headrace.local.state import MeshState, running_state
+from headrace.local.endpoints import VARIABLES, Endpoints, check_reachable, external
+from headrace.local.kafka_probe import live_brokers
+from headrace.local.stack import State
+from headrace.local.state import MeshState, read_state, running_state
+from headrace.messages.errors import DependencyUnavailable
 from headrace.postgres.pool import open_pool
 from headrace.settings import MeshSettings
 
 T = TypeVar("T")
 DEFAULT_DATA = Path(".headrace")
 GATEWAY_URL = "HEADRACE_GATEWAY_URL"
+_NOT_YET: Final = ("starting", "preparing")
+_PLAIN_SERVERS: Final = re.compile(r"[\w.-]+:\d+(,[\w.-]+:\d+)*")
+_PROBE_S: Final = 5.0
 
 
 @Parameter(name="*")
@@ -36,20 +47,47 @@ class Target:
     "Data directory of the mesh that `headrace up` started. Not needed where the environment names the servers."
 
     def state(self) -> MeshState:
-        """The mesh that is up there. Raises ``NotRunning``."""
+        """The mesh that is up there. Raises ``NotRunning``, or ``DependencyUnavailable`` for one that failed to come up."""
+        last = read_state(self.data)
+        if last is not None and last.phase == "failed" and not last.alive:
+            reason = last.error.splitlines()[0] if last.error else "unknown"
+            raise DependencyUnavailable(f"no mesh is up on {self.data}, the last one ended with: {reason}")
         return running_state(self.data)
 
-    def settings(self) -> MeshSettings:
-        """Settings to reach the mesh. Raises ``NotRunning`` where neither the environment nor a running mesh tells."""
-        given = external(os.environ)
-        if {"kafka", "registry", "postgres"} <= set(given):
-            return MeshSettings()
-        endpoints = self.state().endpoints
-        assert endpoints is not None, "a running mesh has endpoints"
-        return settings_for(endpoints)
+    def settings(self, *, kafka: bool = True) -> MeshSettings:
+        """Settings to reach the mesh; ``kafka`` says whether the command needs it.
+
+        Raises ``NotRunning`` where neither the environment nor a running mesh tells, ``DependencyUnavailable`` where they tell
+        but nobody answers.
+        """
+        if external(os.environ).keys() >= VARIABLES.keys():
+            settings = MeshSettings()
+            servers = settings.kafka_bootstrap_servers
+            if kafka and _PLAIN_SERVERS.fullmatch(servers):
+                check_reachable("kafka", servers, _PROBE_S)
+            return settings
+        state = self._up()
+        assert state.endpoints is not None, "a mesh that is up has endpoints"
+        embedded = all(part.state != State.EXTERNAL for part in state.parts if part.name == "kafka")
+        if kafka and embedded:
+            self._probe_kafka(state.endpoints.kafka_bootstrap_servers)
+        return settings_for(state.endpoints)
 
     def gateway_url(self) -> str:
-        return os.environ.get(GATEWAY_URL) or self.state().gateway_url
+        return os.environ.get(GATEWAY_URL) or self._up().gateway_url
+
+    def _up(self) -> MeshState:
+        state = self.state()
+        if state.endpoints is None or state.phase in _NOT_YET:
+            raise DependencyUnavailable(f"the mesh on {self.data} is still {state.phase}: try again in a moment")
+        return state
+
+    def _probe_kafka(self, servers: str) -> None:
+        if not live_brokers(int(servers.rpartition(":")[2]), _PROBE_S):
+            raise DependencyUnavailable(
+                f"Kafka of the mesh on {self.data} ({servers}) does not answer: "
+                f"see `headrace status --data {self.data}` and {self.data / 'logs' / 'kafka.log'}"
+            )
 
 
 JsonFlag = Annotated[bool, Parameter(name="--json", negative=())]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from headrace.cli.output import Exit, print_json, print_table
 from headrace.cli.target import JsonFlag, Target
@@ -38,7 +39,7 @@ def diff(*, target: Target = _NOWHERE, json: JsonFlag = False) -> None:
 @app.command
 def apply(
     *,
-    replication: Annotated[int | None, Parameter(name="--replication")] = None,
+    replication: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     dry_run: Annotated[bool, Parameter(negative=())] = False,
     target: Target = _NOWHERE,
     json: JsonFlag = False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +9,8 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from headrace.cli.mesh import SECRETS_FILE, local_mesh
-from headrace.cli.target import Target
-from headrace.local.control import up_detached
+from headrace.cli.start import start_detached
+from headrace.cli.target import DEFAULT_DATA, Target
 from headrace.local.progress import console_progress
 from headrace.local.stack import StackPorts
 from headrace.local.supervisor import Supervisor
@@ -20,17 +19,18 @@ _NOWHERE = Target()
 
 
 def up(
-    target: Target = _NOWHERE,
     *,
+    target: Target = _NOWHERE,
     port: Annotated[int, Parameter(env_var="HEADRACE_GATEWAY_PORT")] = 8080,
     kafka_port: int | None = None,
     registry_port: int | None = None,
     postgres_port: int | None = None,
     detach: Annotated[bool, Parameter(negative=())] = False,
+    say_where: Annotated[bool, Parameter(show=False)] = True,
 ) -> None:
     """Start the whole mesh on this machine: Kafka, schema registry, Postgres, and every service. No Docker needed.
 
-    The servers are downloaded once (about 250 MB) and kept in ~/.cache/headrace. KAFKA_BOOTSTRAP_SERVERS, SCHEMA_REGISTRY_URL and
+    The servers are downloaded once (about 200 MB) and kept in ~/.cache/headrace. KAFKA_BOOTSTRAP_SERVERS, SCHEMA_REGISTRY_URL and
     DATABASE_URL each replace an embedded server. Data survives `down` and `up`. Ctrl-C stops everything in order.
 
     Example: `headrace up --detach && headrace status`
@@ -47,24 +47,17 @@ def up(
         Port of Postgres.
     detach
         Return once everything is ready, and leave it running: `headrace down` stops it.
+    say_where
+        Print the addresses once it is up.
     """
+    ports = StackPorts(kafka_port, registry_port, postgres_port)
+    if detach:
+        start_detached(target.data, port, ports)
+        announce(target.data, f"http://127.0.0.1:{port}")
+        return
     with console_progress() as progress:
-        if detach:
-            up_detached(
-                _foreground_argv(target, port, kafka_port, registry_port, postgres_port), target.data, progress=progress
-            )
-            announce(target.data, f"http://127.0.0.1:{port}")
-            return
-        ports = StackPorts(kafka_port, registry_port, postgres_port)
         mesh = local_mesh(target.data.absolute(), gateway_port=port, ports=ports)
-        Supervisor(mesh, progress).run(lambda: announce(target.data, mesh.gateway_url))
-
-
-def _foreground_argv(target: Target, port: int, *stack_ports: int | None) -> list[str]:
-    argv = [sys.executable, "-m", "headrace", "up", "--data", str(target.data.absolute()), "--port", str(port)]
-    for name, value in zip(("--kafka-port", "--registry-port", "--postgres-port"), stack_ports, strict=True):
-        argv += [name, str(value)] if value is not None else []
-    return argv
+        Supervisor(mesh, progress).run(lambda: announce(target.data, mesh.gateway_url) if say_where else None)
 
 
 def announce(data: Path, gateway: str) -> None:
@@ -79,7 +72,6 @@ def announce(data: Path, gateway: str) -> None:
         ("events", f"{gateway}/events"),
     ):
         console.print(f"  {name:<9} {value}", markup=False)
-    console.print(
-        "  try       headrace events send --sample | headrace results tail | headrace runs list | headrace status\n",
-        markup=False,
-    )
+    there = "" if data == DEFAULT_DATA else f" --data {data}"
+    for title, verb in (("try", "events send --sample"), ("", "runs list"), ("", "status"), ("stop", "down")):
+        console.print(f"  {title:<9} headrace {verb}{there}", markup=False)

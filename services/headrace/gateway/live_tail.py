@@ -103,9 +103,7 @@ def _turns(turns: tuple[Turn, ...]) -> JsonDict:
     """The model calls that led to a record, as one."""
     if not turns:
         return {}
-    usage = Usage()
-    for turn in turns:
-        usage = usage.plus(turn.usage)
+    usage = Usage.of(turns)
     return _known(
         model=turns[-1].model,
         model_calls=len(turns),

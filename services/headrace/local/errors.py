@@ -26,11 +26,12 @@ class DownloadFailed(StackError):
 
 
 class PortInUse(StackError):
-    """Another process listens on `port`, which `what` needs."""
+    """Another process listens on `port`, which `what` needs. `holder` names it ("process 71, nginx") where that is known."""
 
-    def __init__(self, port: int, what: str) -> None:
+    def __init__(self, port: int, what: str, holder: str | None = None) -> None:
         super().__init__(
-            f"port {port} on 127.0.0.1, needed by {what}, is in use by another process: stop that process or choose another port"
+            f"port {port} on 127.0.0.1, needed by {what}, is in use by {holder or 'another process'}: "
+            "stop that process or choose another port"
         )
         self.port = port
         self.what = what

@@ -201,5 +201,14 @@ class KafkaCluster:
         path = self._site.data_dir / "kafka" / "cluster-id"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))
+            path.write_text(_new_cluster_id())
         return path.read_text()
+
+
+def _new_cluster_id() -> str:
+    """A random id in Kafka's form, 22 characters of URL-safe base64. Never one that starts with a dash, since StorageTool
+    would take it for an option."""
+    while True:
+        drawn = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not drawn.startswith("-"):
+            return drawn

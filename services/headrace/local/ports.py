@@ -13,6 +13,8 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
+
 from headrace.local.errors import PortInUse, StackError
 
 HOST = "127.0.0.1"
@@ -36,7 +38,22 @@ def is_free(port: int) -> bool:
 def require_free(port: int, what: str) -> None:
     """Raises `PortInUse` unless the port is free."""
     if not is_free(port):
-        raise PortInUse(port, what)
+        raise PortInUse(port, what, _holder(port))
+
+
+def _holder(port: int) -> str | None:
+    """Who listens on the port, as far as the system tells us: other users' sockets have no process."""
+    try:
+        connections = psutil.net_connections("tcp")
+    except (psutil.Error, OSError):
+        return None
+    pids = {one.pid for one in connections if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port}
+    for pid in sorted(pid for pid in pids if pid):
+        try:
+            return f"process {pid}, {psutil.Process(pid).name()}"
+        except psutil.Error:
+            continue
+    return None
 
 
 class PortBook:

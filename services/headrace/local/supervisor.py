@@ -30,7 +30,7 @@ from headrace.local.ports import PortBook
 from headrace.local.progress import Progress, Step, silent
 from headrace.local.server import Site
 from headrace.local.service import Service, ServiceSpec
-from headrace.local.stack import Stack, State
+from headrace.local.stack import PartStatus, Stack, State
 from headrace.local.state import own_state, state_path, write_state
 
 _PERIOD_SECONDS = 0.25
@@ -128,18 +128,32 @@ class Supervisor:
             time.sleep(_PERIOD_SECONDS / 5)
 
     def _watch(self) -> None:
-        while not self._stopped.wait(_PERIOD_SECONDS):
-            parts = self._stack.watch_once(self._progress)
-            for part in parts:
-                if part.state == State.FAILED:
-                    self._write("degraded")
-                    raise StackError(part.error)
-            services = [service for service in self._services if self._tick(service)]
-            for service in services:
-                self._progress(Step(service.name, service.error or service.state.value))
-            if parts or services:
-                failed = any(service.state == State.FAILED for service in self._services)
-                self._write("degraded" if failed else "ready")
+        """The servers are watched in a thread: one that starts again takes seconds, and neither services nor a stop wait for it."""
+        pool = ThreadPoolExecutor(1, thread_name_prefix="watch")
+        try:
+            watching, before = pool.submit(self._stack.watch_once, self._progress), self._part_states()
+            while not self._stopped.wait(_PERIOD_SECONDS):
+                if watching.done():
+                    self._give_up_if_failed(watching.result())
+                    watching = pool.submit(self._stack.watch_once, self._progress)
+                services = [service for service in self._services if self._tick(service)]
+                for service in services:
+                    self._progress(Step(service.name, service.error or service.state.value))
+                parts, before = before, self._part_states()
+                if services or parts != before:
+                    failed = any(service.state == State.FAILED for service in self._services)
+                    self._write("degraded" if failed else "ready")
+        finally:
+            pool.shutdown(wait=False)  # the stop of the stack, which is next, ends what it waits for
+
+    def _part_states(self) -> list[tuple[State, int]]:
+        return [(part.state, part.restarts) for part in self._stack.status()]
+
+    def _give_up_if_failed(self, changed: Sequence[PartStatus]) -> None:
+        for part in changed:
+            if part.state == State.FAILED:
+                self._write("degraded")
+                raise StackError(part.error)
 
     def _tick(self, service: Service) -> bool:
         return service.tick(time.monotonic(), held=held(self._data_dir, service.name))
@@ -149,7 +163,8 @@ class Supervisor:
         self._interruptible = False  # a second Ctrl-C does not cut the drain short
         self._write("stopping")
         for service in self._services:
-            self._progress(Step(service.name, "stopping"))
+            if service.process.running:
+                self._progress(Step(service.name, "stopping"))
         if self._services:
             with ThreadPoolExecutor(len(self._services)) as pool:
                 list(pool.map(Service.stop, self._services))

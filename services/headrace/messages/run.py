@@ -8,6 +8,8 @@ size is bounded, and each message of the conversation is stored once.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import reduce
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -63,6 +65,11 @@ class Usage(Part):
             cost_usd=self.cost_usd + other.cost_usd,
             model_calls=self.model_calls + other.model_calls,
         )
+
+    @classmethod
+    def of(cls, turns: Iterable[Turn]) -> Usage:
+        """All of them together."""
+        return reduce(cls.plus, (turn.usage for turn in turns), cls())
 
     @property
     def total_tokens(self) -> int:

@@ -45,9 +45,7 @@ def _turns(turns: tuple[Turn, ...]) -> dict[str, Any]:
     """The model calls that led to the record, as one."""
     if not turns:
         return {}
-    usage = Usage()
-    for turn in turns:
-        usage = usage.plus(turn.usage)
+    usage = Usage.of(turns)
     return _known(
         model=turns[-1].model,
         model_calls=len(turns),

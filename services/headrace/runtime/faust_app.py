@@ -140,7 +140,7 @@ class FaustApp:
         """
         topic = self._table.changelog_topic.get_topic_name()
         await self._produce(
-            [] and [
+            [
                 (topic, partition, orjson.dumps(key), None if value is None else orjson.dumps(value), [])
                 for partition, key, value in writes
             ]

@@ -1,0 +1,58 @@
+"""The demo from end to end, and what is left of it however it ends: nothing."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.cli.support import ended, headrace, room, started, wait_for_line
+from tests.stack.probes import processes_of, wait_until_gone
+from tests.support.mesh import free_port
+
+pytestmark = pytest.mark.xdist_group("cli")
+
+
+def test_the_demo_shows_every_run_and_leaves_nothing() -> None:
+    with room() as folder:
+        done = headrace("demo", "--data", str(folder / "none"), TMPDIR=str(folder))
+
+        assert done.returncode == 0, done.stderr
+        assert wait_until_gone(folder) == []
+        assert list(folder.iterdir()) == []
+    assert done.stdout.count("✓") == 27
+    assert "27 runs, each once" in done.stdout
+    assert "offline is a set of rules for trying the mesh, not a language model" in " ".join(done.stdout.split())
+    assert "nothing is left running" in done.stdout
+
+
+def test_a_demo_that_is_interrupted_while_it_starts_leaves_nothing() -> None:
+    with room() as folder:
+        with started("demo", "--data", str(folder / "none"), TMPDIR=str(folder)) as demo:
+            wait_for_line(demo, "kafka: starting")
+            assert processes_of(folder)
+            assert ended(demo, signal.SIGINT) == 130
+
+        assert wait_until_gone(folder) == []
+        assert list(folder.iterdir()) == []
+
+
+def test_a_demo_that_is_killed_takes_its_mesh_along() -> None:
+    with room() as folder:
+        with started("demo", "--data", str(folder / "none"), TMPDIR=str(folder)) as demo:
+            assert demo.stdout is not None
+            assert any("the mesh is up" in line for line in demo.stdout)
+            assert processes_of(folder)
+            assert ended(demo, signal.SIGKILL) == -signal.SIGKILL
+
+        assert wait_until_gone(folder) == []
+
+
+def test_a_detached_up_that_is_terminated_leaves_nothing_running() -> None:
+    with room() as folder:
+        with started("up", "--detach", "--data", str(folder / "mesh"), "--port", str(free_port())) as up:
+            wait_for_line(up, "kafka: starting")
+            assert ended(up, signal.SIGTERM) == 130
+
+        assert wait_until_gone(folder) == []
+        assert not (folder / "mesh" / "state.json").exists()
