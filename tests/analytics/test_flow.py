@@ -114,7 +114,7 @@ def test_counts_are_the_truth_over_restarts(mesh: Mesh, namespace: str) -> None:
 
 
 def test_killed_again_and_again_it_counts_everything_once(stack: Endpoints, namespace: str, database_url: str) -> None:
-    """kill -9 when all is counted and committed but nothing stored, and when part of it is counted, stored and not committed."""
+    """kill -9 when all is committed and nothing stored, and when part is counted and stored and nothing committed."""
     entries = log.some(random.Random(9), 1_500, start_ms=log.now_ms() - 20 * log.MINUTE_MS)
     step = len(entries) // 3
     settings = {"HEADRACE_ANALYTICS_BATCH_RECORDS": "5", "HEADRACE_ANALYTICS_FLUSH_SECONDS": "3600"}
@@ -124,13 +124,14 @@ def test_killed_again_and_again_it_counts_everything_once(stack: Endpoints, name
         assert stored(mesh) == 0
         mesh.kill("analytics")
 
-        mesh.environment |= FAST
+        mesh.environment |= FAST | {"HEADRACE_ANALYTICS_COMMIT_SECONDS": "3600"}
         mesh.start("analytics")
         wait_for(mesh, entries[:step])
         log.append(mesh.settings, entries[step : 2 * step])
         until(lambda: stored(mesh) > runs(entries[:step]), 30, "more is counted")
         mesh.kill("analytics")
         assert stored(mesh) < runs(entries[: 2 * step]), "not all of it"
+        assert not committed(mesh)
 
         mesh.start("analytics")
         log.append(mesh.settings, entries[2 * step :])

@@ -192,6 +192,9 @@ def test_every_yaml_is_a_definition_or_a_source() -> None:
     for block in blocks("yaml"):
         if block.info == "yaml source":
             SourceConfig.model_validate(yaml.safe_load(block.text))
+        elif block.info == "yaml compose":
+            extended = {service["extends"]["service"] for service in yaml.safe_load(block.text)["services"].values()}
+            assert extended <= yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"].keys(), str(block)
         else:
             load_text(block.text, file=str(block))
     for path in (ROOT / "docs" / "examples").glob("*.yaml"):

@@ -39,7 +39,7 @@ version: 1.0.0
 category: test
 description: Looks at stars.
 system_prompt: You look at stars. {IN_PROMPT}
-model: anthropic:claude-sonnet-4-5
+model: anthropic:claude-haiku-5-5
 tools: [execute_pipeline]
 http_domains: ["127.0.0.1"]
 triggers: [{{type: com.github.star.created}}]
@@ -211,7 +211,7 @@ def assert_the_tree(trace: list[Seen], prefix: str) -> None:
     calls = (*job, *hop("tool.calls"))
     outcomes = (*calls, *hop("tool.results"))
     result = (*outcomes, *hop("agent.results"))
-    model, tool = "chat claude-sonnet-4-5", "execute_tool execute_pipeline"
+    model, tool = "chat claude-haiku-5-5", "execute_tool execute_pipeline"
     paths = sorted((path(span), span.service.removeprefix("headrace-")) for span in trace if span.kind != "producer")
     assert paths == sorted(
         [
@@ -254,11 +254,11 @@ def assert_the_tree(trace: list[Seen], prefix: str) -> None:
     facts = {name: first.attributes[name] for name in first.attributes if name.startswith("gen_ai.")}
     assert facts.pop("gen_ai.usage.input_tokens") > 0
     assert facts.pop("gen_ai.usage.output_tokens") > 0
-    assert facts.pop("gen_ai.response.model").startswith("claude-sonnet-4-5")
+    assert facts.pop("gen_ai.response.model").startswith("claude-haiku-5-5")
     assert facts == {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "anthropic",
-        "gen_ai.request.model": "claude-sonnet-4-5",
+        "gen_ai.request.model": "claude-haiku-5-5",
         "gen_ai.request.max_tokens": 2000,
         "gen_ai.output.type": "text",
         "gen_ai.response.finish_reasons": ["tool_use"],
@@ -329,7 +329,7 @@ def test_metrics_of_a_running_mesh_move_and_a_trace_context_passes_through_untra
     def moved(service: str, name: str, /, **labels: str) -> float:
         return value(after[service], name, **labels) - value(before[service], name, **labels)
 
-    model = {"model": "anthropic:claude-sonnet-4-5"}
+    model = {"model": "anthropic:claude-haiku-5-5"}
     assert moved("reasoning", "agent_requests_total", agent_name="star-gazer", status="completed") == 1
     assert moved("reasoning", "agent_processing_seconds_count", agent_name="star-gazer") == 1
     assert moved("reasoning", "agent_processing_seconds_sum", agent_name="star-gazer") > 0

@@ -143,7 +143,7 @@ async def test_a_failed_model_call_shows_its_kind_and_attempts(spans: InMemorySp
     assert "planted" not in ended.to_json()
 
 
-@pytest.mark.parametrize("model", ["anthropic:claude-sonnet-4-5", "openai:gpt-4o"])
+@pytest.mark.parametrize("model", ["anthropic:claude-haiku-5-5", "openai:gpt-4o"])
 async def test_a_provider_learns_nothing_of_our_traces(
     spans: InMemorySpanExporter, simulator: Simulator, model_settings: ModelSettings, model: str
 ) -> None:

@@ -27,7 +27,7 @@ from headrace.runtime.api import Context, Source
 
 Record = tuple[Message, Context]
 STARTED = 1_790_000_000_000
-MODEL = "anthropic:claude-sonnet-4-5"
+MODEL = "anthropic:claude-haiku-5-5"
 
 
 def context(topic: str, offset: int, *, at: int = STARTED, partition: int = 0, size: int = 500) -> Context:

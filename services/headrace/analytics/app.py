@@ -89,7 +89,7 @@ class AnalyticsService:
             shape = await self._shape()
             if shape is None:
                 return
-            faust = FaustApp(self._settings, self._stage, table=_TABLE, shape=shape)
+            faust = FaustApp(self._settings, self._stage, table=_TABLE, shape=shape, commit_s=self._own.commit_seconds)
             try:
                 await self._live(faust)
             except DependencyUnavailable as error:

@@ -21,6 +21,9 @@ class AnalyticsSettings(BaseSettings):
     idle_seconds: float = Field(
         default=900.0, gt=0, description="After so long without a finished run, open windows are announced as final"
     )
+    commit_seconds: float = Field(
+        default=1.0, gt=0, description="How often offsets are committed: what a kill reads again"
+    )
     batch_records: int = Field(default=500, ge=1, le=2_000, description="Audit entries counted at a time, at most")
 
     def rules(self) -> Rules:

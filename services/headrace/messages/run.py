@@ -32,7 +32,7 @@ class RunInfo(Part):
     tenant: str
     run_id: str
     agent: AgentRef
-    model: str = Field(description="Resolved model, such as anthropic:claude-sonnet-4-5 or offline")
+    model: str = Field(description="Resolved model, such as anthropic:claude-haiku-5-5 or offline")
     started_ms: int = Field(description="Epoch milliseconds of the job record")
     deadline_ms: int
     workflow_run_id: str | None = None

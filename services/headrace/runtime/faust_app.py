@@ -41,7 +41,6 @@ for _noisy in ("faust", "mode"):
 _QUEUE: Final = 2_000  # events received and not yet handed out; past it fetching stops
 _SESSION_S: Final = 10.0
 _REQUEST_S: Final = 20.0
-_COMMIT_S: Final = 1.0
 _MAX_REQUEST: Final = 2**21
 _STOP_S: Final = 15.0
 _SETTLE_S: Final = 0.02
@@ -85,11 +84,13 @@ class FaustApp:
     Group and changelog are named ``<prefix><group>`` and ``<prefix><group>-<table>-changelog``.
     """
 
-    def __init__(self, settings: MeshSettings, stage: Stage, *, table: str, shape: Shape) -> None:
+    def __init__(
+        self, settings: MeshSettings, stage: Stage, *, table: str, shape: Shape, commit_s: float = 1.0
+    ) -> None:
         (topic,) = stage.consumes
         self._settings = settings
         self._queue: asyncio.Queue[Any] = asyncio.Queue(_QUEUE)
-        self._app = _app(settings, stage, shape.replication)
+        self._app = _app(settings, stage, shape.replication, commit_s)
         self._input = self._app.topic(
             settings.physical_topic(topic), key_serializer="raw", value_serializer="raw", allow_empty=True
         )
@@ -267,7 +268,7 @@ class _App(faust.App):
         pass
 
 
-def _app(settings: MeshSettings, stage: Stage, replication: int) -> faust.App:
+def _app(settings: MeshSettings, stage: Stage, replication: int, commit_s: float) -> faust.App:
     group = settings.physical_topic(stage.group)
     app = _App(
         group,
@@ -277,7 +278,7 @@ def _app(settings: MeshSettings, stage: Stage, replication: int) -> faust.App:
         broker_session_timeout=_SESSION_S,
         broker_heartbeat_interval=_SESSION_S / 4,
         broker_request_timeout=_REQUEST_S,
-        broker_commit_interval=_COMMIT_S,
+        broker_commit_interval=commit_s,
         broker_max_poll_records=500,
         consumer_group_instance_id=f"{group}-{settings.instance}",  # back at once after a kill: no session to wait for
         consumer_auto_offset_reset="earliest",
