@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 
 import pytest
@@ -24,6 +25,13 @@ def test_the_demo_shows_every_run_and_leaves_nothing() -> None:
     assert "27 runs, each once" in done.stdout
     assert "offline is a set of rules for trying the mesh, not a language model" in " ".join(done.stdout.split())
     assert "nothing is left running" in done.stdout
+    audited = re.search(
+        r"audit: (\d+) entries, .* in (\d+) hash chains; verified, all whole", " ".join(done.stdout.split())
+    )
+    assert audited
+    assert int(audited[1]) > 4 * 25  # at the least: raw, event, job and result of each
+    by_agent = re.findall(r"^│ ([a-z-]+) +│ +(\d+) │ +0 │", done.stdout, re.MULTILINE)
+    assert sum(int(runs) for _, runs in by_agent) == 27
 
 
 def test_a_demo_that_is_interrupted_while_it_starts_leaves_nothing() -> None:

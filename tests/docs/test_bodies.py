@@ -5,6 +5,7 @@ The application is the gateway's own over stand-ins behind its ports, without a 
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import httpx2
+import jsonschema_rs
 import pytest
 import yaml
 from starlette.routing import Match
@@ -195,6 +197,9 @@ def test_every_yaml_is_a_definition_or_a_source() -> None:
         elif block.info == "yaml compose":
             extended = {service["extends"]["service"] for service in yaml.safe_load(block.text)["services"].values()}
             assert extended <= yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"].keys(), str(block)
+        elif block.info == "yaml helm":
+            schema = json.loads((ROOT / "deploy" / "helm" / "headrace" / "values.schema.json").read_text())
+            jsonschema_rs.validate(schema, yaml.safe_load(block.text))
         else:
             load_text(block.text, file=str(block))
     for path in (ROOT / "docs" / "examples").glob("*.yaml"):

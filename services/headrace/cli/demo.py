@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from headrace.cli.accounts import counted, show_accounts
 from headrace.cli.mesh import free_port
 from headrace.cli.output import stop
 from headrace.cli.sending import send_sample
@@ -91,10 +92,12 @@ def _own_mesh(keep: bool) -> Iterator[Target]:
 
 async def _play(console: Console, target: Target) -> list[dict[str, Any]]:
     """Send the samples, watch the runs, show them. The finished runs as the gateway tells them."""
+    settings = target.settings()
     batch = samples(secrets.token_hex(4))
     expected = sum(sample.runs for sample in batch)
     async with gateway_client(target.gateway_url()) as client:
         known = {run["run_id"] for run in await _runs(client)}
+        counted_before = await counted(settings)
         sent = time.monotonic()
         for sample in batch:
             response = await _deliver(console, client, sample, target.data)
@@ -107,6 +110,7 @@ async def _play(console: Console, target: Target) -> list[dict[str, Any]]:
         )
         runs = await _watch(console, client, known, expected)
     _show(console, runs)
+    await show_accounts(console, settings, counted_before + len(runs))
     return runs
 
 
@@ -220,6 +224,7 @@ def _next_steps(console: Console, *, running: bool) -> None:
         ("headrace runs list", "all runs"),
         ("headrace runs show RUN", "every record of a run"),
         ("headrace agents show pr-risk-reviewer", "an agent, to change and publish"),
+        ("headrace audit list RUN", "what the audit log has of it"),
         ("headrace dlq list", "what failed, and why"),
     ):
         console.print(f"  {command:<44} {what}", markup=False)
