@@ -1,4 +1,5 @@
-"""Writes docs/configuration.md from the settings classes, which are the source: ``python docs/generate.py``.
+"""Writes docs/configuration.md from the settings classes, and the picture of the flow in docs/concepts.md from the pipeline:
+``python docs/generate.py``.
 
 Names, defaults and bounds come from the fields; the meaning is a field's description, or one of ``MEANINGS`` where the name says
 nearly all. ``tests/docs`` holds the file true.
@@ -24,11 +25,13 @@ from headrace.gateway.settings import GatewaySettings
 from headrace.ingest.settings import IngestSettings
 from headrace.models.settings import ModelSettings
 from headrace.persistence.settings import PersistenceSettings
+from headrace.pipeline import PIPELINE
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.settings import MeshSettings
 from headrace.tools.settings import ToolsSettings
 
 FILE: Final = Path(__file__).parent / "configuration.md"
+CONCEPTS: Final = Path(__file__).parent / "concepts.md"
 
 SECTIONS: Final[tuple[tuple[str, str, type[BaseSettings]], ...]] = (
     ("Every service", "Where the servers are, and who this process is.", MeshSettings),
@@ -145,6 +148,29 @@ def document() -> str:
     return "".join([*parts, TAIL.format(secret=WEBHOOK_SECRETS)])
 
 
+def flow() -> str:
+    """The pipeline as a mermaid chart. Dead letters are left out: every service has its own."""
+    lines = ["```mermaid", "flowchart LR"]
+    for stage in PIPELINE:
+        box = f"{stage.service}[{stage.service}]"
+        lines += [f"  {_topic(name)} --> {box}" for name in stage.consumes if not name.endswith(".dlq")]
+        lines += [f"  {box} --> {_topic(name)}" for name in stage.produces]
+        lines += [f"  {_topic(name)} -.-> {box}" for name in stage.reads]
+    return "\n".join([*lines, "```", ""])
+
+
+def _topic(name: str) -> str:
+    return f"{name.replace('.', '_')}([{name}])"
+
+
+def concepts() -> str:
+    """The page of concepts with the picture as it should be."""
+    text = CONCEPTS.read_text(encoding="utf-8")
+    before, mark, rest = text.partition("pipeline.py -->\n")
+    return f"{before}{mark}{flow()}{rest[rest.index('<!-- end of flow -->') :]}"
+
+
 if __name__ == "__main__":
     FILE.write_text(document(), encoding="utf-8")
-    sys.stdout.write(f"{FILE}\n")
+    CONCEPTS.write_text(concepts(), encoding="utf-8")
+    sys.stdout.write(f"{FILE}\n{CONCEPTS}\n")

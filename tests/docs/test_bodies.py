@@ -198,12 +198,20 @@ def test_every_yaml_is_a_definition_or_a_source() -> None:
             extended = {service["extends"]["service"] for service in yaml.safe_load(block.text)["services"].values()}
             assert extended <= yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"].keys(), str(block)
         elif block.info == "yaml helm":
-            schema = json.loads((ROOT / "deploy" / "helm" / "headrace" / "values.schema.json").read_text())
-            jsonschema_rs.validate(schema, yaml.safe_load(block.text))
+            chart = ROOT / "deploy" / "helm" / "headrace"
+            values = merged(yaml.safe_load((chart / "values.yaml").read_text()), yaml.safe_load(block.text))
+            jsonschema_rs.validate(json.loads((chart / "values.schema.json").read_text()), values)
         else:
             load_text(block.text, file=str(block))
     for path in (ROOT / "docs" / "examples").glob("*.yaml"):
         load_file(path)
+
+
+def merged(defaults: Any, given: Any) -> Any:
+    """As helm lays values over a chart's own."""
+    if isinstance(defaults, dict) and isinstance(given, dict):
+        return defaults | {name: merged(defaults.get(name), value) for name, value in given.items()}
+    return given
 
 
 def test_the_shortened_agent_says_what_the_whole_one_says() -> None:
