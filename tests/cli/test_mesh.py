@@ -14,6 +14,7 @@ import pytest
 from rich.cells import cell_len
 
 from headrace.local.state import running_state
+from headrace.pipeline import STAGES
 from tests.cli.conftest import Run
 from tests.cli.support import (
     ended,
@@ -72,7 +73,7 @@ def test_status(run: Run, data: Path) -> None:
 
     assert report["phase"] == "ready"
     assert {row["name"] for row in report["servers"]} == {"kafka", "registry", "postgres"}
-    assert {row["name"] for row in report["services"]} == {"gateway", "ingest", "reasoning", "tools", "persistence"}
+    assert {row["name"] for row in report["services"]} == STAGES.keys()
     assert all({"lag", "rate_per_s", "in_flight", "restarts", "pid"} <= row.keys() for row in report["services"])
     assert plain.code == 0
     assert "reasoning    ready" in plain.out
