@@ -61,7 +61,8 @@ class ManagedProcess:
     @property
     def pid(self) -> int | None:
         """The process id while it runs."""
-        return self._popen.pid if self._popen is not None and self.exit_code() is None else None
+        with self._lock:
+            return self._popen.pid if self._popen is not None and self._popen.poll() is None else None
 
     def exit_code(self) -> int | None:
         """The exit code (negative: the signal) once it has ended; None while it runs or before the first start."""
@@ -71,7 +72,7 @@ class ManagedProcess:
     @property
     def running(self) -> bool:
         """Whether it was started and has not ended."""
-        return self._popen is not None and self.exit_code() is None
+        return self.pid is not None
 
     def start(self, command: Command) -> None:
         """Ends a left-over of an earlier run, then starts the command in a session of its own.

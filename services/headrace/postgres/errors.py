@@ -43,7 +43,10 @@ def translated() -> Iterator[None]:
         raise from_postgres(error) from None
     except asyncpg.exceptions.ClientConfigurationError:  # its text may quote the URL, and so the password
         raise FatalError("DATABASE_URL is not usable") from None
-    except asyncpg.InterfaceError as error:  # closed connection or pool; its text has no data
+    except (
+        asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
+    ) as error:  # closed, or cut in mid-request; no data in the text
         raise DependencyUnavailable(f"Postgres: {error}") from error
     except (OSError, TimeoutError) as error:
         raise DependencyUnavailable(f"Postgres is away: {type(error).__name__}") from error
