@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import headrace
-from headrace.cli.app import app
+from headrace.cli.app import commands
 from headrace.host.ops import Ops
 from headrace.pipeline import STAGES
 from headrace.settings import MeshSettings
@@ -70,7 +70,7 @@ def test_compose_itself_loads_it_and_reads_the_same_environments() -> None:
 
 
 def test_a_second_replica_is_made_as_the_page_says(tmp_path: Path) -> None:
-    (override,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/deploy-compose.md").read_text(), re.DOTALL)
+    (override,) = re.findall(r"```yaml compose\n(.*?)```", (ROOT / "docs/deploy-compose.md").read_text(), re.DOTALL)
     file = tmp_path / "override.yml"
     file.write_text(override)
     done = oracles.run(oracles.compose(), f"{compose.FILE},{file}", env=compose.GIVEN)
@@ -103,7 +103,7 @@ def test_there_is_one_container_for_each_service_of_the_pipeline() -> None:
 def test_every_command_is_one_of_headrace(name: str) -> None:
     command = SERVICES[name]["command"]
     assert "entrypoint" not in SERVICES[name]
-    app.parse_args(command, exit_on_error=False, print_error=False)
+    commands(command).parse_args(command, exit_on_error=False, print_error=False)
 
 
 def known_settings() -> set[str]:

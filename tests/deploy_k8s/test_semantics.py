@@ -9,7 +9,7 @@ from typing import Any
 import prometheus_client
 import pytest
 
-from headrace.cli.app import app
+from headrace.cli.app import commands
 from headrace.host.ops import Ops
 from headrace.observe import metrics
 from headrace.pipeline import STAGES
@@ -50,7 +50,7 @@ def test_every_command_parses(objects: list[Object]) -> None:
     for one in workloads(objects):
         program, arguments = container(one)["command"], container(one)["args"]
         assert program == ["headrace"]
-        app.parse_args(arguments, exit_on_error=False, print_error=False)
+        commands(arguments).parse_args(arguments, exit_on_error=False, print_error=False)
         if arguments[0] == "run":
             assert arguments[1:] == [one["metadata"]["labels"]["app.kubernetes.io/component"]]
             assert arguments[1] in STAGES
@@ -61,7 +61,7 @@ def test_every_command_parses(objects: list[Object]) -> None:
 def test_prepare_may_leave_the_agents_out() -> None:
     (job,) = kinds(template(*with_json(prepare__agents=False)), "Job")
     assert container(job)["args"] == ["prepare", "--no-agents"]
-    app.parse_args(["prepare", "--no-agents"], exit_on_error=False, print_error=False)
+    commands(["prepare"]).parse_args(["prepare", "--no-agents"], exit_on_error=False, print_error=False)
 
 
 # --- settings --------------------------------------------------------------------------------------------------------

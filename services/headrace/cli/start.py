@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,7 +74,13 @@ def _reason(error: StartFailed) -> str:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block as Ctrl-C does, by ``KeyboardInterrupt``, so that what it began is undone."""
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, by ``KeyboardInterrupt``, so that what it began is undone.
+
+    In another thread than the main one, which gets no signals, it changes nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
