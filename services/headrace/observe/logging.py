@@ -8,17 +8,22 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, cast
 
 import structlog
 
 _SECRET_KEY = re.compile(
-    r"(secret|token|password|passwd|authorization|api[_-]?key|cookie|signature|credential)s?$", re.I
+    r"((secret|token|password|passwd|authorization|api[_-]?key|cookie|signature|credential|private[_-]?key)s?$|signature|secret[_-])",
+    re.I,
 )
 _SECRET_TEXT = re.compile(
-    r"(sk-[A-Za-z0-9_-]{8,}|gh[pousr]_[A-Za-z0-9]{16,}|xox[abprs]-[A-Za-z0-9-]{8,}|AKIA[0-9A-Z]{12,}"
-    r"|(?i:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}|(?<=://)[^\s/:@]+:[^\s/@]+(?=@))"
+    r"((?<![A-Za-z0-9])sk-[A-Za-z0-9_-]{8,}|gh[pousr]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|xox[abprs]-[A-Za-z0-9-]{8,}|AKIA[0-9A-Z]{12,}"
+    r"|\b[sr]k_(?:live|test)_\w{8,}|whsec_[A-Za-z0-9+/=]{8,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+|\bsha(?:1|256)=[0-9a-f]{40,64}"
+    r"|(?i:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}|(?<=://)[^\s/:@]*:[^\s/@]+(?=@))"
+)
+_ASSIGNED = re.compile(  # in a query, a connection string, a setting
+    r"(?i)\b((?:password|passwd|secret|api[_-]?key|(?:access_)?token)=)[^\s&;,'\"]+"
 )
 MASK = "[redacted]"
 
@@ -29,26 +34,33 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 def redact_text(text: str) -> str:
     """``text`` with everything that looks like a credential masked."""
-    return _SECRET_TEXT.sub(MASK, text)
+    return _ASSIGNED.sub(rf"\1{MASK}", _SECRET_TEXT.sub(MASK, text))
 
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """structlog processor: mask values by key name, and credentials inside any text (also nested)."""
     for key, value in event.items():
-        event[key] = MASK if _SECRET_KEY.search(key) and isinstance(value, str) else _redact_value(value)
+        if not key.startswith("_"):  # structlog's own, gone before the line is written
+            event[key] = _redact_entry(key, value)
     return event
 
 
+def _redact_entry(key: str, value: Any) -> Any:
+    """A number below such a key is a count (of tokens, say), and no secret."""
+    harmless = value is None or isinstance(value, bool | int | float)
+    return MASK if not harmless and _SECRET_KEY.search(key) else _redact_value(value)
+
+
 def _redact_value(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
     if isinstance(value, str):
         return redact_text(value)
-    if isinstance(value, dict):
-        return {
-            k: MASK if _SECRET_KEY.search(str(k)) and isinstance(v, str) else _redact_value(v) for k, v in value.items()
-        }
-    if isinstance(value, list | tuple):
+    if isinstance(value, Mapping):
+        return {str(key): _redact_entry(str(key), inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
         return [_redact_value(item) for item in value]
-    return value
+    return redact_text(repr(value))  # as the renderer would show it: an exception, bytes, an object
 
 
 def configure(level: str = "info", *, service: str | None = None) -> None:
