@@ -135,7 +135,7 @@ def test_killed_again_and_again_it_counts_everything_once(stack: Endpoints, name
 
         mesh.start("analytics")
         log.append(mesh.settings, entries[2 * step :])
-        wait_for(mesh, entries)
+        wait_for(mesh, entries, 90)
 
 
 def runs(entries: Sequence[AuditEvent]) -> int:
@@ -160,7 +160,7 @@ def test_two_share_the_work_and_one_takes_over(mesh: Mesh) -> None:
         wait_for(mesh, entries[:600])
         mesh.kill("analytics")
         log.append(mesh.settings, entries[600:])
-        wait_for(mesh, entries)
+        wait_for(mesh, entries, 90)
         assert partitions(port) == 6
 
 
