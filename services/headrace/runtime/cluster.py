@@ -12,7 +12,6 @@ from concurrent.futures import Future
 from typing import Any, Final, TypeVar, cast
 
 from confluent_kafka import (
-    Consumer,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -22,6 +21,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from headrace.messages.errors import DependencyUnavailable, FatalError
 from headrace.runtime import config
+from headrace.runtime.offsets import stored_offsets
 from headrace.settings import MeshSettings
 
 T = TypeVar("T")
@@ -103,21 +103,10 @@ class Cluster:
         return settled(lambda: self._committed(group, partitions))
 
     def _committed(self, group: str, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        """By a consumer that never joins, for librdkafka 2.16 dies of a null pointer where an administrative client's own request
-        (``list_consumer_group_offsets``) meets a coordinator that is just changing. Uncommitted transactions are not waited for.
-        """
         if not partitions:
             return {}
-        options = {"group.id": group, "isolation.level": "read_uncommitted"}
-        consumer = Consumer(config.reader(self.settings, client="committed") | options)
         asked = [TopicPartition(topic, number) for topic, number in partitions]
-        try:
-            entries = guard(lambda: consumer.committed(asked, timeout=TIMEOUT_S))
-        finally:
-            consumer.close()
-        for entry in entries:
-            if entry.error is not None:
-                raise translated(KafkaException(entry.error))
+        entries = guard(lambda: stored_offsets(self.settings, group, asked, stable=False, timeout_s=TIMEOUT_S))
         return {(entry.topic, entry.partition): entry.offset for entry in entries if entry.offset >= 0}
 
 
