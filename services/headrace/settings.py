@@ -9,8 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+
+def problems(error: ValidationError | SettingsError) -> str:
+    """Which settings are wrong, and why; without the values, which may be secrets."""
+    if isinstance(error, SettingsError):  # names the field only; its cause would quote the value
+        return str(error)
+    found = error.errors(include_input=False, include_url=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
 
 
 class MeshSettings(BaseSettings):

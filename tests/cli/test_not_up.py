@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.local.endpoints import Endpoints
+from headrace.local.endpoints import VARIABLES, Endpoints
 from headrace.local.stack import PartStatus, State
 from headrace.local.state import MeshState, ServiceStatus, own_state, write_state
 from tests.cli.conftest import Run
@@ -118,3 +118,18 @@ def test_servers_of_the_environment_that_do_not_answer(run: Run, monkeypatch: py
     assert done.code == 3
     assert "KAFKA_BOOTSTRAP_SERVERS" in done.err
     assert "hidden" not in done.err
+
+
+@pytest.mark.parametrize("options", ['{"sasl.password": ["planted"]}', '{"sasl.password": planted'])
+def test_a_wrong_setting_is_named_and_its_value_is_not_shown(
+    run: Run, monkeypatch: pytest.MonkeyPatch, options: str
+) -> None:
+    for variable in VARIABLES.values():
+        monkeypatch.setenv(variable, "127.0.0.1:9")
+    monkeypatch.setenv("HEADRACE_KAFKA_OPTIONS", options)
+
+    done = run("topics", "diff")
+
+    assert done.code == 2
+    assert "kafka_options" in done.err
+    assert "planted" not in done.err

@@ -157,15 +157,19 @@ def commit_by_hand(settings: MeshSettings, offset: int, metadata: str) -> None:
     consumer.close()
 
 
+async def stops_without_starting(settings: MeshSettings, reason: str) -> None:
+    relay = Relay()
+    async with running(settings, relay) as worker:
+        with pytest.raises(FatalError, match=reason):
+            await asyncio.wait_for(worker.wait(), 30)
+    assert relay.started == []
+
+
 async def test_corrupt_commit_metadata_stops_the_worker(settings: MeshSettings) -> None:
     """14"""
     produce(settings, "agent.jobs", [job(n, f"key-{n}") for n in range(10)])
     commit_by_hand(settings, 1, "hr1:damaged")
-    relay = Relay()
-    async with running(settings, relay) as worker:
-        with pytest.raises(FatalError, match="not an intact offset map"):
-            await asyncio.wait_for(worker.wait(), 30)
-    assert relay.started == []
+    await stops_without_starting(settings, "not an intact offset map")
 
 
 async def test_a_committed_offset_that_retention_deleted_stops_the_worker(settings: MeshSettings) -> None:
@@ -176,11 +180,7 @@ async def test_a_committed_offset_that_retention_deleted_stops_the_worker(settin
     topic = settings.physical_topic("agent.jobs")
     for future in admin.delete_records([TopicPartition(topic, p, 5) for p in range(3)]).values():
         future.result(20)
-    relay = Relay()
-    async with running(settings, relay) as worker:
-        with pytest.raises(FatalError, match="out of range"):
-            await asyncio.wait_for(worker.wait(), 30)
-    assert relay.started == []
+    await stops_without_starting(settings, "out of range")
 
 
 async def test_a_key_that_fails_delays_no_other_key(settings: MeshSettings) -> None:

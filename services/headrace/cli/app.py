@@ -11,12 +11,14 @@ from typing import Any, Final
 import structlog
 from cyclopts import App
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from headrace import __version__
 from headrace.cli.output import Exit, fail
 from headrace.local.endpoints import VARIABLES
 from headrace.local.errors import NotRunning, StackError, Unreachable
 from headrace.messages.errors import DependencyUnavailable, HeadraceError
+from headrace.settings import problems
 
 # Each command is imported when it is used, so the list of all repeats their first lines. A test holds them together.
 VERBS: Final = {
@@ -89,8 +91,8 @@ def _call(argv: Sequence[str]) -> int:
         return fail(str(error), 3)
     except (StackError, HeadraceError) as error:
         return fail(str(error), 1)
-    except ValidationError as error:
-        return fail(f"bad settings: {_settings_problems(error)}", 2)
+    except (ValidationError, SettingsError) as error:
+        return fail(f"bad settings: {problems(error)}", 2)
     except KeyboardInterrupt:
         return 130
     except SystemExit as end:
@@ -102,9 +104,3 @@ def _call(argv: Sequence[str]) -> int:
             return 2  # printed already
         raise
     return code if isinstance(code, int) and not isinstance(code, bool) else 0
-
-
-def _settings_problems(error: ValidationError) -> str:
-    """Which settings, and why; without the values, which may be secrets."""
-    problems = error.errors(include_input=False, include_url=False, include_context=False)
-    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problems)

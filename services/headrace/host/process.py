@@ -24,7 +24,7 @@ from headrace.messages.errors import HeadraceError
 from headrace.observe import logging as logs
 from headrace.observe.export import exported
 from headrace.pipeline import STAGES
-from headrace.settings import MeshSettings
+from headrace.settings import MeshSettings, problems
 
 log = logs.get_logger(__name__)
 
@@ -100,7 +100,7 @@ def main(services: Sequence[str]) -> None:
         with exported(name, settings.instance), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(services, settings))
     except (ValidationError, SettingsError) as error:
-        _wrong_usage(f"bad settings: {_without_values(error)}")
+        _wrong_usage(f"bad settings: {problems(error)}")
     except UnknownService as error:
         _wrong_usage(str(error))
     except HeadraceError as error:
@@ -111,10 +111,3 @@ def main(services: Sequence[str]) -> None:
 def _wrong_usage(text: str) -> NoReturn:
     sys.stderr.write(f"headrace: {text}\n")
     sys.exit(2)
-
-
-def _without_values(error: ValidationError | SettingsError) -> str:
-    if isinstance(error, SettingsError):  # names the field only; its cause would quote the value
-        return str(error)
-    found = error.errors(include_input=False, include_url=False, include_context=False)
-    return "; ".join(f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in found)

@@ -34,10 +34,8 @@ def up_detached(
     """
     data_dir = data_dir.expanduser().absolute()
     log_path = data_dir / "logs" / "supervisor.log"
-    for directory in (
-        data_dir,
-        log_path.parent,
-    ):  # each by itself: `parents=True` would make the data's own readable to all
+    # One after the other: `parents=True` of the inner one would make the outer one readable to all.
+    for directory in (data_dir, log_path.parent):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = InstanceLock(data_dir)
     lock.acquire()

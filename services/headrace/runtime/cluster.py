@@ -11,17 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar, cast
 
-from confluent_kafka import (
-    Consumer,
-    IsolationLevel,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from headrace.messages.errors import DependencyUnavailable, FatalError
 from headrace.runtime import config
+from headrace.runtime.offsets import store_offsets, stored_offsets
 from headrace.settings import MeshSettings
 
 T = TypeVar("T")
@@ -108,43 +103,21 @@ class Cluster:
         """Committed offsets with their metadata. ``stable`` waits for transactions that may still change them."""
         if not partitions:
             return {}
-        consumer = self._outsider(group, "read_committed" if stable else "read_uncommitted")
-        try:
-            asked = [TopicPartition(topic, number) for topic, number in partitions]
-            entries = settled(lambda: _intact(guard(lambda: consumer.committed(asked, timeout=TIMEOUT_S))))
-        finally:
-            consumer.close()
+        asked = [TopicPartition(topic, number) for topic, number in partitions]
+
+        def read() -> list[TopicPartition]:
+            return guard(lambda: stored_offsets(self.settings, group, asked, stable=stable, timeout_s=TIMEOUT_S))
+
         return {
             (entry.topic, entry.partition): (entry.offset, entry.metadata or "")
-            for entry in entries
+            for entry in settled(read)
             if entry.offset >= 0
         }
 
     def commit(self, group: str, offsets: Mapping[Partition, int]) -> None:
         """Commit for a group that nobody is in, with empty metadata. Raises ``FatalError`` if somebody is."""
-        consumer = self._outsider(group, "read_committed")
-        try:
-            wanted = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
-            settled(lambda: _intact(guard(lambda: consumer.commit(offsets=wanted, asynchronous=False)) or []))
-        finally:
-            consumer.close()
-
-    def _outsider(self, group: str, isolation: str) -> Consumer:
-        """A consumer of ``group`` that never joins.
-
-        Not the administrative client: its calls for a group's offsets end the whole process (librdkafka 2.16, a null pointer) when
-        the coordinator is still loading.
-        """
-        options = {"group.id": group, "isolation.level": isolation}
-        return Consumer(config.reader(self.settings, client="offsets") | options)
-
-
-def _intact(entries: list[TopicPartition]) -> list[TopicPartition]:
-    """Raises the error of the first entry that has one."""
-    for entry in entries:
-        if entry.error is not None:
-            raise translated(KafkaException(entry.error))
-    return entries
+        wanted = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
+        settled(lambda: guard(lambda: store_offsets(self.settings, group, wanted)))
 
 
 def flat(found: Mapping[str, Sequence[int]]) -> list[Partition]:

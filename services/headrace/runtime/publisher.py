@@ -171,15 +171,15 @@ class Publisher:
         except (Stopped, FatalError):
             self._refuse(batch, DependencyUnavailable("Kafka did not acknowledge", retry_after=1.0))
             raise
-        if outcome is not Outcome.COMMITTED and self._open:
+        if outcome is Outcome.COMMITTED:
+            for waiting in batch:
+                if not waiting.answer.done():
+                    waiting.answer.set_result(None)
+        elif self._open:
             self._waiting[:0] = batch  # those who gave up are left out of the next one
             await asyncio.sleep(_PAUSE_S)
-            return
-        if outcome is not Outcome.COMMITTED:
+        else:
             self._refuse(batch, DependencyUnavailable("shutting down", retry_after=1.0))
-        for waiting in batch:
-            if not waiting.answer.done():
-                waiting.answer.set_result(None)
 
     @staticmethod
     def _refuse(batch: Sequence[_Waiting], error: DependencyUnavailable) -> None:

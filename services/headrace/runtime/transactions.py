@@ -14,9 +14,10 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from enum import Enum, auto
+from functools import partial
 from typing import Any, Protocol, cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from headrace.messages.codec import Encoded
 from headrace.messages.errors import FatalError
@@ -24,12 +25,14 @@ from headrace.observe import metrics
 from headrace.observe.logging import get_logger
 from headrace.runtime import config
 from headrace.runtime.engine import Tenancy
+from headrace.runtime.offsets import stored_offsets
 from headrace.settings import MeshSettings
 
 log = get_logger(__name__)
 
 _ABORT_TIMEOUT_S = 10.0
 _INIT_TIMEOUT_S = 10.0
+_RESOLVE_TIMEOUT_S = 10.0
 _FENCED_LIMIT, _FENCED_WINDOW_S = 5, 60.0
 
 _TENANCY_REFUSED = frozenset(
@@ -62,20 +65,10 @@ class Offsets(Protocol):
 
 
 def committed_offsets(settings: MeshSettings, group: str) -> Offsets:
-    """Reads by a consumer that never joins; read_committed makes the broker wait for pending transactions."""
-
-    def read(partitions: list[TopicPartition]) -> list[TopicPartition]:
-        consumer = Consumer(config.reader(settings, client="resolve") | {"group.id": config.group_id(settings, group)})
-        try:
-            result = consumer.committed(partitions, timeout=10.0)
-        finally:
-            consumer.close()
-        for partition in result:
-            if partition.error:
-                raise KafkaException(partition.error)
-        return result
-
-    return read
+    """Reads of ``group`` (without prefix)."""
+    return partial(
+        stored_offsets, settings, config.group_id(settings, group), stable=True, timeout_s=_RESOLVE_TIMEOUT_S
+    )
 
 
 OffsetCommit = tuple[Tenancy, int, str]  # offset and metadata, to be committed with the tenancy's token
