@@ -72,6 +72,7 @@ class Admin:
         self._create([by_name[change.topic] for change in wanted if change.kind == "create"], replicas)
         self._grow({change.topic: int(change.new) for change in wanted if change.kind == "partitions"})
         self._configure([change for change in wanted if change.kind == "config"])
+        self._await([by_name[change.topic] for change in wanted], wanted, replicas)
         return changes
 
     def topic_counts(self, topics: Iterable[str]) -> dict[str, TopicCount]:
@@ -148,6 +149,14 @@ class Admin:
                 return
             time.sleep(0.05)
         raise DependencyUnavailable("Kafka has accepted the topics, but they have no leaders yet")
+
+    def _await(self, specs: Sequence[TopicSpec], made: Sequence[Change], replicas: int) -> None:
+        """Wait until the brokers show what was made: the controller answers before they have heard of it."""
+        deadline = time.monotonic() + _SETTLE_S
+        while made and set(made) & set(self.diff(specs, replication=replicas)):
+            if time.monotonic() > deadline:
+                raise DependencyUnavailable("Kafka has accepted the changes, but does not show them yet")
+            time.sleep(0.05)
 
     def _configure(self, changes: Sequence[Change]) -> None:
         entries: dict[str, list[ConfigEntry]] = {}
