@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-MODULES = ("pipeline", "relay", "persistence_batch")
+MODULES = ("pipeline", "accounts", "relay", "persistence_batch")
 
 if __name__ == "__main__":
     for module in MODULES:

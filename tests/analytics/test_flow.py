@@ -15,12 +15,14 @@ from typing import Any
 import httpx2
 import orjson
 import pytest
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from headrace.local.endpoints import Endpoints
 from headrace.messages.audit import AuditEvent
 from headrace.messages.codec import Encoded
 from headrace.runtime.admin import Admin
+from headrace.runtime.cluster import END, Cluster
 from headrace.topology import load_all
 from tests.analytics import log
 from tests.analytics.seen import announcements, metric, rows, windows_on_topic, windows_stored
@@ -162,6 +164,24 @@ def test_two_share_the_work_and_one_takes_over(mesh: Mesh) -> None:
         log.append(mesh.settings, entries[600:])
         wait_for(mesh, entries, 90)
         assert partitions(port) == 6
+
+
+def test_what_was_deleted_unread_is_not_passed_over(mesh: Mesh) -> None:
+    """Faust alone would go on with what is left, and the counts would be wrong for ever."""
+    entries = log.some(random.Random(6), 60, start_ms=log.now_ms() - 20 * log.MINUTE_MS)
+    log.append(mesh.settings, entries[:30])
+    wait_for(mesh, entries[:30])
+    mesh.stop("analytics")
+    log.append(mesh.settings, entries[30:])
+    topic = mesh.settings.physical_topic("audit.events")
+    kafka = AdminClient({"bootstrap.servers": mesh.settings.kafka_bootstrap_servers})
+    ends = {p: Cluster(mesh.settings).offsets([(topic, p)], END)[topic, p] for p in range(6)}
+    gone = [TopicPartition(topic, partition, end) for partition, end in ends.items()]
+    for future in kafka.delete_records(gone).values():
+        future.result(20)
+    mesh.start("analytics", wait=False)
+    assert mesh.processes["analytics"].wait(60) == 1
+    assert "was deleted unread" in mesh.log("analytics")
 
 
 def test_late_garbage_and_other_kinds(mesh: Mesh) -> None:

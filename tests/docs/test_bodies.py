@@ -158,6 +158,8 @@ async def test_the_signature_that_readme_computes_is_of_that_body(tmp_path: Path
 async def test_every_record_that_kcat_produces_is_taken(tmp_path: Path) -> None:
     made = []
     for _, arguments in calls_of("kcat", tmp_path):
+        if "-C" in arguments:
+            continue
         assert "-P" in arguments
         topic = arguments[arguments.index("-t") + 1]
         made += await taken(topic, arguments[-1].encode())

@@ -18,7 +18,8 @@ from headrace.analytics.store import UsageStore
 from headrace.messages.errors import DependencyUnavailable, FatalError, HeadraceError
 from headrace.observe.logging import get_logger
 from headrace.pipeline import Stage
-from headrace.runtime.faust_app import FaustApp, Shape, shape_of
+from headrace.runtime.faust_app import FaustApp
+from headrace.runtime.faust_setup import Shape, shape_of
 from headrace.runtime.wire import Wire
 from headrace.settings import MeshSettings
 

@@ -78,20 +78,23 @@ class Cluster:
             if name in known and known[name].error is None and known[name].partitions
         }
 
-    def offsets(self, partitions: Sequence[Partition], which: Any) -> dict[Partition, int]:
-        """``FIRST`` or ``END`` offset of each partition; the end is what a read_committed reader can reach."""
-        return settled(lambda: self._offsets(partitions, which))
+    def offsets(
+        self, partitions: Sequence[Partition], which: Any, *, uncommitted: bool = False
+    ) -> dict[Partition, int]:
+        """``FIRST`` or ``END`` offset of each partition; the end is what a read_committed reader can reach.
 
-    def _offsets(self, partitions: Sequence[Partition], which: Any) -> dict[Partition, int]:
+        ``uncommitted`` counts what open transactions have written too.
+        """
         if not partitions:
             return {}
         asked = {TopicPartition(topic, number): which for topic, number in partitions}
-        answers = guard(
-            lambda: self.client.list_offsets(
-                asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT_S
-            )
-        )
-        return {(partition.topic, partition.partition): result(future).offset for partition, future in answers.items()}
+        level = IsolationLevel.READ_UNCOMMITTED if uncommitted else IsolationLevel.READ_COMMITTED
+
+        def read() -> dict[Partition, int]:
+            answers = guard(lambda: self.client.list_offsets(asked, isolation_level=level, request_timeout=TIMEOUT_S))
+            return {(where.topic, where.partition): result(future).offset for where, future in answers.items()}
+
+        return settled(read)
 
     def committed(self, group: str, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Committed offsets of those partitions that the group has committed."""

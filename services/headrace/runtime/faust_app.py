@@ -15,7 +15,6 @@ At-least-once, then: what was not acknowledged comes again, and the caller must 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,25 +22,18 @@ from typing import Any, Final
 
 import faust
 import orjson
-from faust.transport.drivers import aiokafka as driver
 
 from headrace.messages.codec import Encoded
 from headrace.messages.errors import DependencyUnavailable
 from headrace.observe.logging import get_logger
 from headrace.pipeline import Stage
-from headrace.runtime import aio
-from headrace.runtime.cluster import Cluster
+from headrace.runtime.faust_setup import Shape, build
 from headrace.runtime.poller import Record
 from headrace.settings import MeshSettings
 
 log = get_logger(__name__)
-for _noisy in ("faust", "mode"):
-    logging.getLogger(_noisy).setLevel(logging.WARNING)  # else each start is fifty lines
 
 _QUEUE: Final = 2_000  # events received and not yet handed out; past it fetching stops
-_SESSION_S: Final = 10.0
-_REQUEST_S: Final = 20.0
-_MAX_REQUEST: Final = 2**21
 _STOP_S: Final = 15.0
 _SETTLE_S: Final = 0.02
 
@@ -59,25 +51,6 @@ class Batch:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Of the input topic: the changelog has as many partitions, since the table is partitioned as the input is."""
-
-    partitions: int
-    replication: int
-
-
-def shape_of(settings: MeshSettings, stage: Stage) -> Shape:
-    """Ask the cluster. Blocks; raises ``DependencyUnavailable`` while Kafka can't be reached or the topic is not there."""
-    cluster = Cluster(settings)
-    (topic,) = stage.consumes
-    name = settings.physical_topic(topic)
-    partitions = cluster.partitions([name]).get(name)
-    if not partitions:
-        raise DependencyUnavailable(f"no such topic: {name} (headrace topics apply makes it)")
-    return Shape(len(partitions), min(3, cluster.brokers()))
-
-
 class FaustApp:
     """One Faust app; it starts once.
 
@@ -90,7 +63,7 @@ class FaustApp:
         (topic,) = stage.consumes
         self._settings = settings
         self._queue: asyncio.Queue[Any] = asyncio.Queue(_QUEUE)
-        self._app = _app(settings, stage, shape.replication, commit_s)
+        self._app = build(settings, stage, replication=shape.replication, commit_s=commit_s)
         self._input = self._app.topic(
             settings.physical_topic(topic), key_serializer="raw", value_serializer="raw", allow_empty=True
         )
@@ -259,70 +232,3 @@ class FaustApp:
         for answer in answers:
             if isinstance(answer, Exception):
                 raise DependencyUnavailable(f"Kafka did not acknowledge: {type(answer).__name__}") from None
-
-
-class _App(faust.App):
-    """Faust makes folders for its tables in the working directory. Ours are in memory, and a container's root is read-only."""
-
-    def _create_directories(self) -> None:
-        pass
-
-
-def _app(settings: MeshSettings, stage: Stage, replication: int, commit_s: float) -> faust.App:
-    group = settings.physical_topic(stage.group)
-    app = _App(
-        group,
-        broker=[f"kafka://{server.strip()}" for server in settings.kafka_bootstrap_servers.split(",")],
-        broker_credentials=_credentials(settings),
-        broker_client_id=f"{group}-{settings.instance}",
-        broker_session_timeout=_SESSION_S,
-        broker_heartbeat_interval=_SESSION_S / 4,
-        broker_request_timeout=_REQUEST_S,
-        broker_commit_interval=commit_s,
-        broker_max_poll_records=500,
-        consumer_group_instance_id=f"{group}-{settings.instance}",  # back at once after a kill: no session to wait for
-        consumer_auto_offset_reset="earliest",
-        producer_request_timeout=_REQUEST_S,
-        producer_max_request_size=_MAX_REQUEST,
-        processing_guarantee="at_least_once",
-        store="memory://",
-        topic_replication_factor=replication,
-        topic_disable_leader=True,
-        reply_create_topic=False,
-        stream_recovery_delay=0.0,
-        web_enabled=False,
-        autodiscover=False,
-    )
-    app.finalize()
-    app.transport = _Transport(app.conf.broker_consumer, app)
-    return app
-
-
-def _credentials(settings: MeshSettings) -> Any:
-    options = aio.options(settings)
-    protocol = options.get("security_protocol", "PLAINTEXT")
-    context = options.get("ssl_context")
-    if protocol.startswith("SASL"):
-        return faust.SASLCredentials(
-            username=options.get("sasl_plain_username"),
-            password=options.get("sasl_plain_password"),
-            mechanism=options.get("sasl_mechanism"),
-            ssl_context=context,
-        )
-    return faust.SSLCredentials(context) if protocol == "SSL" else None
-
-
-class _ConsumerThread(driver.AIOKafkaConsumerThread):
-    def _create_worker_consumer(self, transport: driver.Transport) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._isolation_level = "read_committed"  # read when it starts; Faust has no setting for it
-        return consumer
-
-
-class _Consumer(driver.Consumer):
-    def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
-        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
-
-
-class _Transport(driver.Transport):
-    Consumer = _Consumer

@@ -13,13 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from headrace.messages.errors import DependencyUnavailable
 from headrace.runtime import config
-from headrace.runtime.cluster import END, FIRST, TIMEOUT_S, Cluster, flat, guard, result, settled, translated
+from headrace.runtime.cluster import END, FIRST, Cluster, flat, translated
 from headrace.runtime.poller import Record
-from headrace.runtime.transactions import committed_offsets
 from headrace.settings import MeshSettings
 
 _BATCH: Final = 2_000
@@ -84,7 +83,7 @@ class Scan:
     def _begin(self) -> None:
         cluster = Cluster(self._settings)
         partitions = flat(cluster.partitions([self._settings.physical_topic(topic) for topic in self._topics]))
-        oldest, ends = cluster.offsets(partitions, FIRST), _written(cluster, partitions)
+        oldest, ends = cluster.offsets(partitions, FIRST), cluster.offsets(partitions, END, uncommitted=True)
         for physical in partitions:
             where = self._settings.logical_topic(physical[0]), physical[1]
             self.first[where] = max(oldest[physical], self._start.get(where, 0))
@@ -96,7 +95,6 @@ class Scan:
         )
 
     def _next(self) -> list[Record]:
-        assert self._consumer is not None
         assert self._consumer is not None
         first = self._consumer.poll(0.2)
         if first is None:
@@ -128,33 +126,10 @@ def committed_states(settings: MeshSettings, group: str, topics: Collection[str]
     Raises:
         DependencyUnavailable: Kafka can't be reached.
     """
-    partitions = flat(Cluster(settings).partitions([settings.physical_topic(topic) for topic in topics]))
-    if not partitions:
-        return {}
-    read = committed_offsets(settings, group)
-    found = guard(lambda: read([TopicPartition(topic, number) for topic, number in partitions]))
-    return {
-        (settings.logical_topic(entry.topic), entry.partition): (entry.offset, entry.metadata or "")
-        for entry in found
-        if entry.offset >= 0
-    }
-
-
-def _written(cluster: Cluster, partitions: list[Where]) -> dict[Where, int]:
-    """The end of everything that is written, committed or not yet."""
-    if not partitions:
-        return {}
-    asked = {TopicPartition(topic, number): END for topic, number in partitions}
-    level = IsolationLevel.READ_UNCOMMITTED
-    answers = settled(
-        lambda: {
-            (partition.topic, partition.partition): result(future).offset
-            for partition, future in cluster.client.list_offsets(
-                asked, isolation_level=level, request_timeout=TIMEOUT_S
-            ).items()
-        }
-    )
-    return cast("dict[Where, int]", answers)
+    cluster = Cluster(settings)
+    partitions = flat(cluster.partitions([settings.physical_topic(topic) for topic in topics]))
+    found = cluster.commits(config.group_id(settings, group), partitions, stable=True)
+    return {(settings.logical_topic(topic), number): state for (topic, number), state in found.items()}
 
 
 def _options(settings: MeshSettings) -> config.Config:

@@ -1,0 +1,69 @@
+"""Commands that go on until they are stopped, stopped when they have shown that they work.
+
+python -m tests.docs.stopped ready run reasoning      SIGTERM when it is ready; exits as it did
+python -m tests.docs.stopped line results tail        Ctrl-C after its first line; events are sent until it comes
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import httpx2
+
+from tests.support.mesh import free_port, until
+
+SECONDS = 60
+EVENT = ("events", "send", "--source", "shop", "--type", "ticket.created", "--payload", '{"title": "Charged twice"}')
+
+
+def ready(arguments: list[str]) -> int:
+    """Its exit code after SIGTERM, once it is ready."""
+    ports = {name: str(free_port()) for name in ("HEADRACE_OPS_PORT", "HEADRACE_GATEWAY_PORT")}
+    process = subprocess.Popen(["headrace", *arguments], env=os.environ | ports)
+    try:
+        until(lambda: process.poll() is not None or _answers(ports["HEADRACE_OPS_PORT"]), SECONDS, "it is ready")
+        process.terminate()
+        return process.wait(SECONDS)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _answers(port: str) -> bool:
+    try:
+        return httpx2.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).status_code == 200
+    except httpx2.TransportError:
+        return False
+
+
+def line(arguments: list[str]) -> int:
+    """0 if it printed a line, and ended well when it was told to."""
+    process = subprocess.Popen(["headrace", *arguments], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    printed = threading.Event()
+
+    def send() -> None:
+        while not printed.wait(3):
+            subprocess.run(["headrace", *EVENT], stdout=subprocess.DEVNULL, check=True)
+
+    sender = threading.Thread(target=send)
+    killer = threading.Timer(SECONDS, process.kill)
+    sender.start()
+    killer.start()
+    try:
+        first = process.stdout.readline()
+        sys.stdout.write(first.decode())
+        process.send_signal(signal.SIGINT)
+        return 0 if first and process.wait(SECONDS) == 0 else 1
+    finally:
+        printed.set()
+        killer.cancel()
+        sender.join()
+
+
+if __name__ == "__main__":
+    sys.exit({"ready": ready, "line": line}[sys.argv[1]](sys.argv[2:]))
