@@ -2,11 +2,11 @@
 
     python -m benchmarks.accounts [--runs 4000] [--rounds 3] [--json FILE]
 
-``--runs`` invocations of two turns (seven records each) are written to their topics. Each round, on topics and a database of its
-own: the audit service from its start to its last entry; ``audit verify`` plain and ``--deep``; ``replay rebuild`` of the index from
-its first record, over a full index and into an emptied one, each with its check. The yardstick is a bare librdkafka consumer over
-the same source records in the same round, with no decoding. Seconds include start-up and group join, as a user waits for them; CPU
-is of the process at work.
+``--runs`` invocations of two turns (seven records each, 1,000 keys) are written to their topics. Each round, on topics and a
+database of its own: the audit service from its start to its last entry; ``audit verify`` plain and ``--deep``; ``replay rebuild``
+of the index from its first record, over a full index and into an emptied one, each with its check. The yardstick is a bare
+librdkafka consumer over the same source records in the same round, with no decoding. Seconds include start-up and group join, as a
+user waits for them; CPU is of the process at work.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 
 import orjson
@@ -34,6 +35,9 @@ from tests.support.stack import fresh_database
 
 from headrace.local.endpoints import Endpoints
 from headrace.local.stack import Stack
+from headrace.messages.base import Message
+from headrace.messages.event import Event
+from headrace.messages.job import Job
 from headrace.pipeline import STAGES
 from headrace.runtime.admin import Admin
 from headrace.runtime.cluster import END, FIRST, Cluster, flat
@@ -50,7 +54,7 @@ def bare(settings: MeshSettings) -> tuple[int, float]:
     partitions = flat(cluster.partitions(topics))
     first, ends = cluster.offsets(partitions, FIRST), cluster.offsets(partitions, END)
     waiting = {where for where in partitions if first[where] < ends[where]}
-    count, began = 0, time.perf_counter()
+    found, began = 0, time.perf_counter()
     consumer = Consumer(
         {
             "bootstrap.servers": settings.kafka_bootstrap_servers,
@@ -65,9 +69,18 @@ def bare(settings: MeshSettings) -> tuple[int, float]:
             if message.error():
                 waiting.discard((message.topic() or "", message.partition() or 0))
             else:
-                count += 1
+                found += 1
     consumer.close()
-    return count, time.perf_counter() - began
+    return found, time.perf_counter() - began
+
+
+def spread(messages: Sequence[Message]) -> list[Message]:
+    """The same over 1,000 keys; records of one key would be worked on one after the other."""
+    keys = (f"key-{number % 1_000}" for number in count())
+    return [
+        message.model_copy(update={"partition_key": next(keys)}) if isinstance(message, Event | Job) else message
+        for message in messages
+    ]
 
 
 def until_read(settings: MeshSettings, service: str) -> None:
@@ -101,7 +114,7 @@ def of_command(mesh: Mesh, *arguments: str) -> tuple[float, float, bytes]:
     return time.perf_counter() - began, cpu, done.stdout
 
 
-def one_round(stack: Endpoints, count: int) -> Round:
+def one_round(stack: Endpoints, invocations: int) -> Round:
     prefix = f"b{uuid.uuid4().hex[:8]}."
     found: Round = {}
     with ExitStack() as exits:
@@ -110,7 +123,7 @@ def one_round(stack: Endpoints, count: int) -> Round:
         exits.callback(lambda: runner.run(database.__aexit__(None, None, None)))
         url = runner.run(database.__aenter__())
         mesh = exits.enter_context(running_mesh(stack, prefix, url, services=()))
-        runner.run(write(mesh.settings, records_of(0, count, turns=2), commit_every=500))
+        runner.run(write(mesh.settings, spread(records_of(0, invocations, turns=2)), commit_every=500))
         records, seconds = bare(mesh.settings)
         found["bare read of the records"] = records / seconds, 0.0
 

@@ -108,17 +108,18 @@ def dead_letter(walk: Walk, service: str) -> str:
 
 @needs_programs
 @pytest.mark.xdist_group("up")
-def test_the_quick_start(reader: Walk) -> None:
-    for block in of("docs/quickstart.md"):
+def test_the_quick_start_the_readme_and_the_pages_on_topics_and_on_replay(reader: Walk) -> None:
+    """One after the other, on the mesh that the quick start starts, and at last stops."""
+    *quick_start, stop = of("docs/quickstart.md")
+    for block in quick_start:
         if "dlq show ingest 0/0" in block.text:
             reader.places["ingest 0/0"] = f"ingest {dead_letter(reader, 'ingest')}"
         reader.run(block)
-
-
-@needs_programs
-@pytest.mark.xdist_group("up")
-def test_the_readme_and_the_pages_on_topics_and_on_replay(reader: Walk) -> None:
-    for block in of("README.md"):
+    start, *readme = of("README.md")
+    assert calls(start) <= {call for block in quick_start for call in calls(block)}, (
+        "the mesh is up by the same commands"
+    )
+    for block in readme:
         reader.run(block)
     for block in blocks("python"):
         if block.page.name == "README.md":
@@ -133,6 +134,12 @@ def test_the_readme_and_the_pages_on_topics_and_on_replay(reader: Walk) -> None:
     reader.places |= {"2026-11-01T08:00:00Z": an_hour_ago.isoformat(), "agent.jobs:0:1200": "agent.jobs:0:0"}
     for block in of("docs/replay.md"):
         reader.run(block)
+    reader.run(stop)
+
+
+def calls(block: Block) -> set[str]:
+    """The lines of a block without their comments."""
+    return {line.partition(" #")[0].strip() for line in block.text.splitlines()}
 
 
 def test_operating_on_servers_of_ones_own(stack: Endpoints, namespace: str, database_url: str, tmp_path: Path) -> None:
