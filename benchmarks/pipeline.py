@@ -182,8 +182,11 @@ def send_in_background(settings: MeshSettings, count: int) -> dict[str, float]:
 
 
 @contextmanager
-def process(*argv: str, environment: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    started = subprocess.Popen([sys.executable, "-m", *argv], cwd=ROOT, env=os.environ | (environment or {}))
+def process(
+    *argv: str, environment: dict[str, str] | None = None, quiet: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
+    env, errors = os.environ | (environment or {}), subprocess.DEVNULL if quiet else None
+    started = subprocess.Popen([sys.executable, "-m", *argv], cwd=ROOT, env=env, stderr=errors)
     try:
         yield started
     finally:
@@ -227,7 +230,9 @@ def of_headrace(stack: Endpoints, case: Case, invocations: int) -> Figures:
         (folder / "agent.yaml").write_text(AGENT)
         exits.enter_context(
             process(
-                "headrace.simulator", "--port", str(model_port), "--script", str(folder / "script.json"), "--keep", "0"
+                "headrace.simulator",
+                *("--port", str(model_port), "--script", str(folder / "script.json"), "--keep", "0"),
+                quiet=True,
             )
         )
         exits.enter_context(

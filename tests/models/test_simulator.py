@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,8 @@ def test_as_a_process(tmp_path: Path) -> None:
     path.write_text("rules:\n  - match: {last_user: ping}\n    reply: {text: pong}\n")
     command = [sys.executable, "-m", "headrace.simulator", "--port", "0", "--script", str(path), "--keep", "10"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    silent = threading.Timer(60, process.kill)
+    silent.start()
     try:
         assert process.stderr is not None
         line = next(line for line in process.stderr if "running on" in line)
@@ -174,6 +177,7 @@ def test_as_a_process(tmp_path: Path) -> None:
         body = {"model": "m", "messages": [{"role": "user", "content": "ping"}]}
         assert text_of(httpx2.post(f"{url}/v1/chat/completions", json=body, headers=KEY)) == "pong"
     finally:
+        silent.cancel()
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
     assert process.returncode in (0, -signal.SIGTERM)

@@ -92,7 +92,7 @@ class Simulator:
 
 def serve(script: Script, *, port: int, keep: int) -> None:
     """Serve in this thread until SIGINT or SIGTERM."""
-    _server(SimulatorApp(script, keep=keep), port, log_level="warning").run()
+    _server(SimulatorApp(script, keep=keep), port, log_level="info").run()
 
 
 def _server(app: SimulatorApp, port: int, *, log_level: str = "critical") -> uvicorn.Server:
