@@ -75,6 +75,45 @@ async def test_an_ambiguous_commit_is_resolved_never_guessed(
     assert len(relay.started) == 40, "finished work is not done again for an ambiguous commit"
 
 
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_call_that_hangs_is_given_up_with_its_producer(
+    settings: MeshSettings, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    """13, 8: librdkafka may never come back from sending offsets. ``before``: they do not even get to the broker."""
+    released, hung, made = threading.Event(), list[Producer](), list[int]()
+
+    class HangingProducer(Producer):
+        def __init__(self, config: dict[str, Any]) -> None:
+            super().__init__(config)
+            made.append(1)
+
+        def send_offsets_to_transaction(self, *args: Any) -> None:
+            hang = not hung
+            if hang:
+                hung.append(self)
+            if not (hang and before):
+                super().send_offsets_to_transaction(*args)
+            if hang:
+                released.wait()
+
+    monkeypatch.setattr(transactions, "Producer", HangingProducer)
+    monkeypatch.setattr(transactions, "_HUNG_AFTER_S", 0.5)
+    monkeypatch.setattr(config, "COMMIT_TIMEOUT_S", 1.0)
+    produce(settings, "agent.jobs", [job(n, f"key-{n % 5}") for n in range(40)])
+    relay = Relay(lambda _job: 0.005)
+    try:
+        async with running(settings, relay) as worker:
+            await until(lambda: len(read_all(settings, "relayed")) >= 40, 60)
+            assert worker.status()["finished"] == 40
+    finally:
+        released.set()
+    assert len(hung) == 1
+    assert len(made) == 2 + 1
+    names = [Job.model_validate_json(record.value).job_id for record in read_all(settings, "relayed")]
+    assert sorted(names) == sorted(f"job-{n}" for n in range(40))
+    assert len(relay.started) == 40
+
+
 class Member:
     """A consumer of the relay's group, with its partitions and the token of their assignment."""
 

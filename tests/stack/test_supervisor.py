@@ -1,6 +1,7 @@
 """A whole mesh under its supervisor, seen from outside as the command line sees it."""
 
 import dataclasses
+import json
 import os
 import signal
 import socket
@@ -141,6 +142,16 @@ def test_a_service_port_in_use_is_named_before_anything_starts(folder: Path) -> 
             up(folder, f"taken={port}")
 
     assert not (folder / "data" / "postgres").exists()
+
+
+def test_a_port_for_operations_that_somebody_took_is_given_up(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        taken = stranger.getsockname()[1]
+        (folder / "data").mkdir(exist_ok=True)
+        (folder / "data" / "service-ports.json").write_text(json.dumps({"tiny-ops": taken}))
+        state = up(folder)
+        assert state.phase == "ready"
+        assert taken not in [one.ops_port for one in state.services]
 
 
 def test_a_stop_during_the_start_is_clean(folder: Path) -> None:

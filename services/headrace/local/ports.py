@@ -73,6 +73,13 @@ class PortBook:
             self._save()
             return self._ports[name]
 
+    def another(self, name: str) -> int:
+        """A free port for `name` in place of the one that it had."""
+        with self._lock:
+            self._ports[name] = self._draw()
+            self._save()
+            return self._ports[name]
+
     def _draw(self) -> int:
         for _ in range(_ATTEMPTS):
             port = random.choice(_FREE_RANGE)  # noqa: S311 - spreads neighbours apart, protects nothing

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.local.errors import PartFailed
-from headrace.local.ports import HOST, require_free
+from headrace.local.ports import HOST, is_free, require_free
 from headrace.local.process import Command, end_leftover
 from headrace.local.restarts import RestartBudget
 from headrace.local.server import Site
@@ -37,8 +37,9 @@ DRAIN_SECONDS = 35.0
 class ServiceSpec:
     """What to run: `argv` with `env` on top of our environment and the endpoints.
 
-    It must answer `GET http://127.0.0.1:$HEADRACE_OPS_PORT/readyz` with 200 once it is ready. `ops_port` None: a free one,
-    the same after a restart. `listens` are further ports that it takes; they are checked before anything starts.
+    It must answer `GET http://127.0.0.1:$HEADRACE_OPS_PORT/readyz` with 200 once it is ready. `ops_port` None: a free one, the
+    same after a restart unless somebody else has taken it. `listens` are further ports that it takes; they are checked before
+    anything starts.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Service:
     def __init__(self, spec: ServiceSpec, site: Site) -> None:
         self.spec = spec
         self.name = spec.name
+        self._ports = site.ports
         self.ops_port = spec.ops_port or site.ports.port(f"{spec.name}-ops")
         self.process = site.process(spec.name)
         self._pid_path = site.pid_path(spec.name)
@@ -69,7 +71,8 @@ class Service:
     def check_ports(self) -> None:
         """Ends a left-over of an earlier run; raises `PortInUse` when somebody else has one of its ports."""
         end_leftover(self._pid_path)
-        for port in (*self.spec.listens, self.ops_port):
+        chosen = () if self.spec.ops_port is None else (self.spec.ops_port,)
+        for port in (*self.spec.listens, *chosen):
             require_free(port, f"the {self.name} service")
 
     def start(self, environment: Mapping[str, str]) -> None:
@@ -120,6 +123,10 @@ class Service:
         )
 
     def _launch(self) -> None:
+        if self.spec.ops_port is None and not is_free(self.ops_port):
+            self.ops_port = self._ports.another(
+                f"{self.name}-ops"
+            )  # somebody was quicker, and nobody knows this one by heart
         env = {**os.environ, **self._environment, "HEADRACE_OPS_PORT": str(self.ops_port), **self.spec.env}
         self.process.start(Command(self.spec.argv, env, Path.cwd()))
         self._become(State.STARTING)

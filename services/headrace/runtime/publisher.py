@@ -123,6 +123,7 @@ class Publisher:
                 self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await asyncio.get_running_loop().run_in_executor(None, self._executor.shutdown)
+        self._transactions.close()
         await self._wire.close()
 
     async def _run(self) -> None:

@@ -1,7 +1,7 @@
 """The transaction thread: makes one plan at a time true, or says that it did not happen. Never "perhaps".
 
 Two transactional producers take turns, which hides the time that the broker needs to write the markers of the previous commit.
-A result that is ambiguous (a timeout around the commit, a fenced or fatal producer) is never guessed at:
+A result that is ambiguous (a timeout around the commit, a fenced or fatal producer, a call that hangs) is never guessed at:
 
 1. the producer is dropped and a new one of the same ``transactional.id`` initialised, which makes the broker end whatever was open;
 2. the group's committed offsets are read back: they are what this plan wanted exactly if the plan was committed, since every plan
@@ -24,6 +24,7 @@ from headrace.messages.errors import FatalError
 from headrace.observe import metrics
 from headrace.observe.logging import get_logger
 from headrace.runtime import config
+from headrace.runtime.bounded import Bounded, Hung
 from headrace.runtime.engine import Tenancy
 from headrace.runtime.offsets import stored_offsets
 from headrace.settings import MeshSettings
@@ -33,6 +34,7 @@ log = get_logger(__name__)
 _ABORT_TIMEOUT_S = 10.0
 _INIT_TIMEOUT_S = 10.0
 _RESOLVE_TIMEOUT_S = 10.0
+_HUNG_AFTER_S = 2.0  # past the time-out that a call was given
 _FENCED_LIMIT, _FENCED_WINDOW_S = 5, 60.0
 
 _TENANCY_REFUSED = frozenset(
@@ -87,6 +89,7 @@ class Transactions:
         self._ids = [f"headrace.{service}.{settings.instance}.{slot}" for slot in ("a", "b")]
         self._producers: list[Producer | None] = [None, None]
         self._turn = 0
+        self._bounded = Bounded(f"offsets-{service}")
         self._fenced_at: list[float] = []
 
     def open(self) -> None:
@@ -129,14 +132,22 @@ class Transactions:
                 self._produce(producer, output)
             # 3. the offsets of each partition, under the token of its tenancy
             for token, partitions in self._by_token(offsets):
-                producer.send_offsets_to_transaction(partitions, token, config.COMMIT_TIMEOUT_S)
+                self._send_offsets(producer, partitions, token)
             # 4. all of it or nothing (this flushes first)
             if deadline is not None and producer.flush(_left(deadline)):
                 return _too_late()
             producer.commit_transaction(_left(deadline))
         except (KafkaException, BufferError) as error:
             return _kafka_error(error)
+        except Hung:
+            return KafkaError(KafkaError._TIMED_OUT, "the client hangs while it sends the offsets")
         return None
+
+    def _send_offsets(self, producer: Producer, partitions: list[TopicPartition], token: Any) -> None:
+        """A call that hangs is given up with its producer. It can't commit any more: only ``_attempt`` asks for that."""
+        limit_s = config.COMMIT_TIMEOUT_S
+        send = producer.send_offsets_to_transaction
+        self._bounded.call(send, partitions, token, limit_s, limit_s=limit_s + _HUNG_AFTER_S)
 
     def _produce(self, producer: Producer, output: Encoded) -> None:
         topic = self._settings.physical_topic(output.topic)
@@ -146,6 +157,10 @@ class Transactions:
                 return
             except BufferError:  # the local queue is full: let it drain
                 producer.poll(0.05)
+
+    def close(self) -> None:
+        """Nothing is committed after this."""
+        self._bounded.close()
 
     # --- when it did not go well -------------------------------------------------------------------------------------
 

@@ -179,6 +179,7 @@ class Worker:
             self._poller.stop()
             await self._loop.run_in_executor(None, self._poller.join)
         await self._loop.run_in_executor(None, self._executor.shutdown)
+        self._transactions.close()
         await self._wire.close()
 
     def _failed_already(self) -> bool:
