@@ -45,10 +45,8 @@ class Transcripts:
 
     async def append(self, transcript: Transcript, entries: Sequence[Entry]) -> Transcript:
         """``transcript`` with ``entries`` after it; what it refers to is stored when this returns."""
-        bound = _bound(sum(_size(entry.content, entry.tool_calls) for entry in entries))
-        packed = await asyncio.gather(*(self._pack_entry(entry, bound) for entry in entries))
-        tail = (*transcript.tail, *packed)
-        if len(_json(tail)) <= TAIL_BYTES:
+        tail = (*transcript.tail, *await self._pack_entries(entries))
+        if _length(tail) <= TAIL_BYTES:
             return transcript.model_copy(update={"tail": tail})
         segment = Segment(previous=transcript.head, entries=tail)
         head = await self._blobs.put(orjson.dumps(segment.model_dump(mode="json", exclude_defaults=True)))
@@ -68,11 +66,15 @@ class Transcripts:
 
     async def resolve(self, entries: Sequence[Entry], *, max_chars: int) -> tuple[Entry, ...]:
         """``entries`` with everything inline, as a model reads them; a content past ``max_chars`` is cut with a note."""
+        if not any(_refers(entry) for entry in entries):
+            return tuple([_cut(entry, max_chars) for entry in entries])
         return tuple(await asyncio.gather(*(self._resolve_entry(entry, max_chars) for entry in entries)))
 
     async def pack_turn(self, turn: Turn) -> Turn:
         """``turn`` with its large parts as references."""
         bound = _bound(_size(turn.text, turn.tool_calls))
+        if bound is None:
+            return turn
         text, text_ref = await self._pack_text(turn.text, bound)
         calls = await self._pack_calls(turn.tool_calls, bound)
         return turn.model_copy(update={"text": text, "text_ref": text_ref or turn.text_ref, "tool_calls": calls})
@@ -87,6 +89,12 @@ class Transcripts:
     async def arguments(self, request: CallRequest) -> dict[str, Any]:
         """The arguments of a call, wherever they are."""
         return (await self._unpack_call(request)).arguments
+
+    async def _pack_entries(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        bound = _bound(sum(_size(entry.content, entry.tool_calls) for entry in entries))
+        if bound is None:
+            return entries
+        return await asyncio.gather(*(self._pack_entry(entry, bound) for entry in entries))
 
     async def _pack_entry(self, entry: Entry, bound: int) -> Entry:
         content, ref = await self._pack_text(entry.content, bound)
@@ -112,8 +120,8 @@ class Transcripts:
     async def _resolve_entry(self, entry: Entry, max_chars: int) -> Entry:
         content = await self._text(entry.content, entry.content_ref)
         calls = await self._unpack_calls(entry.tool_calls)
-        cut = None if content is None else cut_to(content, max_chars)
-        return entry.model_copy(update={"content": cut, "content_ref": None, "tool_calls": calls})
+        whole = entry.model_copy(update={"content": content, "content_ref": None, "tool_calls": calls})
+        return _cut(whole, max_chars)
 
     async def _text(self, text: str | None, ref: str | None) -> str | None:
         return (await self._blobs.get(ref)).decode("utf-8", "replace") if ref is not None else text
@@ -142,13 +150,24 @@ def _size(text: str | None, calls: Sequence[CallRequest]) -> int:
     return len((text or "").encode()) + sum(len(canonical(call.arguments)) for call in calls)
 
 
-def _bound(total: int) -> int:
-    """How large a piece may stay inline: a record carries it up to four times, a blob has it once."""
-    return INLINE_BYTES if total <= INLINE_BYTES else PIECE_BYTES
+def _bound(total: int) -> int | None:
+    """How large a piece may stay inline: a record carries it up to four times, a blob has it once. None: all of them may."""
+    return None if total <= INLINE_BYTES else PIECE_BYTES
 
 
-def _json(entries: Sequence[Entry]) -> bytes:
-    return orjson.dumps([entry.model_dump(mode="json", exclude_defaults=True) for entry in entries])
+def _refers(entry: Entry) -> bool:
+    return entry.content_ref is not None or any(call.arguments_ref is not None for call in entry.tool_calls)
+
+
+def _cut(entry: Entry, max_chars: int) -> Entry:
+    if entry.content is None or len(entry.content) <= max_chars:
+        return entry
+    return entry.model_copy(update={"content": cut_to(entry.content, max_chars)})
+
+
+def _length(entries: Sequence[Entry]) -> int:
+    """Bytes of ``entries`` as a JSON array."""
+    return 1 + sum(len(entry.__pydantic_serializer__.to_json(entry, exclude_defaults=True)) + 1 for entry in entries)
 
 
 def _segment(data: bytes, ref: str) -> Segment:

@@ -80,6 +80,8 @@ class ToolsProcessor:
 
     async def _run_all(self, message: ToolCalls, definition: AgentDefinition) -> tuple[ToolOutcome, ...]:
         """Outcomes in the order of the calls. The first failure of the mesh itself cancels the rest and is raised."""
+        if len(message.calls) == 1:
+            return (await self._run(message.calls[0], message, definition),)
         slots = asyncio.Semaphore(self._settings.parallel_calls)
 
         async def one(call: ToolCall) -> ToolOutcome:
