@@ -4,7 +4,8 @@
 
 Each invocation is two model calls and one tool call in between: job -> tool.calls -> tool.results -> result. The services are real
 processes (one ``reasoning``, one ``tools``), the model is the model simulator over HTTP in a process of its own, the tool an HTTP
-server. Runs alternate between the yardstick (``yardstick.py``, no work at all) and headrace, on one embedded broker, with topics of
+server; and once more in one process where model and tool are waits inside it (``waiting_worker.py``), which leaves the mesh's own
+part. Runs alternate between the yardstick (``yardstick.py``, no work at all) and headrace, on one embedded broker, with topics of
 their own each time. Two loads:
 
 - *burst*: all invocations are waiting when the clock starts; invocations a second, CPU of the two processes;
@@ -27,15 +28,16 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import httpx2
 import orjson
 import psutil
 from confluent_kafka import Consumer, Producer, TopicPartition
-from tests.support.mesh import free_port, running_mesh
+from tests.support.mesh import free_port, running_mesh, until
 
-from headrace.local.endpoints import Endpoints
+from headrace.local.endpoints import VARIABLES, Endpoints
 from headrace.local.stack import Stack
 from headrace.messages.job import Job
 from headrace.settings import MeshSettings
@@ -43,6 +45,7 @@ from headrace.settings import MeshSettings
 ROOT = Path(__file__).parents[1]
 PACED_PER_SECOND = 20
 PATIENCE_S = 300.0
+BARE = "bare loop (no calls)"
 AGENT = """
 name: bench
 version: 1.0.0
@@ -252,6 +255,27 @@ def of_headrace(stack: Endpoints, case: Case, invocations: int) -> Figures:
         return measured(mesh.settings, [one.pid for one in mesh.processes.values()], invocations)
 
 
+def of_waiting(stack: Endpoints, case: Case, invocations: int) -> Figures:
+    prefix, port = f"b{uuid.uuid4().hex[:8]}.", free_port()
+    with running_mesh(stack, prefix, stack.database_url, services=()) as mesh, ExitStack() as exits:
+        folder = Path(exits.enter_context(tempfile.TemporaryDirectory()))
+        (folder / "agent.yaml").write_text(AGENT)
+        mesh.cli("agents", "publish", str(folder / "agent.yaml"))
+        given = {name: mesh.environment[name] for name in (*VARIABLES.values(), "HEADRACE_TOPIC_PREFIX")}
+        worker = ("benchmarks.waiting_worker", "--model-ms", str(case.model_ms), "--tool-ms", str(case.tool_ms))
+        started = exits.enter_context(process(*worker, environment=given | {"HEADRACE_OPS_PORT": str(port)}))
+
+        def ready() -> bool:
+            assert started.poll() is None, "the worker ended"
+            try:
+                return httpx2.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).status_code == 200
+            except httpx2.TransportError:
+                return False
+
+        until(ready, 60, "the worker is ready")
+        return measured(mesh.settings, [started.pid], invocations)
+
+
 def of_yardstick(stack: Endpoints, _case: Case, invocations: int) -> Figures:
     prefix = f"b{uuid.uuid4().hex[:8]}."
     with running_mesh(stack, prefix, stack.database_url, services=()) as mesh, ExitStack() as exits:
@@ -270,6 +294,15 @@ def median(figures: Sequence[Figures]) -> Figures:
     )
 
 
+def compared(ours: Figures, bare: Figures, case: Case) -> str:
+    p50, p99 = ours.p50_ms - case.floor_ms, ours.p99_ms - case.floor_ms
+    cpu = ours.cpu_s_per_1000 / bare.cpu_s_per_1000
+    return (
+        f"{ours.per_second / bare.per_second:.2f} of the bare loop's rate, {cpu:.0f} of its CPU; "
+        f"latency above the calls' own: P50 {p50:.0f} ms ({p50 / bare.p50_ms:.1f} of it), P99 {p99:.0f} ms"
+    )
+
+
 def row(name: str, figures: Figures) -> str:
     return (
         f"{name:<28} {figures.per_second:9,.0f}/s {figures.cpu_s_per_1000:8.2f} {figures.p50_ms:9.1f} "
@@ -285,8 +318,9 @@ def main() -> None:
     options = arguments.parse_args()
     found: dict[str, dict[str, list[Figures]]] = {}
     subjects: dict[str, Callable[[Endpoints, Case, int], Figures]] = {
-        "bare loop": of_yardstick,
+        BARE: of_yardstick,
         "headrace": of_headrace,
+        "headrace, waits inside": of_waiting,
     }
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as data, ExitStack() as exits:
         stack = Stack(Path(data))
@@ -298,16 +332,13 @@ def main() -> None:
             for _ in range(options.runs):
                 for name, subject in subjects.items():
                     of_case[name].append(subject(endpoints, case, options.invocations))
-            bare, ours = median(of_case["bare loop"]), median(of_case["headrace"])
             print(f"{case.name}: {case.floor_ms} ms of it are the calls' own")
-            print(row("  bare loop (no calls)", bare))
-            print(row("  headrace", ours), flush=True)
-            over = replace(ours, p50_ms=ours.p50_ms - case.floor_ms, p99_ms=ours.p99_ms - case.floor_ms)
-            print(
-                f"  ratio: {ours.per_second / bare.per_second:.2f} of its rate, {ours.cpu_s_per_1000 / bare.cpu_s_per_1000:.1f} "
-                f"of its CPU; latency above the calls' own: P50 {over.p50_ms:.0f} ms ({over.p50_ms / bare.p50_ms:.1f} of it), "
-                f"P99 {over.p99_ms:.0f} ms"
-            )
+            bare = median(of_case[BARE])
+            for name in subjects:
+                ours = median(of_case[name])
+                print(row("  " + name, ours), flush=True)
+                if name != BARE:
+                    print(f"    {compared(ours, bare, case)}")
     if options.json:
         shown = {case: {name: [asdict(one) for one in runs] for name, runs in by.items()} for case, by in found.items()}
         options.json.write_bytes(orjson.dumps(shown, option=orjson.OPT_INDENT_2))

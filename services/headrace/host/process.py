@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from headrace.host.component import Component, Compose
+from headrace.host.memory import settle_memory
 from headrace.host.ops import Ops, server
 from headrace.messages.errors import HeadraceError
 from headrace.observe import logging as logs
@@ -71,6 +72,7 @@ async def _start(
         components.append(component)
         await component.start()
         log.info("service_started", service=component.name)
+    settle_memory()
 
 
 async def _until(stop: asyncio.Event, tasks: Sequence[asyncio.Task[None]], *, all_of: bool) -> None:

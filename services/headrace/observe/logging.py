@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any, cast
 
 import structlog
@@ -29,6 +30,7 @@ _ASSIGNED = re.compile(  # in a query, a connection string, a setting
     r"(?i)\b((?:password|passwd|secret|api[_-]?key|(?:access_)?token)=)[^\s&;,'\"]+"
 )
 MASK = "[redacted]"
+_REMEMBERED = 200  # characters
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
@@ -37,7 +39,19 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 def redact_text(text: str) -> str:
     """``text`` with everything that looks like a credential masked."""
+    return _masked_again(text) if len(text) <= _REMEMBERED else _masked(text)
+
+
+def _masked(text: str) -> str:
     return _ASSIGNED.sub(rf"\1{MASK}", _SECRET_TEXT.sub(MASK, text))
+
+
+_masked_again = lru_cache(2_048)(_masked)  # names of events, agents, models, services: the same ones in line after line
+
+
+@lru_cache(2_048)
+def _names_a_secret(key: str) -> bool:
+    return _SECRET_KEY.search(key) is not None
 
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -51,7 +65,7 @@ def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mutab
 def _redact_entry(key: str, value: Any) -> Any:
     """A number below such a key is a count (of tokens, say), and no secret."""
     harmless = value is None or isinstance(value, bool | int | float)
-    return MASK if not harmless and _SECRET_KEY.search(key) else _redact_value(value)
+    return MASK if not harmless and _names_a_secret(key) else _redact_value(value)
 
 
 def _redact_value(value: Any) -> Any:
