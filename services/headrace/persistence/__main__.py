@@ -2,56 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Final
-
-import asyncpg
 
 from headrace.blobs.settings import open_blobs
 from headrace.claims.postgres import PostgresClaims
 from headrace.host.component import Component
-from headrace.messages.errors import DependencyUnavailable
-from headrace.observe.logging import get_logger
 from headrace.persistence.janitor import janitor
 from headrace.persistence.processor import PersistenceProcessor
 from headrace.persistence.settings import PersistenceSettings
 from headrace.pipeline import STAGES
-from headrace.postgres.migrate import migrate
+from headrace.postgres.migrate import migrate_when_up
 from headrace.postgres.pool import open_pool
 from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
-
-log = get_logger(__name__)
-
-_PAUSE_S: Final = 1.0
 
 
 @asynccontextmanager
 async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
     own = PersistenceSettings()
     async with open_pool(settings, service="headrace-persistence") as pool:
-        await _migrated(pool)
+        await migrate_when_up(pool)
         blobs = open_blobs(settings, pool)
         processor = PersistenceProcessor(pool, blobs, own)
         window, every = timedelta(hours=own.claim_hours), timedelta(minutes=own.cleanup_minutes)
         async with janitor(PostgresClaims(pool), window=window, every=every):
             yield Worker(STAGES["persistence"], processor, settings, blobs)
         await processor.close()
-
-
-async def _migrated(pool: asyncpg.Pool) -> None:
-    """Bring the schema up to date, whenever the server comes."""
-    while True:
-        try:
-            await migrate(pool)
-        except DependencyUnavailable as error:
-            log.warning("migration_waits", reason=str(error))
-            await asyncio.sleep(_PAUSE_S)
-        else:
-            return
 
 
 if __name__ == "__main__":

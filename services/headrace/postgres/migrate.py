@@ -7,6 +7,7 @@ the code stops the process, since either means that code and schema would disagr
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ log = get_logger(__name__)
 _NAME: Final = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _LOCK: Final = 0x6865616472616365  # "headrace": the advisory lock of this list
 _TIMEOUT_S: Final = 600.0  # for one migration, and for the wait while another process migrates
+_PAUSE_S: Final = 1.0  # between two attempts while the server is away
 _TABLE: Final = """
 CREATE TABLE IF NOT EXISTS headrace_migrations (
     number INTEGER PRIMARY KEY,
@@ -80,6 +82,18 @@ async def migrate(pool: asyncpg.Pool, migrations: Sequence[Migration] | None = N
     for migration in pending:
         log.info("migration_applied", migration=str(migration))
     return [str(migration) for migration in pending]
+
+
+async def migrate_when_up(pool: asyncpg.Pool) -> None:
+    """``migrate``, waiting for a server that is away. Raises ``FatalError`` as it does."""
+    while True:
+        try:
+            await migrate(pool)
+        except DependencyUnavailable as error:
+            log.warning("migration_waits", reason=str(error))
+            await asyncio.sleep(_PAUSE_S)
+        else:
+            return
 
 
 def plan(wanted: Sequence[Migration], applied: Mapping[int, tuple[str, str]]) -> list[Migration]:

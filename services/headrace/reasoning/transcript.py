@@ -26,7 +26,9 @@ from headrace.reasoning.entries import canonical
 
 TAIL_BYTES: Final = 1_024
 INLINE_BYTES: Final = 1_024  # text and arguments of one turn together, or the contents that are appended together
-PIECE_BYTES: Final = 256  # past the inline bound, each piece that is larger than this goes to a blob of its own
+PIECE_BYTES: Final = (
+    256  # past the inline bound, larger pieces go to blobs: a record has a piece up to four times, a blob once
+)
 
 
 class TranscriptBroken(BadMessage):
@@ -72,11 +74,10 @@ class Transcripts:
 
     async def pack_turn(self, turn: Turn) -> Turn:
         """``turn`` with its large parts as references."""
-        bound = _bound(_size(turn.text, turn.tool_calls))
-        if bound is None:
+        if _size(turn.text, turn.tool_calls) <= INLINE_BYTES:
             return turn
-        text, text_ref = await self._pack_text(turn.text, bound)
-        calls = await self._pack_calls(turn.tool_calls, bound)
+        text, text_ref = await self._pack_text(turn.text)
+        calls = await self._pack_calls(turn.tool_calls)
         return turn.model_copy(update={"text": text, "text_ref": text_ref or turn.text_ref, "tool_calls": calls})
 
     async def unpack_turn(self, turn: Turn) -> Turn:
@@ -91,29 +92,28 @@ class Transcripts:
         return (await self._unpack_call(request)).arguments
 
     async def _pack_entries(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        bound = _bound(sum(_size(entry.content, entry.tool_calls) for entry in entries))
-        if bound is None:
+        if sum(_size(entry.content, entry.tool_calls) for entry in entries) <= INLINE_BYTES:
             return entries
-        return await asyncio.gather(*(self._pack_entry(entry, bound) for entry in entries))
+        return await asyncio.gather(*(self._pack_entry(entry) for entry in entries))
 
-    async def _pack_entry(self, entry: Entry, bound: int) -> Entry:
-        content, ref = await self._pack_text(entry.content, bound)
-        calls = await self._pack_calls(entry.tool_calls, bound)
+    async def _pack_entry(self, entry: Entry) -> Entry:
+        content, ref = await self._pack_text(entry.content)
+        calls = await self._pack_calls(entry.tool_calls)
         return entry.model_copy(
             update={"content": content, "content_ref": ref or entry.content_ref, "tool_calls": calls}
         )
 
-    async def _pack_text(self, text: str | None, bound: int) -> tuple[str | None, str | None]:
-        if text is None or len(data := text.encode()) <= bound:
+    async def _pack_text(self, text: str | None) -> tuple[str | None, str | None]:
+        if text is None or len(data := text.encode()) <= PIECE_BYTES:
             return text, None
         return None, await self._blobs.put(data)
 
-    async def _pack_calls(self, calls: tuple[CallRequest, ...], bound: int) -> tuple[CallRequest, ...]:
-        return tuple(await asyncio.gather(*(self._pack_call(call, bound) for call in calls))) if calls else ()
+    async def _pack_calls(self, calls: tuple[CallRequest, ...]) -> tuple[CallRequest, ...]:
+        return tuple(await asyncio.gather(*(self._pack_call(call) for call in calls))) if calls else ()
 
-    async def _pack_call(self, call: CallRequest, bound: int) -> CallRequest:
+    async def _pack_call(self, call: CallRequest) -> CallRequest:
         data = canonical(call.arguments).encode()
-        if call.arguments_ref is not None or len(data) <= bound:
+        if call.arguments_ref is not None or len(data) <= PIECE_BYTES:
             return call
         return call.model_copy(update={"arguments": {}, "arguments_ref": await self._blobs.put(data)})
 
@@ -148,11 +148,6 @@ def cut_to(text: str, max_chars: int) -> str:
 def _size(text: str | None, calls: Sequence[CallRequest]) -> int:
     """Bytes of what is inline."""
     return len((text or "").encode()) + sum(len(canonical(call.arguments)) for call in calls)
-
-
-def _bound(total: int) -> int | None:
-    """How large a piece may stay inline: a record carries it up to four times, a blob has it once. None: all of them may."""
-    return None if total <= INLINE_BYTES else PIECE_BYTES
 
 
 def _refers(entry: Entry) -> bool:
