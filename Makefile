@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint format check test demo up bench lock helm manifests clean
+.PHONY: help install lint format check test demo up faults bench lock helm manifests clean
 
 help: ## Show these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ demo: $(INSTALLED) ## The main job from end to end: webhooks in, agent results o
 
 up: $(INSTALLED) ## The whole mesh on this machine, until Ctrl-C
 	$(BIN)/headrace up
+
+faults: $(INSTALLED) ## The fault matrix on three brokers, the long form (ARGS="--list" and more)
+	$(BIN)/python -m tests.faults $(ARGS)
 
 bench: $(INSTALLED) ## Benchmarks
 	$(BIN)/python -m benchmarks

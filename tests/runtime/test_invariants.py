@@ -1,7 +1,7 @@
 """Invariants of the runtime that need the real broker to be wrong, or to be asked: 2, 6, 8, 14, 15; and the claim check.
 
 The others are held by the simulation (1, 3, 4, 5, 7, 12, 13), ``test_worker`` (1, 3, 5, 9: a straggler does not keep the others'
-transactions open) and ``test_faults`` (1, 2, 3).
+transactions open) and ``tests/faults`` (all but 11).
 """
 
 from __future__ import annotations

@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
+from headrace.messages.base import Message
 from headrace.messages.errors import FatalError
 from headrace.messages.job import Job
+from headrace.runtime.api import Context, Send
 from headrace.runtime.engine import Bounds
+from headrace.runtime.poller import Assigned, Record
 from headrace.runtime.retry import DeadLetterLimit
 from headrace.settings import MeshSettings
 from tests.runtime.kafka import Seen, committed, produce, read_all
 from tests.runtime.relay import STAGE, Relay, job
 from tests.runtime.running import running, until
+
+Handle = Callable[[Message, Context], Awaitable[Sequence[Send]]]
 
 
 def ids(seen: list[Seen]) -> list[str]:
@@ -86,6 +92,38 @@ async def test_stop_drains_what_is_in_flight(settings: MeshSettings) -> None:
     async with running(settings, relay):
         await until(lambda: len(relay.started) >= 50)
     assert len(read_all(settings, "relayed")) == 50
+
+
+async def test_a_partition_that_comes_while_it_stops_is_left_alone(settings: MeshSettings) -> None:
+    """Another member has just left, so its partitions come to one that drains."""
+    produce(settings, "agent.jobs", [job(1, "slow-key")])
+    release = asyncio.Event()
+    relay = Relay()
+    relay.handle = _held(relay.handle, release)  # type: ignore[method-assign]
+    async with running(settings, relay) as worker:
+        await until(lambda: worker.status()["in_flight"] == 1)
+        stopping = asyncio.create_task(worker.stop())
+        await asyncio.sleep(0)
+        worker.on_assigned([Assigned("agent.jobs", 77, -1, "")], token=None)
+        worker.on_records([record(77, 0)], [])
+        await asyncio.sleep(0.1)
+        assert worker.status()["in_flight"] == 1
+        release.set()
+        await stopping
+    assert relay.started == ["job-1"]
+
+
+def _held(handle: Handle, release: asyncio.Event) -> Handle:
+    async def held(message: Message, context: Context) -> Sequence[Send]:
+        await release.wait()
+        return await handle(message, context)
+
+    return held
+
+
+def record(partition: int, offset: int) -> Record:
+    key, value = job(2, "other-key")
+    return Record("agent.jobs", partition, offset, (key or "").encode(), value, [], 0, 100)
 
 
 async def test_in_flight_is_bounded(settings: MeshSettings) -> None:

@@ -52,12 +52,13 @@ class KafkaBroker(Server):
         self.node = node
         self.port = site.ports.port(self.name)
         self.controller_port = site.ports.port(f"{self.name}-controller")
+        self.internal_port = site.ports.port(f"{self.name}-internal") if cluster.proxied else None
         self._cluster = cluster
         self._home = site.data_dir / "kafka" / f"broker-{node}"
 
     @property
     def listens(self) -> tuple[int, ...]:
-        return (self.port, self.controller_port)
+        return (self.port, self.controller_port, *([self.internal_port] if self.internal_port else []))
 
     @property
     def _config(self) -> Path:
@@ -72,10 +73,14 @@ class KafkaBroker(Server):
             self._format()
 
     def _own_settings(self) -> dict[str, object]:
+        listeners = {"PLAINTEXT": f"{HOST}:{self.port}", "CONTROLLER": f"{HOST}:{self.controller_port}"}
+        advertised = {"PLAINTEXT": self._cluster.advertised(self)}
+        if self.internal_port:
+            listeners["INTERNAL"] = advertised["INTERNAL"] = f"{HOST}:{self.internal_port}"
         return {
             "node.id": self.node,
-            "listeners": f"PLAINTEXT://{HOST}:{self.port},CONTROLLER://{HOST}:{self.controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{self._cluster.advertised(self)}",
+            "listeners": _addresses(listeners),
+            "advertised.listeners": _addresses(advertised),
             "log.dirs": self._home / "data",
         }
 
@@ -103,7 +108,8 @@ class KafkaBroker(Server):
 class KafkaCluster:
     """`brokers` (1 or 3) brokers below `<data>/kafka`.
 
-    `advertise` (node -> "host:port") puts something else before a broker, such as a proxy that delays or cuts.
+    `advertise` (node -> "host:port") puts something else before a broker, such as a proxy that delays or cuts. It stands between
+    clients and brokers only: brokers then talk to each other by a listener of their own.
     """
 
     def __init__(
@@ -121,6 +127,7 @@ class KafkaCluster:
         self.fast = fast
         self.classpath = classpath
         self._advertise = advertise or {}
+        self.proxied = bool(advertise)
         self._site = site
         self.cluster_id = self._remembered_id()
         self.brokers = [KafkaBroker(site, node, self) for node in range(1, brokers + 1)]
@@ -141,8 +148,8 @@ class KafkaCluster:
             "process.roles": "broker,controller",
             "controller.quorum.voters": ",".join(f"{b.node}@{HOST}:{b.controller_port}" for b in self.brokers),
             "controller.listener.names": "CONTROLLER",
-            "inter.broker.listener.name": "PLAINTEXT",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "inter.broker.listener.name": "INTERNAL" if self.proxied else "PLAINTEXT",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "auto.create.topics.enable": "false",
             "default.replication.factor": replicas,
             "min.insync.replicas": min_isr,
@@ -203,6 +210,10 @@ class KafkaCluster:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(_new_cluster_id())
         return path.read_text()
+
+
+def _addresses(listeners: dict[str, str]) -> str:
+    return ",".join(f"{name}://{address}" for name, address in listeners.items())
 
 
 def _new_cluster_id() -> str:

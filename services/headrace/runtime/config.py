@@ -24,11 +24,16 @@ def common(settings: MeshSettings, client: str) -> Config:
         **settings.kafka_options,
         "logger": logging.getLogger("librdkafka"),  # instead of its own lines on stderr; served by poll()
         "bootstrap.servers": settings.kafka_bootstrap_servers,
-        "client.id": f"{settings.topic_prefix}headrace-{client}-{settings.instance}",
+        "client.id": client_id(settings, client),
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1_000,
         "log.connection.close": False,
     }
+
+
+def client_id(settings: MeshSettings, client: str) -> str:
+    """Names a client to the broker; of a group's members, one instance of one service."""
+    return f"{settings.topic_prefix}headrace-{client}-{settings.instance}"
 
 
 def group_id(settings: MeshSettings, group: str) -> str:

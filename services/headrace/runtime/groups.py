@@ -32,6 +32,7 @@ class Member:
     client_id: str
     host: str
     partitions: int
+    member_id: str = ""
 
     def __str__(self) -> str:
         return f"{self.client_id} at {self.host} ({self.partitions} partitions)"
@@ -76,7 +77,7 @@ class Group:
                 return []
             raise translated(error) from None
         return [
-            Member(member.client_id, member.host.lstrip("/"), len(member.assignment.topic_partitions))
+            Member(member.client_id, member.host.lstrip("/"), len(member.assignment.topic_partitions), member.member_id)
             for member in description.members
         ]
 

@@ -35,6 +35,7 @@ from headrace.runtime.deadletter import cause_of, dead_letter
 from headrace.runtime.engine import Bounds, Engine, Item, TopicPartition
 from headrace.runtime.handling import handling
 from headrace.runtime.poller import Assigned, Poller, Record
+from headrace.runtime.predecessor import leave_for_predecessor
 from headrace.runtime.retry import DeadLetterLimit, RetryPolicy
 from headrace.runtime.transactions import Outcome, Stopped, Transactions, committed_offsets
 from headrace.runtime.wire import Wire
@@ -146,6 +147,7 @@ class Worker:
         try:
             await self._wire.open()
             await self._loop.run_in_executor(self._executor, self._transactions.open)
+            await leave_for_predecessor(self._settings, self._stage.group, self.name)  # its producers are fenced now
             self._poller = Poller(
                 self._settings,
                 service=self.name,
@@ -175,6 +177,7 @@ class Worker:
         if self._committer and self._committer is not asyncio.current_task():
             self._committer.cancel()
             await asyncio.gather(self._committer, return_exceptions=True)
+        self._engine.end(self._engine.partitions)  # nothing more of them finishes, so no revocation waits for it
         if self._poller and self._poller.is_alive():
             self._poller.stop()
             await self._loop.run_in_executor(None, self._poller.join)
@@ -205,6 +208,9 @@ class Worker:
         for entry in partitions:
             committed = max(entry.committed, 0)  # -1: never committed, from the beginning
             self._engine.assign(entry.topic, entry.partition, committed, entry.metadata, token)
+        if self._stopping:  # what others gave up meanwhile is for those who stay
+            self._engine.drain(self._engine.partitions)
+            self._pause()
         if partitions:
             log.info(
                 "partitions_assigned", service=self.name, partitions=[f"{p.topic}/{p.partition}" for p in partitions]

@@ -1,0 +1,72 @@
+"""A checker that finds nothing wrong proves nothing: a bug for each invariant is planted, and must be found under its number."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from dataclasses import replace
+
+import pytest
+
+from headrace.messages import ids
+from headrace.messages.job import Job
+from headrace.messages.run import CallRequest
+from headrace.runtime.engine import Bounds
+from tests.faults import planted
+from tests.faults.arena import Ground
+from tests.faults.cells import BY_NAME
+from tests.faults.matrix import run_cell
+from tests.reasoning.bench import ScriptedModel, text_reply
+from tests.reasoning.bench import job as a_job
+from tests.reasoning.test_rerun import live, rerun
+
+CASES = {
+    "1": ("calm", "invariant 1:"),
+    "2": ("calm", "invariant 2:"),
+    "3": ("calm", "invariant 3:"),
+    "4": ("calm", "invariant 4:"),
+    "5": ("kills", "invariant 5:"),
+    "6": ("zombies", "invariant 6:"),
+    "7": ("storm", "invariant 7:"),
+    "8": ("commit-answers-lost", "invariant 8:"),
+    "9": ("calm", "invariant 9:"),
+    "10": ("kills", "invariant 10:"),
+    "12": ("calm", "invariant 12:"),
+    "13": ("revoked-while-paused", "invariant 13:"),
+    "14": ("damaged-metadata", "invariant 14:"),
+    "15": ("poison", "invariant 15:"),
+}
+
+SETUPS: dict[str, dict[str, object]] = {
+    "7": {"delay_s": 2.0, "keys": 300},  # something of each partition is always at work
+    "12": {"bounds": Bounds(max_in_flight=4), "delay_s": 0.3},  # more comes than may be at work
+}
+
+
+@pytest.mark.xdist_group("three brokers")
+@pytest.mark.parametrize("invariant", CASES)
+def test_a_planted_bug_is_found(battleground: Ground, invariant: str) -> None:
+    name, expected = CASES[invariant]
+    cell = BY_NAME[name]
+    setup = replace(cell.setup, limit_s=6.0, **SETUPS.get(invariant, {}))  # type: ignore[arg-type]
+    short = replace(cell, setup=setup)
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    verdict, _, _ = run_cell(short, battleground, seed, cell.short_s, protocol="consumer", bug=invariant)
+    assert any(violation.startswith(expected) for violation in verdict.violations), verdict
+
+
+def test_every_invariant_has_a_bug() -> None:
+    assert set(planted.BUGS) == set(CASES)
+    assert {*CASES, "11"} == {str(number) for number in range(1, 16)}
+
+
+async def test_commands_that_are_not_a_function_of_the_records_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """11: a call's idempotency key is drawn instead of derived."""
+    call = CallRequest(id="x", name="execute_pipeline", arguments={"a": 1})
+    model = ScriptedModel(text_reply(None, tool_calls=(call,)), *[text_reply('{"risk": "low"}') for _ in range(4)])
+    job: Job = a_job()
+    (inputs, outputs), bench = await live(model, job, [{"a": 1}], [10])
+    assert await rerun(inputs, outputs, bench.blobs) == outputs
+    monkeypatch.setattr(ids, "call_key", lambda *_: str(uuid.uuid4()))
+    assert await rerun(inputs, outputs, bench.blobs) != outputs
