@@ -19,12 +19,9 @@ SHORT = (
     ("kills-at-steps", "consumer"),
     ("zombies", "consumer"),
     ("storm", "consumer"),
-    ("storm", "classic"),
     ("brokers", "consumer"),
     ("commit-answers-lost", "consumer"),
-    ("network", "classic"),
     ("poison", "consumer"),
-    ("damaged-metadata", "consumer"),
     ("retention", "classic"),
     ("reset", "consumer"),
 )
