@@ -67,8 +67,8 @@ class BatchProcessor(Protocol):
     """A stage whose work is cheaper for many records at once, such as one statement for all of them.
 
     ``handle_all`` gets what can start now, at most one record of a key, and gives one result for each, in order: what to
-    produce, or the error of that record alone. What it raises instead is the error of every record of the batch. Else as
-    ``Processor``.
+    produce, or the error of that record alone. ``DependencyUnavailable`` and ``FatalError`` that it raises concern all of them; for
+    anything else that it raises it is called again with halves, until the record that it fails for is alone. Else as ``Processor``.
     """
 
     async def handle_all(self, inputs: Sequence[tuple[Message, Context]]) -> Sequence[Sequence[Send] | Exception]: ...

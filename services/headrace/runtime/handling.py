@@ -15,7 +15,7 @@ from typing import Protocol, cast
 from headrace.messages import headers as record_headers
 from headrace.messages.base import Message
 from headrace.messages.codec import Encoded
-from headrace.messages.errors import FatalError
+from headrace.messages.errors import DependencyUnavailable, FatalError
 from headrace.pipeline import Stage
 from headrace.runtime.api import BatchProcessor, Context, Fold, Processor, Send, Source, Stored
 from headrace.runtime.engine import Item
@@ -107,12 +107,18 @@ class Batched:
             return error
 
     async def _handle(self, inputs: Sequence[tuple[Message, Context]]) -> Sequence[Sequence[Send] | Exception]:
+        """Halved where it fails, until the record that it fails for is alone: the others are not to suffer for it."""
         try:
             answers = await self._processor.handle_all(inputs)
-        except Exception as error:
+        except (DependencyUnavailable, FatalError) as error:
             return [error] * len(inputs)
+        except Exception as error:
+            if len(inputs) == 1:
+                return [error]
+            middle = len(inputs) // 2
+            return [*await self._handle(inputs[:middle]), *await self._handle(inputs[middle:])]
         if len(answers) != len(inputs):
-            raise FatalError(f"a batch of {len(inputs)} records was answered with {len(answers)} results")
+            return [FatalError(f"{len(inputs)} records were answered with {len(answers)} results")] * len(inputs)
         return answers
 
     async def _encode(
