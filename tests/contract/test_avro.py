@@ -74,7 +74,7 @@ def test_datum_holds_json_text_where_the_form_is_free() -> None:
         "kind": "oak",
         "height": 1.5,
         "leaves": [{"name": "a"}],
-        "best": {"name": "b"},
+        "best": ("dev.headrace.Leaf", {"name": "b"}),
         "notes": "[1]",
         "extra": "{}",
         "payload": "null",

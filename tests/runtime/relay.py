@@ -59,6 +59,27 @@ class Relay:
             raise DependencyUnavailable("away")
 
 
+class BatchRelay:
+    """A relay for many records at once; the prompt ``bomb`` makes it fail as a whole."""
+
+    def __init__(self) -> None:
+        self.single = Relay()
+        self.batches: list[list[str]] = []  # job ids
+
+    async def handle_all(self, inputs: Sequence[tuple[Message, Context]]) -> Sequence[Sequence[Send] | Exception]:
+        jobs = [message for message, _ in inputs if isinstance(message, Job)]
+        self.batches.append([job.job_id for job in jobs])
+        if any(job.prompt == "bomb" for job in jobs):
+            raise ValueError("bomb")
+        return [await self._one(message, context) for message, context in inputs]
+
+    async def _one(self, message: Message, context: Context) -> Sequence[Send] | Exception:
+        try:
+            return await self.single.handle(message, context)
+        except Exception as error:
+            return error
+
+
 def settings_for(stack: Endpoints, namespace: str, **more: object) -> MeshSettings:
     return MeshSettings(
         kafka_bootstrap_servers=stack.kafka_bootstrap_servers,

@@ -25,6 +25,7 @@ from pydantic_core import PydanticUndefined, from_json, to_json
 
 NAMESPACE: Final = "dev.headrace"
 JSON_TEXT: Final = "headrace.json"
+_NULL: Final = ("null", None)  # a null in a union
 _PRIMITIVES: Final[dict[type, str]] = {str: "string", int: "long", float: "double", bool: "boolean"}
 
 Schema = Any  # an Avro schema as JSON: a name, an object or a union's list
@@ -60,7 +61,9 @@ class AvroForm(Generic[M]):
         self._load = form.load
 
     def dump(self, message: M) -> dict[str, Any]:
-        """The datum of ``message``: every field is present, free-form ones as JSON text."""
+        """The datum of ``message`` for fastavro: every field is present, free-form ones as JSON text, what may be null as
+        ``(branch, value)``.
+        """
         datum: dict[str, Any] = self._dump(message)
         return datum
 
@@ -138,11 +141,20 @@ def _array(item: _Form) -> _Form:
 
 def _nullable(form: _Form) -> _Form:
     dump, load = form.dump, form.load
+    branch = _branch(form.schema)
     return _Form(
         ["null", form.schema],
-        (lambda value: None if value is None else dump(value)) if dump else None,
+        # The branch is named: else fastavro finds it by validating the value against each, a third of its time.
+        lambda value: _NULL if value is None else (branch, dump(value) if dump else value),
         (lambda value: None if value is None else load(value)) if load else None,
     )
+
+
+def _branch(schema: Schema) -> str:
+    """The name by which a union knows this schema."""
+    if isinstance(schema, str):
+        return schema
+    return f"{schema['namespace']}.{schema['name']}" if "name" in schema else str(schema["type"])
 
 
 def _dump_record(forms: list[tuple[str, _Form]]) -> Convert:

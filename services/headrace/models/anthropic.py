@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+import httpx2
 
 from headrace.models import ModelReply, ModelRequest
 from headrace.models.anthropic_wire import from_wire, to_wire
@@ -12,7 +14,6 @@ from headrace.models.retry import RetryPolicy
 from headrace.models.settings import ModelSettings
 
 if TYPE_CHECKING:
-    import httpx2
     from anthropic import AsyncAnthropic
 
 _PROVIDER: Final = Provider(
@@ -43,8 +44,8 @@ class AnthropicModel:
         """One turn. Raises ModelError."""
         body = to_wire(request, thinking(self._thinking, request.model))
 
-        async def create(client: AsyncAnthropic, limit: httpx2.Timeout) -> Any:
-            return await client.messages.with_raw_response.create(**body, timeout=limit)
+        async def create(client: AsyncAnthropic, limit: httpx2.Timeout) -> httpx2.Response:
+            return await client.post("/v1/messages", body=body, cast_to=httpx2.Response, options={"timeout": limit})
 
         return await self._http.call(create, from_wire, request.model, request.timeout_s)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import httpx2
 import orjson
 
 from headrace.models import ModelReply, ModelRequest
@@ -14,7 +15,6 @@ from headrace.models.retry import RetryPolicy
 from headrace.models.settings import ModelSettings
 
 if TYPE_CHECKING:
-    import httpx2
     from openai import AsyncOpenAI
 
 _PROVIDER: Final = Provider("openai", "openai", "AsyncOpenAI", "OPENAI_API_KEY", "x-request-id")
@@ -38,10 +38,9 @@ class OpenAIModel:
         effort = reasoning_effort(self._settings.openai_reasoning_effort, request.model)
         body = to_wire(request, self._settings, effort)
 
-        async def create(client: AsyncOpenAI, limit: httpx2.Timeout) -> Any:
-            # As extra_body: the client walks its own arguments type by type, which costs milliseconds for a long conversation.
-            return await client.chat.completions.with_raw_response.create(
-                model=request.model, messages=(), extra_body=body, timeout=limit
+        async def create(client: AsyncOpenAI, limit: httpx2.Timeout) -> httpx2.Response:
+            return await client.post(
+                "/chat/completions", body=body, cast_to=httpx2.Response, options={"timeout": limit}
             )
 
         def parse(answer: Any) -> Parsed:

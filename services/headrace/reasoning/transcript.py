@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from headrace.blobs import BlobStore
 from headrace.messages.errors import BadMessage
@@ -29,6 +29,7 @@ INLINE_BYTES: Final = 1_024  # text and arguments of one turn together, or the c
 PIECE_BYTES: Final = (
     256  # past the inline bound, larger pieces go to blobs: a record has a piece up to four times, a blob once
 )
+_ENTRIES: Final = TypeAdapter(tuple[Entry, ...])
 
 
 class TranscriptBroken(BadMessage):
@@ -92,7 +93,7 @@ class Transcripts:
         return (await self._unpack_call(request)).arguments
 
     async def _pack_entries(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        if sum(_size(entry.content, entry.tool_calls) for entry in entries) <= INLINE_BYTES:
+        if sum([_size(entry.content, entry.tool_calls) for entry in entries]) <= INLINE_BYTES:
             return entries
         return await asyncio.gather(*(self._pack_entry(entry) for entry in entries))
 
@@ -147,7 +148,8 @@ def cut_to(text: str, max_chars: int) -> str:
 
 def _size(text: str | None, calls: Sequence[CallRequest]) -> int:
     """Bytes of what is inline."""
-    return len((text or "").encode()) + sum(len(canonical(call.arguments)) for call in calls)
+    size = len(text.encode()) if text else 0
+    return size + sum([len(canonical(call.arguments)) for call in calls]) if calls else size
 
 
 def _refers(entry: Entry) -> bool:
@@ -160,9 +162,9 @@ def _cut(entry: Entry, max_chars: int) -> Entry:
     return entry.model_copy(update={"content": cut_to(entry.content, max_chars)})
 
 
-def _length(entries: Sequence[Entry]) -> int:
+def _length(entries: tuple[Entry, ...]) -> int:
     """Bytes of ``entries`` as a JSON array."""
-    return 1 + sum(len(entry.__pydantic_serializer__.to_json(entry, exclude_defaults=True)) + 1 for entry in entries)
+    return len(_ENTRIES.dump_json(entries, exclude_defaults=True))
 
 
 def _segment(data: bytes, ref: str) -> Segment:

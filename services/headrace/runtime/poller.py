@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -38,8 +38,7 @@ _STATS_S = 1.0
 _MAX_UNDELIVERED = 10_000  # records handed to an event loop that does not take them
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A record as received; ``topic`` is the logical name."""
 
     topic: str
@@ -94,7 +93,7 @@ class Poller(threading.Thread):
     ) -> None:
         super().__init__(name=f"poller-{service}", daemon=True)
         self._settings = settings
-        self._topics = [settings.physical_topic(topic) for topic in topics]
+        self._names = {settings.physical_topic(topic): topic for topic in topics}
         self._config = config.consumer(settings, group=group, client=service)
         self._listener = listener
         self._loop = loop
@@ -136,7 +135,7 @@ class Poller(threading.Thread):
         consumer = Consumer(self._config)
         try:
             consumer.subscribe(
-                self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+                list(self._names), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
             next_stats = 0.0
             while not self._stop_asked.is_set():
@@ -154,8 +153,15 @@ class Poller(threading.Thread):
             consumer.close()
 
     def _deliver(self, messages: list[Message]) -> None:
-        records = [self._record(message) for message in messages if self._intact(message)]
-        reached = [self._position(message) for message in messages if _is_end(message)]
+        records, reached = [], []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                records.append(self._record(message))
+            elif error.code() == KafkaError._PARTITION_EOF:
+                reached.append(self._position(message))
+            else:
+                self._refused(message, error)
         with self._lock:
             self._undelivered += len(records)
         self._post(self._take, records, reached)
@@ -166,27 +172,15 @@ class Poller(threading.Thread):
         self._listener.on_records(records, reached)
 
     def _position(self, message: Message) -> tuple[str, int, int]:
-        return self._settings.logical_topic(message.topic() or ""), message.partition() or 0, message.offset() or 0
+        return self._names[message.topic() or ""], message.partition() or 0, message.offset() or 0
 
     def _record(self, message: Message) -> Record:
         headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
         key, value = message.key(), message.value()
-        size = len(key or b"") + len(value or b"") + sum(len(name) + len(text or b"") for name, text in headers) + 70
-        return Record(
-            *self._position(message),
-            key,
-            value,
-            headers,
-            message.timestamp()[1],
-            size,
-        )
+        size = len(key or b"") + len(value or b"") + sum([len(name) + len(text or b"") for name, text in headers]) + 70
+        return Record(*self._position(message), key, value, headers, message.timestamp()[1], size)
 
-    def _intact(self, message: Message) -> bool:
-        error = message.error()
-        if error is None:
-            return True
-        if _is_end(message):
-            return False
+    def _refused(self, message: Message, error: KafkaError) -> None:
         code, where = error.code(), f"{message.topic()}/{message.partition()}"
         if code == KafkaError._AUTO_OFFSET_RESET or code == KafkaError.OFFSET_OUT_OF_RANGE:
             raise FatalError(
@@ -196,7 +190,6 @@ class Poller(threading.Thread):
         if error.fatal() or code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
             raise FatalError(f"the consumer can't go on: {error.str()}")
         self._warn(error)
-        return False
 
     def _warn(self, error: KafkaError) -> None:
         """Once in ten seconds a kind: a broker that is away would flood the log."""
@@ -320,8 +313,3 @@ class Poller(threading.Thread):
             self._loop.call_soon_threadsafe(function, *args)
         except RuntimeError:
             log.debug("loop_closed")
-
-
-def _is_end(message: Message) -> bool:
-    error = message.error()
-    return error is not None and error.code() == KafkaError._PARTITION_EOF

@@ -83,6 +83,7 @@ class Transactions:
         self, settings: MeshSettings, *, service: str, offsets: Offsets | None, stopping: threading.Event
     ) -> None:
         self._settings = settings
+        self._prefix = settings.topic_prefix
         self._service = service
         self._offsets = offsets
         self._stopping = stopping
@@ -150,10 +151,11 @@ class Transactions:
         self._bounded.call(send, partitions, token, limit_s, limit_s=limit_s + _HUNG_AFTER_S)
 
     def _produce(self, producer: Producer, output: Encoded) -> None:
-        topic = self._settings.physical_topic(output.topic)
         while True:
             try:
-                producer.produce(topic, output.value, output.key, headers=cast("list[Any]", output.headers))
+                producer.produce(
+                    self._prefix + output.topic, output.value, output.key, headers=cast("list[Any]", output.headers)
+                )
                 return
             except BufferError:  # the local queue is full: let it drain
                 producer.poll(0.05)
