@@ -9,8 +9,10 @@ import re
 import time
 import uuid
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Final
 
+from prometheus_client import Counter, Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,7 +24,7 @@ from headrace.observe.metrics import GATEWAY_REQUESTS, GATEWAY_SECONDS
 
 log = get_logger(__name__)
 
-REQUEST_ID: Final = "x-request-id"
+REQUEST_ID: Final = b"x-request-id"
 _ACCEPTABLE_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _CLIENT_GONE: Final = 499
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -53,9 +55,20 @@ class Boundary:
             await _answer_error(error, scope, receive, answer)
         finally:
             route = route_of(scope)
-            GATEWAY_REQUESTS.labels(route, str(answer.status or _CLIENT_GONE)).inc()
-            GATEWAY_SECONDS.labels(route).observe(time.perf_counter() - started)
-            _describe(span, scope, answer.status or _CLIENT_GONE)
+            _requests(route, answer.status or _CLIENT_GONE).inc()
+            _seconds(route).observe(time.perf_counter() - started)
+            if tracing.enabled():
+                _describe(span, scope, answer.status or _CLIENT_GONE)
+
+
+@cache  # routes and status codes are few, and finding a child by its labels takes longer than counting
+def _requests(route: str, status: int) -> Counter:
+    return GATEWAY_REQUESTS.labels(route, str(status))
+
+
+@cache
+def _seconds(route: str) -> Histogram:
+    return GATEWAY_SECONDS.labels(route)
 
 
 class _Answer:
@@ -71,7 +84,7 @@ class _Answer:
             self.status = message["status"]
             message["headers"] = [
                 *message.get("headers", ()),
-                (REQUEST_ID.encode(), self.request_id),
+                (REQUEST_ID, self.request_id),
                 (b"x-content-type-options", b"nosniff"),
             ]
         await self._send(message)
@@ -120,7 +133,7 @@ def as_problem(error: Exception) -> HttpError:
 def _request_id(scope: Scope) -> bytes:
     """The caller's, if it is harmless, else a new one."""
     for name, value in scope["headers"]:
-        if name == b"x-request-id" and _ACCEPTABLE_ID.fullmatch(value):
+        if name == REQUEST_ID and _ACCEPTABLE_ID.fullmatch(value):
             return bytes(value)
     return uuid.uuid4().hex.encode()
 
