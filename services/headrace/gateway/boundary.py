@@ -9,10 +9,8 @@ import re
 import time
 import uuid
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 from typing import Final
 
-from prometheus_client import Counter, Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -55,20 +53,10 @@ class Boundary:
             await _answer_error(error, scope, receive, answer)
         finally:
             route = route_of(scope)
-            _requests(route, answer.status or _CLIENT_GONE).inc()
-            _seconds(route).observe(time.perf_counter() - started)
+            GATEWAY_REQUESTS.labels(route, str(answer.status or _CLIENT_GONE)).inc()
+            GATEWAY_SECONDS.labels(route).observe(time.perf_counter() - started)
             if tracing.enabled():
                 _describe(span, scope, answer.status or _CLIENT_GONE)
-
-
-@cache  # routes and status codes are few, and finding a child by its labels takes longer than counting
-def _requests(route: str, status: int) -> Counter:
-    return GATEWAY_REQUESTS.labels(route, str(status))
-
-
-@cache
-def _seconds(route: str) -> Histogram:
-    return GATEWAY_SECONDS.labels(route)
 
 
 class _Answer:
