@@ -104,7 +104,7 @@ def _loaded(name: str, pid: int, port: int, options: argparse.Namespace) -> Figu
     def load(first: int, count: int) -> Answers:
         return Generator(port, GITHUB_SECRET, count, connections=options.connections, first=first).run()
 
-    load(0, 2_000)  # warm: connections, caches
+    load(0, 10_000)  # warm: connections, caches, the compilers of the broker
     generator = Generator(port, GITHUB_SECRET, options.webhooks, connections=options.connections, first=1_000_000)
     cpu = cpu_s(pid)
     answers = generator.run()

@@ -28,7 +28,7 @@ from headrace.ingest.normalise.senders import normalise
 from headrace.ingest.settings import IngestSettings
 from headrace.messages.agent import AgentDefinition
 from headrace.messages.base import Message
-from headrace.messages.errors import BadMessage, FatalError, RejectedMessage
+from headrace.messages.errors import FatalError, RejectedMessage
 from headrace.messages.event import Event, RawDelivery
 from headrace.messages.ids import triggered_job_id
 from headrace.messages.job import Job
@@ -83,14 +83,14 @@ class IngestProcessor:
         outcomes = iter(await self._admit(understood))
         return [self._answer(one, next(outcomes)) if isinstance(one, _Opened) else one for one in opened]
 
-    def _opened(self, message: Message, context: Context) -> _Opened | BadMessage:
+    def _opened(self, message: Message, context: Context) -> _Opened | Exception:
         """A delivery with its events, before any claim: a bad delivery must not hold its id."""
         if not isinstance(message, RawDelivery):
             raise FatalError(f"ingest was given a {type(message).__name__}")
         try:
             delivery = open_delivery(message, context, self._tenant)
             return _Opened(delivery, self._events(delivery, ""), context.position)
-        except BadMessage as error:
+        except Exception as error:  # a bug too belongs to the delivery that meets it, not to its neighbours
             return error
 
     def _events(self, delivery: Delivery, id_suffix: str) -> list[Event]:

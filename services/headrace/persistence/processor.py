@@ -20,7 +20,7 @@ import asyncpg
 
 from headrace.blobs import BlobStore
 from headrace.messages.base import Message
-from headrace.messages.errors import BadMessage, FatalError
+from headrace.messages.errors import FatalError
 from headrace.messages.result import AgentResult
 from headrace.persistence.results import inline, result_row, store_output
 from headrace.persistence.rows import ROWS, Rows
@@ -71,7 +71,9 @@ class PersistenceProcessor:
         for place, (message, context) in enumerate(inputs):
             try:
                 rows, complete = self._rows(message, context)
-            except BadMessage as error:
+            except FatalError:
+                raise
+            except Exception as error:  # a bug too belongs to the record that meets it, not to its neighbours
                 answers[place] = error
             else:
                 (ready if complete else apart)[place] = rows
