@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Sequence
-from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -18,9 +17,11 @@ from hypothesis import strategies as st
 from headrace.audit.chain import GENESIS, Head, entry_hash, intact, link, record_digest
 from headrace.audit.check import Break, Check
 from headrace.audit.deep import Digests
+from headrace.audit.facts import name
 from headrace.audit.reading import Read
 from headrace.messages.audit import AuditEvent
 from headrace.messages.codec import AVRO_FORMS
+from headrace.observe.logging import redact_text
 from headrace.runtime.api import Source
 from headrace.runtime.poller import Record
 
@@ -299,7 +300,7 @@ def test_records_are_held_against_their_entries() -> None:
     assert deep((1, 3, 4, 7, 8), records) == ("source_missing", 8)
     assert deep((1, 3, 4, 5, 7, 8), records, compacted=True) is None
     for changed in ({"value": b"x"}, {"key": b"k"}, {"headers": [("h", None)]}):
-        altered = [*records[:2], replace(records[2], **changed), records[3]]
+        altered = [*records[:2], records[2]._replace(**changed), records[3]]
         assert deep((1, 3, 4, 7), altered) == ("source_edited", 4)
         assert deep((1, 3, 4, 7), altered, compacted=True) == ("source_edited", 4)
 
@@ -327,3 +328,9 @@ def decoded(value: bytes) -> AuditEvent | None:
         return FORM.load(datum(value))
     except Exception:
         return None
+
+
+@given(st.from_regex(r"[0-9a-f-]{1,64}", fullmatch=True))
+def test_what_is_written_like_an_id_is_no_credential(text: str) -> None:
+    assert redact_text(text) == text
+    assert name(text) == text

@@ -167,6 +167,15 @@ async def test_fan_out_is_bounded() -> None:
     assert caught.value.cause == "fan_out"
 
 
+async def test_a_batch_answers_each_delivery_for_itself() -> None:
+    bad = webhook("alertmanager", {"alerts": [{"status": "?"}]}, delivery_id="bad")
+    inputs = [(github("push", PUSH, delivery_id=name), at(place)) for place, name in enumerate(("a", "b", "a"))]
+    alone = [await processor().handle(*one) for one in inputs[:2]]
+    answers = await processor().handle_all([inputs[0], (bad, at(7)), *inputs[1:]])
+    assert isinstance(answers[1], BadMessage)
+    assert [answers[0], *answers[2:]] == [*alone, ()], "the third is a delivery that the first one brought"
+
+
 async def test_an_outage_of_the_claims_is_passed_on() -> None:
     class Away(MemoryClaims):
         async def claim(self, claim: Claim) -> Outcome:

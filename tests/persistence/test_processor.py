@@ -176,6 +176,17 @@ async def test_a_poison_record_fails_alone(persistence: Persistence, poison: dic
     assert await persistence.pool.fetchval("SELECT count(*) FROM runs") == 8
 
 
+async def test_a_batch_answers_each_record_for_itself(pool: asyncpg.Pool) -> None:
+    persistence = Persistence(pool, inline_result_bytes=100)
+    results = [a_result("small"), a_result("poison", steps=2**31), a_result("blob", output="x" * 200), a_result("last")]
+    answers = await persistence.processor.handle_all(
+        [(result, context("agent.results", offset)) for offset, result in enumerate(results)]
+    )
+    assert [type(answer) for answer in answers] == [tuple, BadMessage, tuple, tuple]
+    rows = await pool.fetch("SELECT job_id, cas_id IS NULL AS inline FROM agent_results ORDER BY job_id")
+    assert [tuple(row) for row in rows] == [("blob", False), ("last", True), ("small", True)]
+
+
 async def test_a_message_of_another_topic_is_a_fault_of_the_wiring(persistence: Persistence) -> None:
     with pytest.raises(FatalError):
         await persistence.processor.handle(AgentRecord(name="x", live_version="1.0.0"), context("agent.definitions", 0))

@@ -126,3 +126,33 @@ async def test_a_wrong_number_of_results_is_an_error_for_all_not_a_hang() -> Non
     coalescer = Coalescer(short)
     answers = await asyncio.gather(coalescer.submit(1), coalescer.submit(2), return_exceptions=True)
     assert isinstance(answers[1], ValueError)
+
+
+async def test_many_items_of_one_call_are_answered_in_order_each_for_itself() -> None:
+    flush = Flush(bad=frozenset({3}))
+    coalescer = Coalescer(flush, max_items=2)
+    answers, other = await asyncio.gather(coalescer.submit_all([1, 2, 3, 4, 5]), coalescer.submit(9))
+    assert [answer for answer in answers if not isinstance(answer, Exception)] == [2, 4, 8, 10]
+    assert isinstance(answers[2], BadMessage)
+    assert other == 18
+    assert flush.batches == [[1, 2], [3, 4], [3], [4], [5, 9]]
+
+
+async def test_no_items_are_answered_at_once() -> None:
+    assert await Coalescer(Flush()).submit_all([]) == []
+
+
+async def test_a_call_that_is_cancelled_drops_what_was_not_begun() -> None:
+    flush = Flush(gate=asyncio.Semaphore(0))
+    coalescer = Coalescer(flush, max_items=2)
+    many = asyncio.create_task(coalescer.submit_all([1, 2, 3, 4]))
+    await until_waiting(flush, 1)
+    single = asyncio.create_task(coalescer.submit(5))
+    await asyncio.sleep(0)
+    many.cancel()
+    await asyncio.sleep(0)
+    assert flush.gate
+    flush.gate.release()
+    flush.gate.release()
+    assert await single == 10
+    assert flush.batches == [[1, 2], [5]]

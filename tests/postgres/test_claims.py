@@ -50,6 +50,18 @@ async def test_outcomes(claims: Adapter) -> None:
     assert await claims.claim(Claim("other", "k", "t/0/2", "aa")) is Outcome.FIRST
 
 
+async def test_many_at_once_are_claimed_in_their_order(claims: Adapter) -> None:
+    await claims.claim(Claim("s", "held", "t/0/0", "aa"))
+    given = [
+        Claim("s", "held", "t/0/9", "aa"),
+        Claim("s", "new", "t/0/1", "aa"),
+        Claim("s", "new", "t/0/2", "bb"),
+        Claim("s", "new", "t/0/1", "aa"),
+    ]
+    assert await claims.claim_all(given) == [Outcome.DUPLICATE, Outcome.FIRST, Outcome.CONFLICT, Outcome.AGAIN]
+    assert await claims.claim_all([]) == []
+
+
 async def test_a_holder_without_digest_never_conflicts(claims: Adapter) -> None:
     await claims.claim(Claim("s", "k", "t/0/1"))
     assert await claims.claim(Claim("s", "k", "t/0/2", "aa")) is Outcome.DUPLICATE

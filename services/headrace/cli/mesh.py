@@ -9,8 +9,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from headrace.cli.prepare import prepare_endpoints
 from headrace.gateway.settings import secret_variable
+from headrace.local.endpoints import Endpoints
 from headrace.local.service import ServiceSpec
 from headrace.local.stack import Stack, StackPorts
 from headrace.local.supervisor import Mesh
@@ -31,9 +31,15 @@ def local_mesh(data: Path, *, gateway_port: int, ports: StackPorts | None = None
     return Mesh(
         stack=Stack(data, ports=ports),
         services=[_service(name, environment, gateway_port) for name in STAGES],
-        prepare=prepare_endpoints,
+        prepare=_prepare,
         gateway_url=f"http://{GATEWAY_HOST}:{gateway_port}",
     )
+
+
+def _prepare(endpoints: Endpoints) -> None:
+    from headrace.cli.prepare import prepare_endpoints  # imported when the servers have long been launched
+
+    prepare_endpoints(endpoints)
 
 
 def _service(name: str, environment: Mapping[str, str], gateway_port: int) -> ServiceSpec:

@@ -69,16 +69,26 @@ def prepare_endpoints(endpoints: Endpoints) -> None:
 
 
 async def prepare_mesh(settings: MeshSettings, *, agents: bool = True) -> Prepared:
-    topics = await asyncio.to_thread(lambda: Admin(settings).apply(load_all().values()))
+    topics, migrations, _ = await asyncio.gather(_topics(settings), _migrations(settings), _schemas(settings))
+    published = await publish(settings, builtin_definitions(), only_new=True) if agents else []
+    return Prepared(topics, migrations, published)
+
+
+async def _topics(settings: MeshSettings) -> list[Change]:
+    return await asyncio.to_thread(lambda: Admin(settings).apply(load_all().values()))
+
+
+async def _migrations(settings: MeshSettings) -> list[str]:
+    async with open_pool(settings, min_size=1, max_size=1) as pool:
+        return await migrate(pool)
+
+
+async def _schemas(settings: MeshSettings) -> None:
     schemas = Schemas(settings)
     try:
         await schemas.load()
     finally:
         await schemas.close()
-    async with open_pool(settings, min_size=1, max_size=1) as pool:
-        migrations = await migrate(pool)
-    published = await publish(settings, builtin_definitions(), only_new=True) if agents else []
-    return Prepared(topics, migrations, published)
 
 
 def _show(done: Prepared) -> None:

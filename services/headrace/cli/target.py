@@ -12,23 +12,24 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
-import httpx2
 import uvloop
 from cyclopts import Parameter
 from pydantic import SecretStr
 
-from headrace.blobs import BlobStore
-from headrace.blobs.settings import open_blobs
-from headrace.index import RunIndex
 from headrace.local.endpoints import VARIABLES, Endpoints, check_reachable, external
 from headrace.local.kafka_probe import live_brokers
 from headrace.local.stack import State
 from headrace.local.state import MeshState, read_state, running_state
 from headrace.messages.errors import DependencyUnavailable
-from headrace.postgres.pool import open_pool
 from headrace.settings import MeshSettings
+
+if TYPE_CHECKING:  # each is imported where it is used: half of the commands need none of them
+    import httpx2
+
+    from headrace.blobs import BlobStore
+    from headrace.index import RunIndex
 
 T = TypeVar("T")
 DEFAULT_DATA = Path(".headrace")
@@ -109,17 +110,26 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 @asynccontextmanager
 async def index_of(settings: MeshSettings) -> AsyncIterator[RunIndex]:
     """The index of runs, with the blob store behind it."""
+    from headrace.blobs.settings import open_blobs
+    from headrace.index import RunIndex
+    from headrace.postgres.pool import open_pool
+
     async with open_pool(settings, min_size=1, max_size=2) as pool:
         yield RunIndex(pool, open_blobs(settings, pool))
 
 
 @asynccontextmanager
 async def blobs_of(settings: MeshSettings) -> AsyncIterator[BlobStore]:
+    from headrace.blobs.settings import open_blobs
+    from headrace.postgres.pool import open_pool
+
     async with open_pool(settings, min_size=1, max_size=2) as pool:
         yield open_blobs(settings, pool)
 
 
 @asynccontextmanager
 async def gateway_client(url: str) -> AsyncIterator[httpx2.AsyncClient]:
+    import httpx2
+
     async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30.0) as client:
         yield client

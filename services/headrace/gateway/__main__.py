@@ -9,18 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from functools import partial
 
 import asyncpg
 
-from headrace.asyncapi import document
 from headrace.blobs import BlobStore
 from headrace.blobs.settings import open_blobs
 from headrace.claims.postgres import PostgresClaims
 from headrace.gateway.app import create_app
 from headrace.gateway.feed import Hub
-from headrace.gateway.live_tail import RUN_TOPICS, LiveTail
-from headrace.gateway.ports import Check, Deps
+from headrace.gateway.live_tail import RUN_TOPICS, LiveTail, Records
+from headrace.gateway.ports import Check, Deps, JsonDict
 from headrace.gateway.run_reader import IndexedRuns, IndexedUsage
 from headrace.gateway.server import GatewayServer
 from headrace.gateway.settings import GatewaySettings, environment
@@ -33,7 +31,6 @@ from headrace.registry.catalog import Catalog
 from headrace.registry.follow import definitions
 from headrace.runtime.publisher import Publisher
 from headrace.runtime.table import Table
-from headrace.runtime.tail import Tail
 from headrace.runtime.wire import Wire
 from headrace.settings import MeshSettings
 
@@ -65,7 +62,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
             claims=claims,
             blobs=blobs,
             feed=await stack.enter_async_context(_feed(settings, blobs)),
-            asyncapi=partial(document, topic_prefix=settings.topic_prefix),
+            asyncapi=lambda: _asyncapi(settings),
             checks={"kafka": _check(publisher.ready), "catalogue": _check(table.ready), "database": _database(pool)},
         )
         yield GatewayServer(create_app(deps), own, drain_s=settings.drain_seconds)
@@ -88,12 +85,27 @@ async def _followed(settings: MeshSettings, catalog: Catalog) -> AsyncIterator[T
 @asynccontextmanager
 async def _feed(settings: MeshSettings, blobs: BlobStore) -> AsyncIterator[Hub]:
     wire = Wire("gateway", settings, blobs)
-    hub = Hub(lambda watched: LiveTail(Tail(settings, RUN_TOPICS), wire.decode, watched))
+    hub = Hub(lambda watched: LiveTail(_tail(settings), wire.decode, watched))
     try:
         yield hub
     finally:
         await hub.close()
         await wire.close()
+
+
+# What is imported below takes longer than the rest of the gateway's start, and many gateways never need it.
+
+
+def _tail(settings: MeshSettings) -> Records:
+    from headrace.runtime.tail import Tail  # aiokafka
+
+    return Tail(settings, RUN_TOPICS)
+
+
+def _asyncapi(settings: MeshSettings) -> JsonDict:
+    from headrace.asyncapi import document  # JSON Schema
+
+    return document(topic_prefix=settings.topic_prefix)
 
 
 def _check(ready: Callable[[], bool]) -> Check:

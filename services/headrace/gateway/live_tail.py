@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from headrace.gateway.ports import JsonDict, RunEvent
 from headrace.messages.base import Message
@@ -16,10 +16,12 @@ from headrace.messages.errors import BadMessage
 from headrace.messages.job import Job
 from headrace.messages.result import AgentResult
 from headrace.messages.run import ToolCalls, ToolResults, Turn, Usage
-from headrace.runtime.tail import TailRecord
+
+if TYPE_CHECKING:
+    from headrace.runtime.tail import TailRecord
 
 Decode = Callable[[str, bytes | None, bytes | None, Mapping[str, str]], Awaitable[Message]]
-Records = AbstractAsyncContextManager[AsyncIterable[TailRecord]]
+Records = AbstractAsyncContextManager[AsyncIterable["TailRecord"]]
 RUN_TOPICS: Final = tuple(message.TOPIC for message in (Job, ToolCalls, ToolResults, AgentResult))
 _RUN_ID: Final = "ce_runid"
 

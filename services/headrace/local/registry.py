@@ -22,8 +22,9 @@ class SchemaRegistry(Server):
 
     label = "the schema registry"
 
-    def __init__(self, site: Site, home: Path) -> None:
+    def __init__(self, site: Site, home: Path, *, aot: java.Aot | None = None) -> None:
         super().__init__(site, "registry")
+        self._aot = aot
         self._home = home
         self._data = site.data_dir / "registry"
         self.port = site.ports.port("registry")
@@ -55,7 +56,8 @@ class SchemaRegistry(Server):
             "APICURIO_DATASOURCE_USERNAME": "headrace",
             "APICURIO_DATASOURCE_PASSWORD": "headrace",
         }
-        flags = [_HEAP, *java.BASE_FLAGS, *java.QUICK_FLAGS, f"-Djava.io.tmpdir={self._data}"]
+        aot = [self._aot.flag] if self._aot else []
+        flags = [_HEAP, *java.BASE_FLAGS, *java.QUICK_FLAGS, *aot, f"-Djava.io.tmpdir={self._data}"]
         return Command([java.java(), *flags, "-jar", self._home / "quarkus-run.jar"], env, self._data)
 
     def is_ready(self) -> bool:

@@ -19,7 +19,8 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
-from headrace.local.download import ensure_software
+from headrace.local.aot import ensure_trained
+from headrace.local.download import cache_dir, ensure_software
 from headrace.local.endpoints import Endpoints, check_reachable, external
 from headrace.local.errors import NotRunning, PartFailed, StackError
 from headrace.local.guard import Guard
@@ -234,9 +235,9 @@ class Stack:
         ours = self._parts - self._external.keys()
         if not ours:
             return
-        software = ensure_software(
-            kafka="kafka" in ours, registry="registry" in ours, cache=self._cache, progress=progress
-        )
+        cache = self._cache or cache_dir()
+        software = ensure_software(kafka="kafka" in ours, registry="registry" in ours, cache=cache, progress=progress)
+        trained = ensure_trained(software, cache, progress)
         if guard is None:
             guard = self._guard = Guard()
         book = PortBook(self.data_dir / "ports.json", self._ports.chosen(self._brokers))
@@ -246,10 +247,12 @@ class Stack:
             self.postgres = Postgres(site, fast=self._fast)
             servers.append(self.postgres)
         if "kafka" in ours:
-            self.kafka = KafkaCluster(site, software.kafka_classpath, brokers=self._brokers, fast=self._fast)
+            self.kafka = KafkaCluster(
+                site, software.kafka_classpath, brokers=self._brokers, fast=self._fast, aot=trained.kafka
+            )
             servers.extend(self.kafka.brokers)
         if "registry" in ours:
-            self.registry = SchemaRegistry(site, software.registry_home)
+            self.registry = SchemaRegistry(site, software.registry_home, aot=trained.registry)
             servers.append(self.registry)
         self._watched = [_Watched(server) for server in servers]
 

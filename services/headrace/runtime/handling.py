@@ -40,7 +40,7 @@ class Handling(Protocol):
 
 def handling(stage: Stage, processor: AnyProcessor, wire: Wire, focus: Focus) -> Handling:
     if stage.ordered:
-        return Single(Ordered(cast("Fold", processor), wire), focus)
+        return InTurn(Ordered(cast("Fold", processor), wire), focus)
     if hasattr(processor, "handle_all"):
         return Batched(cast("BatchProcessor", processor), wire, focus)
     return Single(Keyed(cast("Processor", processor), wire), focus)
@@ -66,6 +66,18 @@ class Single:
             return (await self._one.run(item, cast("Record", item.record)),)
         except Exception as error:
             return (error,)
+
+
+class InTurn:
+    """One record of each partition after the other, in one task: for work that hardly ever waits, a task a record costs more."""
+
+    together = True
+
+    def __init__(self, one: One, focus: Focus) -> None:
+        self._single = Single(one, focus)
+
+    async def run(self, items: Sequence[Item[Encoded]]) -> Sequence[Outputs | Exception]:
+        return [result for item in items for result in await self._single.run((item,))]
 
 
 class Keyed:
