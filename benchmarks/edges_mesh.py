@@ -10,14 +10,14 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import httpx2
 import psutil
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from tests.support.mesh import GITHUB_SECRET, Mesh
 from tests.support.stack import fresh_database
 
@@ -141,12 +141,15 @@ class Progress:
             {"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": settings.topic_prefix + group}
         )
         self._partitions = []
+        self._seen = 0
         for topic in map(settings.physical_topic, topics):
             numbers = self._consumer.list_topics(topic, 10).topics[topic].partitions
             self._partitions += [TopicPartition(topic, number) for number in numbers]
 
     def committed(self) -> int:
-        return sum(max(0, entry.offset) for entry in self._consumer.committed(self._partitions, 10))
+        with suppress(KafkaException):  # the group's coordinator may not be known yet
+            self._seen = sum(max(0, entry.offset) for entry in self._consumer.committed(self._partitions, 10))
+        return self._seen
 
     def __enter__(self) -> Progress:
         return self

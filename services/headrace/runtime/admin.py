@@ -24,7 +24,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from headrace.messages.errors import DependencyUnavailable
 from headrace.runtime import lag
-from headrace.runtime.cluster import END, FIRST, TIMEOUT_S, Cluster, flat, guard, result
+from headrace.runtime.cluster import END, FIRST, TIMEOUT_S, Cluster, Settling, flat, guard, result
 from headrace.runtime.lag import GroupLag
 from headrace.settings import MeshSettings
 from headrace.topology.plan import Change, TopicState, plan, topic_config
@@ -138,17 +138,25 @@ class Admin:
         """Wait until each topic has its partitions, with leaders: before that a producer would meet an unknown topic."""
         deadline = time.monotonic() + _SETTLE_S
         while time.monotonic() < deadline:
-            topics = self._cluster.metadata().topics
-            if all(
-                name in topics
-                and len(topics[name].partitions) >= count
-                and all(partition.leader >= 0 for partition in topics[name].partitions.values())
-                for name, count in physical.items()
-            ):
-                self._cluster.offsets(flat(self._cluster.partitions(physical)), END)  # the leaders themselves know
+            if self._are_led(physical):
                 return
             time.sleep(0.05)
         raise DependencyUnavailable("Kafka has accepted the topics, but they have no leaders yet")
+
+    def _are_led(self, physical: Mapping[str, int]) -> bool:
+        topics = self._cluster.metadata().topics
+        if not all(
+            name in topics
+            and len(topics[name].partitions) >= count
+            and all(partition.leader >= 0 for partition in topics[name].partitions.values())
+            for name, count in physical.items()
+        ):
+            return False
+        try:
+            self._cluster.offsets(flat(self._cluster.partitions(physical)), END)
+        except Settling:  # a leader that has not heard of it yet
+            return False
+        return True
 
     def _await(self, specs: Sequence[TopicSpec], made: Sequence[Change], replicas: int) -> None:
         """Wait until the brokers show what was made: the controller answers before they have heard of it."""
