@@ -1,0 +1,2 @@
+VERSION="x"
+class Missing(Exception): pass
