@@ -45,8 +45,8 @@ demo: $(INSTALLED) ## The main job from end to end: webhooks in, agent results o
 up: $(INSTALLED) ## The whole mesh on this machine, until Ctrl-C
 	$(BIN)/headrace up
 
-bench: $(INSTALLED) ## Benchmarks
-	$(BIN)/python -m benchmarks
+bench: $(INSTALLED) ## headrace beside its peers; ARGS=--quick for a short form, ARGS=--help for more
+	$(BIN)/python -m benchmarks $(ARGS)
 
 lock: $(INSTALLED) ## Resolve the locks anew
 	$(BIN)/uv pip compile pyproject.toml --extra local --extra dev --generate-hashes --python-version 3.11 --no-header -q -o requirements/dev.lock

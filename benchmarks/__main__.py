@@ -8,16 +8,16 @@ skipped with the reason.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import report
 from benchmarks.harness.catalog import SETTINGS, VARIANTS, YARDSTICK, Choice
 from benchmarks.harness.parts import PARTS, Options
 from benchmarks.harness.progress import Progress
 from benchmarks.harness.session import Session
 from benchmarks.harness.store import RESULTS, Results
+
+from benchmarks import report
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -26,11 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _list()
         return
     try:
-        variants = Choice(_names(given.only), _names(given.skip)).variants()
+        choice = Choice(_names(given.only), _names(given.skip))
+        choice.variants(yardstick=True)
     except ValueError as error:
         raise SystemExit(str(error)) from None
     options = Options(
-        variants=variants,
+        choice=choice,
         settings=[SETTINGS[name] for name in given.settings],
         rounds=given.rounds or (1 if given.quick else 3),
         kills=given.kills or (1 if given.quick else 5),
@@ -52,9 +53,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--list", action="store_true", help="show who and what can be measured, and end")
-    add("--quick", action="store_true", help="a tenth of the work, one round: minutes, to see that all runs; not for the page")
+    add(
+        "--quick",
+        action="store_true",
+        help="a tenth of the work, one round: minutes, to see that all runs; not for the page",
+    )
     add("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="default: all")
-    add("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS), help="of the part `peers`; default: all")
+    add(
+        "--settings",
+        nargs="+",
+        choices=list(SETTINGS),
+        default=list(SETTINGS),
+        help="of the part `peers`; default: all",
+    )
     add("--only", default="", help="these systems or variants alone, joined by commas (the yardstick runs in any case)")
     add("--skip", default="", help="all of the standing set but these")
     add("--rounds", type=int, help="alternating rounds of each setting (3)")
@@ -79,4 +90,4 @@ def _list() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

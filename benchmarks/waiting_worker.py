@@ -14,8 +14,8 @@ import signal
 from collections.abc import AsyncIterator
 
 import uvloop
-
 from benchmarks.peerkit.work import CallLog
+
 from headrace.blobs.settings import open_blobs
 from headrace.claims.postgres import PostgresClaims
 from headrace.host.component import Component

@@ -160,10 +160,6 @@ VARIANTS = {
             "dbos-direct", "DBOS on Postgres, started in the process", "dbos", "direct", _STEPS, ("postgres",),
             _counts(800, 900, 1_500), packages=("dbos",), standing=False, warm=50, kill_per_second=0.0,
         ),
-        Variant(
-            "temporal", "Temporal on Postgres", "temporal", "workflow", _STEPS, ("temporal",), _counts(250, 250),
-            packages=("temporalio",), standing=False, warm=10, kill_per_second=5.0,
-        ),
     )
 }  # fmt: skip
 
@@ -175,12 +171,15 @@ class Choice:
     only: frozenset[str] = frozenset()
     skip: frozenset[str] = field(default_factory=frozenset)
 
-    def variants(self) -> list[Variant]:
-        """The yardstick is always among them: every ratio needs it. Raises ``ValueError`` for a name that nothing has."""
+    def variants(self, *, yardstick: bool) -> list[Variant]:
+        """``yardstick``: it is among them in any case, since every ratio needs it.
+
+        Raises ``ValueError`` for a name that nothing has.
+        """
         known = set(VARIANTS) | {one.folder for one in VARIANTS.values()}
         if unknown := (self.only | self.skip) - known:
             raise ValueError(f"no such peer: {', '.join(sorted(unknown))}; --list shows them")
-        return [one for one in VARIANTS.values() if one.name == YARDSTICK or self._wants(one)]
+        return [one for one in VARIANTS.values() if (yardstick and one.name == YARDSTICK) or self._wants(one)]
 
     def _wants(self, one: Variant) -> bool:
         names = {one.name, one.folder}

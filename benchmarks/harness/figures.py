@@ -91,8 +91,8 @@ class Calls:
 def count_calls(log: Iterable[str]) -> Calls:
     """Of the lines of a ``CallLog``. A line that a kill cut short is not a line.
 
-    A call that starts while an earlier start of it has no end was in flight at the kill; one that starts after it has finished is paid
-    for twice.
+    A call that starts while an earlier start of it has no end was in flight at the kill; one that starts after it has finished is
+    paid for twice.
     """
     started, finished = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     finished_again = in_flight_again = 0

@@ -12,20 +12,21 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from io import BytesIO
-from typing import Protocol
+from typing import Any, Protocol
 
 import fastavro
 import orjson
+from benchmarks.peerkit.client import drive
+from benchmarks.peerkit.work import Spec, dumps
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from benchmarks.peerkit.client import drive
-from benchmarks.peerkit.work import Spec, dumps
 from headrace.messages.codec import AVRO_FORMS
 from headrace.messages.job import Job
 from headrace.messages.result import AgentResult
 
+_WIRE_HEADER = 5  # a zero and the schema's id, before an Avro datum
 TOPICS = ("agent.jobs", "tool.calls", "tool.results", "agent.results")
 
 
@@ -36,6 +37,19 @@ def make_topics(bootstrap: str, run: str, partitions: int, topics: Sequence[str]
     admin = AdminClient({"bootstrap.servers": bootstrap})  # kept: its futures fail once it is gone
     for future in admin.create_topics(wanted).values():
         future.result(30)
+
+
+def remake_topics(bootstrap: str, run: str, partitions: int) -> None:
+    """headrace's topics with another number of partitions than they declare; they are empty."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for future in admin.delete_topics([f"{run}.{name}" for name in TOPICS], operation_timeout=30).values():
+        future.result(30)
+    end = time.monotonic() + 30
+    while any(f"{run}.{name}" in admin.list_topics(timeout=10).topics for name in TOPICS):
+        if time.monotonic() > end:
+            raise TimeoutError("the topics are still there")
+        time.sleep(0.1)
+    make_topics(bootstrap, run, partitions)
 
 
 def drop_topics(bootstrap: str, run: str) -> None:
@@ -90,8 +104,9 @@ class Mesh:
         return self._spec.number((message.key() or b"").decode())
 
     def is_right(self, message: Message, number: int) -> bool:
-        found = fastavro.schemaless_reader(BytesIO((message.value() or b"")[5:]), self._schema, None)
-        return found["status"] == "completed" and found["job_id"] == self._spec.id(number)
+        datum = (message.value() or b"")[_WIRE_HEADER:]
+        found: Any = fastavro.schemaless_reader(BytesIO(datum), self._schema, None)
+        return bool(found["status"] == "completed" and found["job_id"] == self._spec.id(number))
 
 
 FORMATS: dict[str, Callable[[Spec], Format]] = {"plain": Plain, "mesh": Mesh}

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import orjson
-
 from benchmarks.harness.catalog import Setting, Variant
 from benchmarks.harness.figures import Outcome, Seen, outcome
 from benchmarks.harness.processes import cpu_s, machine_cpu_s, peak_rss_mb

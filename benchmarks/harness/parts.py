@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-
 from benchmarks.harness import growth, transcript
-from benchmarks.harness.catalog import Setting, Variant
+from benchmarks.harness.catalog import Choice, Setting, Variant
 from benchmarks.harness.kills import with_kills
 from benchmarks.harness.measure import measure
 from benchmarks.harness.processes import ROOT, NotReady
@@ -25,12 +24,17 @@ from benchmarks.harness.venvs import version_of
 
 QUICK = 10  # a quick run has a tenth of the work
 _LEAST = 40
-_SCRIPTS = ("pipeline", "accounts", "relay", "persistence_batch")
+_SCRIPTS = {  # and what makes each quick
+    "pipeline": ("--invocations", "200", "--runs", "1"),
+    "accounts": ("--runs", "400", "--rounds", "1"),
+    "relay": ("--records", "2000", "--runs", "1"),
+    "persistence_batch": ("--runs", "1000"),
+}
 
 
 @dataclass(frozen=True)
 class Options:
-    variants: Sequence[Variant]
+    choice: Choice
     settings: Sequence[Setting]
     rounds: int
     kills: int
@@ -48,7 +52,7 @@ Part = Callable[[Session, Options, Results, Progress], None]
 def peers(session: Session, options: Options, results: Results, progress: Progress) -> None:
     """Alternating rounds: each variant once, in the opposite order in every second round."""
     for setting in options.settings:
-        takers = [one for one in options.variants if one.takes(setting.name)]
+        takers = [one for one in options.choice.variants(yardstick=True) if one.takes(setting.name)]
         name: Callable[[int, Variant], str] = lambda number, one, of=setting: f"{of.name} round {number}: {one.name}"  # type: ignore[misc]  # noqa: E731
         progress.expect([name(number, one) for number in range(1, options.rounds + 1) for one in takers])
         for number in range(1, options.rounds + 1):
@@ -58,9 +62,7 @@ def peers(session: Session, options: Options, results: Results, progress: Progre
             results.close_round(session.id, setting.name, number)
 
 
-def _one(
-    session: Session, options: Options, results: Results, variant: Variant, setting: Setting, number: int
-) -> str:
+def _one(session: Session, options: Options, results: Results, variant: Variant, setting: Setting, number: int) -> str:
     try:
         found = measure(session, variant, setting, Shape(count=options.count(variant, setting)))
     except Unavailable as error:
@@ -86,12 +88,14 @@ def _line(found: dict[str, Any]) -> str:
 def versions(session: Session, variant: Variant) -> str:
     """Of its packages, and of the servers that only it needs."""
     packages = [f"{name} {version_of(variant.folder, name)}" for name in variant.packages]
-    servers = [f"{name} server {found.version}" for name in variant.servers if (found := session.servers.get(name)).version]
+    servers = [
+        f"{name} server {found.version}" for name in variant.servers if (found := session.servers.get(name)).version
+    ]
     return ", ".join(packages + servers)
 
 
 def kills(session: Session, options: Options, results: Results, progress: Progress) -> None:
-    takers = [one for one in options.variants if one.kill_per_second]
+    takers = [one for one in options.choice.variants(yardstick=False) if one.kill_per_second]
     name: Callable[[Variant], str] = lambda one: f"kills: {one.name}"  # noqa: E731
     progress.expect([name(one) for one in takers])
     for variant in takers:
@@ -104,17 +108,26 @@ def kills(session: Session, options: Options, results: Results, progress: Progre
             results.add_kills(found | stamp())
             again = f"{found['finished_calls_again']} finished and {found['in_flight_calls_again']} open calls again"
             back = ", ".join("-" if one is None else f"{one:.1f}" for one in found["back_s"])
-            said.append(f"seed {found['seed']}, {found['lost']} of {found['submitted']} lost, {again}, back after {back} s")
+            said.append(
+                f"seed {found['seed']}, {found['lost']} of {found['submitted']} lost, {again}, back after {back} s"
+            )
 
 
 def scripts(_session: Session, options: Options, results: Results, progress: Progress) -> None:
     """The benchmarks of single parts, each a script of its own."""
     progress.expect(list(_SCRIPTS))
-    for module in _SCRIPTS:
+    for module, quick in _SCRIPTS.items():
         with progress.run(module) as said, tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "figures.json"
-            argv = [sys.executable, "-m", f"benchmarks.{module}", "--json", str(path)]
-            subprocess.run([*argv, *(["--quick"] if options.quick else [])], cwd=ROOT, check=True)
+            argv = [
+                sys.executable,
+                "-m",
+                f"benchmarks.{module}",
+                "--json",
+                str(path),
+                *(quick if options.quick else ()),
+            ]
+            subprocess.run(argv, cwd=ROOT, check=True)
             results.content["scripts"][module] = {**stamp(), "figures": orjson.loads(path.read_bytes())}
             results.save()
             said.append("done")

@@ -16,8 +16,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.harness import temporal
 from benchmarks.harness.venvs import node_modules
+
 from headrace.local.endpoints import Endpoints
 from headrace.local.stack import Stack
 
@@ -52,7 +52,6 @@ class Servers:
             "postgres": lambda: self._of_stack("postgres"),
             "redis": self._redis,
             "restate": self._restate,
-            "temporal": self._temporal,
         }
 
     def __enter__(self) -> Servers:
@@ -95,7 +94,12 @@ class Servers:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "server.log").open("ab") as log:
             process = subprocess.Popen(
-                argv, cwd=folder, env=dict(os.environ) | dict(environment), stdout=log, stderr=log, start_new_session=True
+                argv,
+                cwd=folder,
+                env=dict(os.environ) | dict(environment),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         self._exits.callback(_end, process)
         for port in ports:
@@ -131,19 +135,11 @@ class Servers:
             "RESTATE_LOG_FILTER": "warn",
         }
         base = self._data / "restate" / "data"
-        pid = self._launch("restate", [str(binary), "--base-dir", str(base), "--no-logo"], [ingress, admin], environment)
+        pid = self._launch(
+            "restate", [str(binary), "--base-dir", str(base), "--no-logo"], [ingress, admin], environment
+        )
         version = subprocess.run([str(binary), "--version"], capture_output=True, text=True, check=True).stdout
         return Server(f"http://{HOST}:{ingress} http://{HOST}:{admin}", (pid,), version.split()[1])
-
-    def _temporal(self) -> Server:
-        try:
-            found = temporal.prepare(self._data / "temporal", self._cache)
-        except temporal.Missing as error:
-            raise Unavailable(str(error)) from None
-        database = self._launch("temporal", found.postgres, [found.postgres_port], {})
-        found.create_schema()
-        server = self._launch("temporal", found.server, [found.port], {})
-        return Server(f"{HOST}:{found.port}", (database, server), temporal.VERSION)
 
 
 def free_port() -> int:

@@ -14,14 +14,14 @@ from contextlib import AsyncExitStack, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tests.support.stack import fresh_database
-
 from benchmarks.harness import kafka
 from benchmarks.harness.catalog import Setting, Variant
 from benchmarks.harness.processes import ROOT, Child
 from benchmarks.harness.servers import Server, Servers, free_port
 from benchmarks.harness.venvs import python_of
 from benchmarks.peerkit.work import Spec
+from tests.support.stack import fresh_database
+
 from headrace.local.download import cache_dir
 
 AGENT = """
@@ -43,6 +43,7 @@ class Shape:
     """Where a run differs from its setting: for the growth curves and the kills."""
 
     count: int | None = None
+    warm: int | None = None
     payload_bytes: int | None = None
     partitions: int | None = None
     workers: int = 1
@@ -91,7 +92,7 @@ class Session:
         with ExitStack() as exits:
             environment = dict(os.environ) | {"PYTHONPATH": str(ROOT)}
             if variant.client == "mesh":
-                environment |= exits.enter_context(self._mesh(run))
+                environment |= exits.enter_context(self._mesh(run, shape.partitions))
             spec = _spec(run, variant, setting, shape, servers)
             spec = replace(spec, report=str(self.logs / f"{run}.report"), calls=str(shape.calls or ""))
             bench = Bench(self, variant, spec, environment, servers, shape.workers)
@@ -101,7 +102,7 @@ class Session:
             yield bench
 
     @contextmanager
-    def _mesh(self, run: str) -> Iterator[dict[str, str]]:
+    def _mesh(self, run: str, partitions: int | None) -> Iterator[dict[str, str]]:
         """A database, topics, schemas and an agent of headrace's own; what its worker needs in its environment."""
         endpoints = self.servers.endpoints
         with asyncio.Runner() as runner:
@@ -114,6 +115,8 @@ class Session:
                 definition.write_text(AGENT)
                 for command in (["prepare"], ["agents", "publish", str(definition)]):
                     headrace(given, *command)
+                if partitions:
+                    kafka.remake_topics(endpoints.kafka_bootstrap_servers, run, partitions)
                 yield given
             finally:
                 runner.run(stack.aclose())
@@ -144,7 +147,7 @@ def _spec(run: str, variant: Variant, setting: Setting, shape: Shape, servers: M
         linger_s=shape.linger_s,
         servers={name: server.address for name, server in servers.items()},
     )
-    names = ("payload_bytes", "partitions", "model_s", "tool_s", "in_flight", "per_second", "patience_s")
+    names = ("warm", "payload_bytes", "partitions", "model_s", "tool_s", "in_flight", "per_second", "patience_s")
     return replace(base, **{name: value for name in names if (value := getattr(shape, name)) is not None})
 
 
@@ -172,7 +175,13 @@ class Bench:
         elif self.variant.client == "own":
             with self._log.open("ab") as log:
                 subprocess.run(
-                    self._module("setup"), cwd=ROOT, env=self._environment, stdout=log, stderr=log, check=True, timeout=120
+                    self._module("setup"),
+                    cwd=ROOT,
+                    env=self._environment,
+                    stdout=log,
+                    stderr=log,
+                    check=True,
+                    timeout=120,
                 )
 
     def _module(self, command: str) -> list[str]:

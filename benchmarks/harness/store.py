@@ -3,13 +3,13 @@
     format        1
     machine       cpu, cores, memory_gb, system, python: where the newest samples were taken
     samples       a list, one entry a run (below)
-    kills         a list, one entry a run with kills: variant, title, at, commit, per_second, seed, kills, submitted, finished, lost,
-                  doubled, calls_started, finished_calls_again, in_flight_calls_again, back_s (a list; null: not before the next kill)
-    growth        name of a curve -> {title, x, y, at, commit, points: [{series, x, y...}]}
-    transcript    [{shape, turns, unique_bytes, stored_bytes, ratio, greatest_record_bytes}] with at and commit
+    kills         a list, one entry a variant: title, at, commit, per_second, seed, kills, submitted, finished, lost, doubled,
+                  wrong, calls_started, finished_calls_again, in_flight_calls_again, back_s (a list; null: not before the next kill)
+    growth        name of a curve -> {title, x, at, commit, points: [{series, x, per_second, p50_ms, ...}]}
+    transcript    {at, commit, shapes: [{shape, turns, unique_bytes, stored_bytes, ratio, greatest_record_bytes}]}
     scripts       name of a benchmark script -> {at, commit, figures}: what it wrote with --json
     unavailable   variant -> why it could not run
-    summary       setting -> variant -> medians, ratio_to_raw, rounds, versions, promise, commits; made from ``samples`` by ``summarise``
+    summary       setting -> variant -> medians, totals, rounds, versions, promise, commits; what ``summarise`` makes of ``samples``
 
 A sample: session (one invocation of the benchmark), round, setting, variant, title, promise, at (UTC), commit, versions, count,
 finished, lost, doubled, wrong, seconds, per_second, p50_ms, p99_ms, worker_/servers_/client_cpu_s_per_1000, other_cpu_s (what
@@ -25,13 +25,12 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
 import psutil
-
 from benchmarks.harness.catalog import YARDSTICK
 from benchmarks.harness.figures import median
 from benchmarks.harness.processes import ROOT
@@ -54,13 +53,15 @@ Sample = dict[str, Any]
 
 def stamp() -> dict[str, str]:
     """When, and what was checked out."""
-    return {"at": datetime.now(timezone.utc).isoformat(timespec="seconds"), "commit": commit()}
+    return {"at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit()}
 
 
 def commit() -> str:
     """Of this checkout; ``+`` where the code differs from it."""
     hash_ = _git("rev-parse", "--short=12", "HEAD")
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", "services", "benchmarks/*.py", "benchmarks/peers")
+    changed = _git(
+        "status", "--porcelain", "--untracked-files=no", "--", "services", "benchmarks/*.py", "benchmarks/peers"
+    )
     return (hash_ or "unknown") + ("+" if changed else "")
 
 
@@ -125,9 +126,7 @@ def _without_replaced(samples: Iterable[Sample], new: Sample) -> list[Sample]:
 
 
 def close_round(samples: Iterable[Sample], session: str, setting: str, number: int) -> None:
-    of_round = [
-        one for one in samples if (one["session"], one["setting"], one["round"]) == (session, setting, number)
-    ]
+    of_round = [one for one in samples if (one["session"], one["setting"], one["round"]) == (session, setting, number)]
     raw = median(one["per_second"] for one in of_round if one["variant"] == YARDSTICK)
     for one in of_round:
         one["ratio_to_raw"] = one["per_second"] / raw if raw else None

@@ -1,7 +1,7 @@
 """An environment of its own for each peer, made when it is first needed, below ``~/.cache/headrace/bench/``.
 
-``<name>-<hash of its lock>/`` holds it, so a changed lock makes a new one and an unchanged one costs nothing. Python packages come by
-``uv`` with their hashes, npm's by ``npm ci`` with their integrity; no install scripts run.
+``<name>-<hash of its lock>/`` holds it, so a changed lock makes a new one and an unchanged one costs nothing. Python packages come
+by ``uv`` with their hashes, npm's by ``npm ci`` with their integrity; no install scripts run.
 """
 
 from __future__ import annotations

@@ -45,7 +45,10 @@ class Report:
     errors: list[str] = field(default_factory=list)
 
     def write(self, spec: Spec) -> None:
-        text = {"sent": list(self.sent.items()), **{name: getattr(self, name) for name in ("arrived", "wrong", "errors")}}
+        text = {
+            "sent": list(self.sent.items()),
+            **{name: getattr(self, name) for name in ("arrived", "wrong", "errors")},
+        }
         Path(spec.report).write_text(json.dumps(text))
         print("REPORT", flush=True)
 

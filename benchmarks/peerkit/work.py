@@ -1,7 +1,7 @@
 """The work that every system does, and what it is told: standard library only, since it runs in each peer's own environment.
 
-One invocation is about 1 KB of JSON: a model call (wait, asks for the tool), a tool call (wait), a model call (wait, answers), and a
-result that is stored durably. The answer follows from the invocation, so that a reader of the result can tell whether it is right.
+One invocation is about 1 KB of JSON: a model call (wait, asks for the tool), a tool call (wait), a model call (wait, answers), and
+a result that is stored durably. The answer follows from the invocation, so that a reader of the result can tell if it is right.
 """
 
 from __future__ import annotations

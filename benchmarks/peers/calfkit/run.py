@@ -8,13 +8,12 @@ import logging
 import sys
 from typing import Any
 
-from calfkit import Agent, Client, ProvisioningConfig, Worker, agent_tool
-from calfkit._vendor.pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart, ToolReturnPart, UserPromptPart
-from calfkit._vendor.pydantic_ai.models.function import FunctionModel
-
 from benchmarks.peerkit import work
 from benchmarks.peerkit.client import drive_calls
 from benchmarks.peerkit.work import Json, Spec, Steps, ready
+from calfkit import Agent, Client, ProvisioningConfig, Worker, agent_tool
+from calfkit._vendor.pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart, ToolReturnPart, UserPromptPart
+from calfkit._vendor.pydantic_ai.models.function import FunctionModel
 
 OPEN = 2_000  # handles that the client holds besides those in flight
 

@@ -7,16 +7,15 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from queue import SimpleQueue
 from typing import Any
 
 import redis
-from celery import Celery, chain
-from celery.signals import worker_ready
-
 from benchmarks.peerkit.client import drive
 from benchmarks.peerkit.work import Blocking, Json, Spec, ready
+from celery import Celery, chain
+from celery.signals import worker_ready
 
 SPEC = Spec.given()
 STEPS = Blocking(SPEC)
@@ -101,7 +100,7 @@ class Client:
     def _finished(self, meta: Json, number: int) -> float:
         """When its last task was done, by the worker's own word: the client looks only now and then."""
         self._wrong += number >= 0 and (meta["status"] != "SUCCESS" or not SPEC.is_right(meta["result"], number))
-        return datetime.fromisoformat(meta["date_done"]).replace(tzinfo=timezone.utc).timestamp()
+        return datetime.fromisoformat(meta["date_done"]).replace(tzinfo=UTC).timestamp()
 
     def flush(self) -> None:
         pass

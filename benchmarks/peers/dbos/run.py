@@ -13,10 +13,9 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
-from dbos import DBOS, DBOSClient, SetWorkflowID
-
 from benchmarks.peerkit.client import drive, drive_calls
 from benchmarks.peerkit.work import Json, Spec, Steps, dumps, ready
+from dbos import DBOS, DBOSClient, SetWorkflowID
 
 CONNECTIONS = 20  # its default
 POLL_S = 0.05  # its default of 1 s would be half a second of each latency

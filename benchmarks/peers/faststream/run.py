@@ -7,9 +7,8 @@ import logging
 from typing import Any
 
 import uvloop
-from faststream import AckPolicy
-
 from benchmarks.peerkit.work import Json, Spec, Steps, ready
+from faststream import AckPolicy
 
 
 def broker_of(spec: Spec) -> tuple[Any, dict[str, Any]]:

@@ -7,7 +7,6 @@ import tempfile
 from typing import Any
 
 import faust
-
 from benchmarks.peerkit.work import Spec, Steps, ready
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import tempfile
 
-from quixstreams import Application
-
 from benchmarks.peerkit.work import Blocking, Json, Spec, ready
+from quixstreams import Application
 
 COMMIT_EVERY_S = 0.1  # its default of 5 s would make each hop visible 5 s later
 
@@ -23,6 +22,9 @@ def main() -> None:
         auto_create_topics=False,
         loglevel="WARNING",
         consumer_poll_timeout=0.05,
+        consumer_extra_config={
+            "session.timeout.ms": 10_000
+        },  # its default of 45 s would keep a restarted worker waiting
         producer_extra_config={
             "acks": "all",
             "enable.idempotence": True,

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
-
 from benchmarks.peerkit import work
 from benchmarks.peerkit.work import CallLog, Json, Spec, ready
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+
 from headrace.runtime import config
 from headrace.settings import MeshSettings
 

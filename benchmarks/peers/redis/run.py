@@ -12,7 +12,6 @@ from typing import Any
 import redis
 import redis.asyncio
 import uvloop
-
 from benchmarks.peerkit.client import drive
 from benchmarks.peerkit.work import Json, Spec, Steps, dumps, ready
 

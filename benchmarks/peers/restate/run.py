@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import restate
 import uvloop
-from hypercorn.asyncio import serve as hypercorn_serve
-from hypercorn.config import Config
-
 from benchmarks.peerkit.client import drive_calls
 from benchmarks.peerkit.work import Json, Spec, Steps, ready
+from hypercorn.asyncio import serve as hypercorn_serve
+from hypercorn.config import Config
 
 
 def application(spec: Spec) -> Any:
@@ -32,10 +31,7 @@ def application(spec: Spec) -> Any:
 
 
 async def serve(spec: Spec) -> None:
-    port_file = f"{spec.report}.port"  # a restarted worker must be where the server expects it
-    port = int(open(port_file).read()) if os.path.exists(port_file) else free_port()
-    with open(port_file, "w") as file:
-        file.write(str(port))
+    port = remembered_port(spec)
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
     config.h2_max_concurrent_streams = 100_000
@@ -49,6 +45,14 @@ async def serve(spec: Spec) -> None:
         assert response.status < 300, await response.text()
     ready()
     await serving
+
+
+def remembered_port(spec: Spec) -> int:
+    """The same for each worker of a run: a restarted one must be where the server expects it."""
+    file = Path(f"{spec.report}.port")
+    if not file.exists():
+        file.write_text(str(free_port()))
+    return int(file.read_text())
 
 
 def free_port() -> int:

@@ -1,2 +1,0 @@
-VERSION="x"
-class Missing(Exception): pass
