@@ -9,8 +9,9 @@ import secrets
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack, ExitStack, contextmanager, nullcontext
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -56,13 +57,33 @@ class Shape:
     calls: Path | None = None
 
 
+class MachineLock:
+    """The lock of a file that all heavy work on this machine takes. Kept from run to run, up to ``turn_s`` at a time."""
+
+    def __init__(self, path: Path, turn_s: float = 150.0) -> None:
+        self._file = path.open("a")
+        self._turn_s = turn_s
+        self._since: float | None = None
+
+    def acquire(self) -> None:
+        if self._since is None:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._since = time.monotonic()
+
+    def release_if_long(self) -> None:
+        if self._since is not None and time.monotonic() - self._since > self._turn_s:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+            self._since = None
+            time.sleep(1)  # so that those who wait come first
+
+
 @dataclass
 class Session:
-    """Use ``opened``. ``lock``: a file whose lock each run takes, where other work shares the machine."""
+    """Use ``opened``."""
 
     servers: Servers
     logs: Path
-    lock: Path | None
+    lock: MachineLock | None
     cache: Path = field(default_factory=lambda: cache_dir() / "bench")
     id: str = field(default_factory=lambda: secrets.token_hex(4))
 
@@ -74,15 +95,18 @@ class Session:
             logs = Path(folder) / "logs"
             logs.mkdir()
             with Servers(Path(folder), cache) as servers:
-                yield cls(servers, logs, lock, cache)
+                yield cls(servers, logs, MachineLock(lock) if lock else None, cache)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Holds the lock of the machine, if there is one."""
-        with self.lock.open("a") if self.lock else nullcontext() as file:
-            if file is not None:
-                fcntl.flock(file, fcntl.LOCK_EX)
+        """Nobody else who honours the lock measures meanwhile."""
+        if self.lock is not None:
+            self.lock.acquire()
+        try:
             yield
+        finally:
+            if self.lock is not None:
+                self.lock.release_if_long()
 
     @contextmanager
     def bench(self, variant: Variant, setting: Setting, shape: Shape) -> Iterator[Bench]:
