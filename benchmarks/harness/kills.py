@@ -1,7 +1,7 @@
 """kill -9 of the worker under load, at random moments, and what comes of it.
 
 20 invocations a second, calls of 100 ms (model) and 50 ms (tool): about five are open at any moment. The worker is killed and
-started again at once, again and again, with 12 to 15 seconds between; then everything still open has 40 seconds to come.
+started again at once, again and again, with 20 to 25 seconds between; then everything still open has 40 seconds to come.
 A model call counts when it starts. The seed is printed and kept.
 """
 
@@ -19,7 +19,7 @@ from benchmarks.harness.processes import Child
 from benchmarks.harness.session import READY_S, Session, Shape
 
 SETTING = Setting("kills", "kill -9 of the worker under load", 0.1, 0.05, 500)
-_FIRST_S, _BETWEEN_S = (3.0, 6.0), (12.0, 15.0)
+_FIRST_S, _BETWEEN_S = (8.0, 12.0), (20.0, 25.0)  # a session of 10 s, and then two of the 5 s between automatic commits
 _AFTER_S = 13.0  # load after the last restart
 _PATIENCE_S = 40.0  # with the load after the last restart longer than any session here, Kafka's 45 s included
 
