@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psutil
 
+from headrace.local.guard import Guard
+
 ROOT = Path(__file__).parents[2]
 _STOP_S = 5.0
 
@@ -22,10 +24,10 @@ class NotReady(Exception):
 
 
 class Child:
-    """A process in a session of its own that says READY (and more) on its standard output."""
+    """A process in a session of its own that says READY (and more) on its standard output; it does not outlive us."""
 
-    def __init__(self, argv: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        self._log = log
+    def __init__(self, argv: Sequence[str], environment: Mapping[str, str], log: Path, guard: Guard) -> None:
+        self._log, self._guard = log, guard
         self._read = b""
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
@@ -38,6 +40,7 @@ class Child:
                 start_new_session=True,
             )
         self.pid = self._process.pid
+        guard.watch(self.pid, signal.SIGTERM)
 
     def say(self, line: str) -> None:
         assert self._process.stdin is not None
@@ -71,6 +74,7 @@ class Child:
             with suppress(psutil.Error):
                 one.kill()
         self._process.wait()
+        self._guard.forget(self.pid)
 
     def stop(self) -> None:
         """SIGTERM, then what is left of its tree by SIGKILL."""
@@ -83,6 +87,7 @@ class Child:
             with suppress(psutil.Error):
                 one.kill()
         self._process.wait()
+        self._guard.forget(self.pid)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with suppress(BrokenPipeError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 from benchmarks.harness.venvs import node_modules
 
 from headrace.local.endpoints import Endpoints
+from headrace.local.guard import Guard
 from headrace.local.stack import Stack
 
 HOST = "127.0.0.1"
@@ -40,8 +42,8 @@ class Server:
 class Servers:
     """Use as a context manager. ``stack`` runs from the start: the yardstick needs it in any case."""
 
-    def __init__(self, data: Path, cache: Path) -> None:
-        self._data, self._cache = data, cache
+    def __init__(self, data: Path, cache: Path, guard: Guard) -> None:
+        self._data, self._cache, self.guard = data, cache, guard
         self._exits = ExitStack()
         self._running: dict[str, Server] = {}
         self._refused: dict[str, str] = {}
@@ -101,7 +103,8 @@ class Servers:
                 stderr=log,
                 start_new_session=True,
             )
-        self._exits.callback(_end, process)
+        self.guard.watch(process.pid, signal.SIGTERM)
+        self._exits.callback(self._end, process)
         for port in ports:
             _wait_for(port, process, name)
         return process.pid
@@ -141,6 +144,15 @@ class Servers:
         version = subprocess.run([str(binary), "--version"], capture_output=True, text=True, check=True).stdout
         return Server(f"http://{HOST}:{ingress} http://{HOST}:{admin}", (pid,), version.split()[1])
 
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        self.guard.forget(process.pid)
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -159,12 +171,3 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], name: str) -> None:
         except OSError:
             time.sleep(0.05)
     raise Unavailable(f"{name} did not open its port")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

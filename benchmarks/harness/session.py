@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from benchmarks.peerkit.work import Spec
 from tests.support.stack import fresh_database
 
 from headrace.local.download import cache_dir
+from headrace.local.guard import Guard
 
 AGENT = """
 name: bench
@@ -94,7 +95,7 @@ class Session:
         with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
             logs = Path(folder) / "logs"
             logs.mkdir()
-            with Servers(Path(folder), cache) as servers:
+            with closing(Guard()) as guard, Servers(Path(folder), cache, guard) as servers:
                 yield cls(servers, logs, MachineLock(lock) if lock else None, cache)
 
     @contextmanager
@@ -190,6 +191,7 @@ class Bench:
         self.spec, self.variant, self.workers = spec, variant, workers
         self.server_pids = [pid for server in servers.values() for pid in server.pids]
         self._environment = dict(environment) | spec.environment()
+        self._guard = session.servers.guard
         self._log = session.logs / f"{spec.run}.log"
         self._python = str(python_of(variant.folder, session.cache))
 
@@ -223,7 +225,7 @@ class Bench:
 
     def start_worker(self, slot: int = 0) -> Child:
         own = {"HEADRACE_INSTANCE": str(slot), "HEADRACE_OPS_PORT": str(free_port())}
-        return Child(self._module("worker"), self._environment | own, self._log)
+        return Child(self._module("worker"), self._environment | own, self._log, self._guard)
 
     @contextmanager
     def client(self) -> Iterator[Child]:
@@ -232,7 +234,7 @@ class Bench:
         if self.variant.client != "own":
             isolation = "read_committed" if self.variant.exactly_once else "read_uncommitted"
             argv = [sys.executable, "-m", "benchmarks.harness.kafka", self.variant.client, isolation]
-        child = Child(argv, self._environment, self._log)
+        child = Child(argv, self._environment, self._log, self._guard)
         try:
             child.wait_for("READY", _WARM_S)
             yield child
