@@ -11,15 +11,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import plots
 from benchmarks.harness.catalog import SETTINGS, VARIANTS
 from benchmarks.harness.figures import median
 from benchmarks.harness.processes import ROOT
 from benchmarks.harness.store import TOTALS, Results
 
+from benchmarks import plots
+
 PAGE = ROOT / "docs" / "performance.md"
 PLOTS = ROOT / "docs" / "performance"
 _MARKED = re.compile(r"(<!-- table: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_UNMEASURED = "Not measured yet.\n"
 Content = Mapping[str, Any]
 
 
@@ -142,7 +144,7 @@ def _back(seconds: Sequence[float | None]) -> str:
 def _growth(name: str, content: Content) -> str:
     curve = content["growth"].get(name)
     if curve is None:
-        return "Not measured yet.\n"
+        return _UNMEASURED
     head = [
         curve["x"],
         "headrace, /s",
@@ -175,7 +177,7 @@ def _growth(name: str, content: Content) -> str:
 
 def transcript(content: Content) -> str:
     if not content["transcript"]:
-        return "Not measured yet.\n"
+        return _UNMEASURED
     head = ["shape", "model calls", "unique content, bytes", "stored, bytes", "ratio", "greatest record, bytes"]
     rows = [
         [
@@ -226,6 +228,54 @@ def _trouble(content: Content) -> str:
     return "Results lost, doubled or wrong without a kill: " + ("; ".join(found) or "none") + "."
 
 
+def _script(content: Content, name: str) -> Any:
+    """What a script measured, or None."""
+    return content["scripts"].get(name, {}).get("figures")
+
+
+def clients(content: Content) -> str:
+    found = _script(content, "pipeline")
+    if found is None:
+        return _UNMEASURED
+    head = ["calls", "", "rate, /s (of the bare loop)", "CPU s per 1,000", "P50 / P99, ms at 20/s", "peak RSS, MB"]
+    rows = []
+    for case, by_name in found.items():
+        bare = next(iter(by_name.values()))
+        for name, runs in by_name.items():
+            ratio = median(ours["per_second"] / other["per_second"] for ours, other in zip(runs, bare, strict=True))
+            middle = {key: median(one[key] for one in runs) for key in runs[0]}
+            latency = f"{_number(middle['p50_ms'])} / {_number(middle['p99_ms'])}"
+            cost, size = _number(middle["cpu_s_per_1000"], 2), _number(middle["peak_rss_mb"])
+            rows.append([case, name, f"{_number(middle['per_second'])} ({_ratio(ratio)})", cost, latency, size])
+    return _table(head, rows)
+
+
+def hop(content: Content) -> str:
+    found = _script(content, "relay")
+    if found is None:
+        return _UNMEASURED
+    bare = found["bare loop"]
+    rows = []
+    for name, runs in found.items():
+        ratio = median(one["per_second"] / other["per_second"] for one, other in zip(runs, bare, strict=True))
+        rate, cost = median(one["per_second"] for one in runs), median(one["cpu_per_1000"] for one in runs)
+        rows.append([name, f"{_number(rate)} ({_ratio(ratio)})", _number(cost, 3)])
+    return _table(["", "rate, /s (of the bare loop)", "CPU s per 1,000"], rows)
+
+
+def accounts(content: Content) -> str:
+    found = _script(content, "accounts")
+    if found is None:
+        return _UNMEASURED
+    bare = [one["bare read of the records"][0] for one in found]
+    rows = []
+    for what in found[0]:
+        ratio = median(one[what][0] / rate for one, rate in zip(found, bare, strict=True))
+        rate, cost = (median(one[what][at] for one in found) for at in (0, 1))
+        rows.append([what, _number(rate), _ratio(ratio), _number(cost or None, 2)])
+    return _table(["", "records/s", "of a bare read", "CPU s per 1,000"], rows)
+
+
 TABLES: dict[str, Callable[[Content], str]] = {
     "about": about,
     "throughput": throughput,
@@ -237,6 +287,9 @@ TABLES: dict[str, Callable[[Content], str]] = {
     "backlog": lambda content: _growth("backlog", content),
     "size": lambda content: _growth("size", content),
     "transcript": transcript,
+    "clients": clients,
+    "hop": hop,
+    "accounts": accounts,
 }
 
 
