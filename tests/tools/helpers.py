@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -28,7 +27,7 @@ CONTEXT = ToolContext(
 
 
 def granted(**changes: Any) -> ToolContext:
-    return replace(CONTEXT, **changes)
+    return CONTEXT._replace(**changes)
 
 
 class FakeTool:

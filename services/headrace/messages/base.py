@@ -6,7 +6,7 @@ keyed. Unknown fields are ignored on reading, since v1.x may add optional ones; 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -18,6 +18,10 @@ class Part(BaseModel):
     """A piece of a message."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Itself, since it never changes: pydantic copies every default that is a model, for each message that has it."""
+        return self
 
 
 class Message(Part):

@@ -9,7 +9,7 @@ The same message always makes the same bytes. A default is part of a v1 contract
 need not travel; the version does, in front, since a reader looks at it first.
 
 Records of this mesh (``ce_source`` below ``/headrace/``) are parsed by pydantic alone. What anybody else wrote, and whatever
-pydantic refused, goes through ``strict_json`` first, which names what is wrong. Errors carry a place, never a value.
+pydantic refused, goes through ``json_check`` first, which names what is wrong. Errors carry a place, never a value.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import base64
 import binascii
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 import fastavro
 import orjson
@@ -29,7 +29,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from headrace.messages import headers as record_headers
-from headrace.messages import strict_json
+from headrace.messages import json_check, strict_json
 from headrace.messages.avro import AvroForm
 from headrace.messages.base import Message
 from headrace.messages.catalog import BY_TOPIC, MESSAGES
@@ -67,8 +67,7 @@ class SchemaIds(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(NamedTuple):
     """A record to produce; ``topic`` is the logical name."""
 
     topic: str
@@ -96,14 +95,10 @@ class Codec:
             RejectedMessage: ``unencodable``, a value that the format can't hold (a lone surrogate in a string).
         """
         record_key = message.record_key() if key is None else key
-        if isinstance(message, RawDelivery):
-            value, headers = message.body, dict(message.headers)
-        else:
-            value = self._value(message)
-            headers = _headers(message, service, cause_headers)
+        value = message.body if isinstance(message, RawDelivery) else self._value(message)
         try:
             key_bytes = None if record_key is None else record_key.encode()
-            return Encoded(message.TOPIC, key_bytes, value, record_headers.encode(headers))
+            return Encoded(message.TOPIC, key_bytes, value, _headers(message, service, cause_headers))
         except UnicodeEncodeError:
             raise _unencodable(message) from None
 
@@ -189,26 +184,38 @@ def _pointer(path: tuple[int | str, ...]) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)[:_POINTER_LIMIT] or "/"
 
 
-def _headers(message: Message, service: str, cause: Mapping[str, str]) -> dict[str, str]:
+def _headers(message: Message, service: str, cause: Mapping[str, str]) -> record_headers.Encoded:
+    if isinstance(message, RawDelivery):
+        return record_headers.encode(message.headers)
     return record_headers.binary_mode(
         message_id=message.message_id(),
         type_=message.TYPE,
         service=service,
         content_type=AVRO_TYPE if message.FORMAT == "avro" else JSON_TYPE,
-        attributes={"dataschema": f"{message.TOPIC}/{MAJOR}", **message.attributes()},
+        data_schema=f"{message.TOPIC}/{MAJOR}",
+        attributes=message.attributes(),
         cause=cause,
     )
 
 
-def _version_field(model: type[Message]) -> str:
-    return "version" if "version" in model.model_fields else "schema_version"
+@lru_cache
+def _version_field(model: type[Message]) -> tuple[str, str]:
+    """Name and default of the field that says which version a message is of."""
+    name = "version" if "version" in model.model_fields else "schema_version"
+    return name, model.model_fields[name].default
+
+
+@lru_cache(256)
+def _version_text(field: str, version: str) -> bytes:
+    return orjson.dumps({field: version})[:-1]
 
 
 def _encode_json(message: Message) -> bytes:
-    field = _version_field(type(message))
-    version = orjson.dumps({field: getattr(message, field)})[:-1]
-    rest = message.__pydantic_serializer__.to_json(message, exclude_defaults=True, exclude={field})
-    return version + (b"," if len(rest) > 2 else b"") + rest[1:]
+    field, default = _version_field(type(message))
+    version = getattr(message, field)
+    left_out = None if version == default else {field}  # the default is left out anyway
+    rest = message.__pydantic_serializer__.to_json(message, exclude_defaults=True, exclude=left_out)
+    return _version_text(field, version) + (b"," if len(rest) > 2 else b"") + rest[1:]
 
 
 def _decode_json(model: type[Message], value: bytes, headers: Mapping[str, str]) -> Message:
@@ -218,7 +225,7 @@ def _decode_json(model: type[Message], value: bytes, headers: Mapping[str, str])
             return model.model_validate_json(value, strict=True)
         except ValidationError:
             pass  # again below, for an error that names the place
-    data = strict_json.loads(value)
+    data = json_check.check(value)
     if structured:
         data = _event_data(data)
         value = to_json(data)
@@ -245,7 +252,7 @@ def _check_version(model: type[Message], data: Any) -> None:
     """Refuse another major before anything else is looked at: its other fields may mean something else."""
     if not isinstance(data, dict):
         return
-    field = _version_field(model)
+    field, _ = _version_field(model)
     version = data.get(field)
     if isinstance(version, str) and version.partition(".")[0] != MAJOR:
         job_id = data.get("job_id")

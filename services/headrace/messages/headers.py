@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 Headers = dict[str, str]
+Encoded = list[tuple[str, bytes]]  # as a client takes them
 RawHeaders = Sequence[tuple[str, bytes | None]]
 
 ID: Final = "ce_id"
@@ -26,6 +28,7 @@ AGENT: Final = "ce_agent"
 CONTENT_TYPE: Final = "content-type"
 SOURCE_PREFIX: Final = "/headrace/"
 
+_VERSION: Final = ("ce_specversion", b"1.0")
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _TRACESTATE = re.compile(r"[\x20-\x7e]{1,512}")
 
@@ -35,7 +38,7 @@ def decode(raw: RawHeaders | None) -> Headers:
     return {name: (value or b"").decode("utf-8", "replace") for name, value in raw or ()}
 
 
-def encode(headers: Mapping[str, str]) -> list[tuple[str, bytes]]:
+def encode(headers: Mapping[str, str]) -> Encoded:
     return [(name, value.encode()) for name, value in headers.items()]
 
 
@@ -45,22 +48,30 @@ def binary_mode(
     type_: str,
     service: str,
     content_type: str,
+    data_schema: str,
     attributes: Mapping[str, str],
     cause: Mapping[str, str],
-) -> Headers:
+) -> Encoded:
     """Headers of a record that ``service`` makes while it handles a record with the headers ``cause``."""
-    headers = {
-        "ce_specversion": "1.0",
-        ID: message_id,
-        "ce_source": SOURCE_PREFIX + service,
-        "ce_type": type_,
-        CONTENT_TYPE: content_type,
-    }
-    headers.update((f"ce_{name}", value) for name, value in attributes.items())
+    headers = [_VERSION, (ID, message_id.encode()), *_constant(service, type_, content_type, data_schema)]
+    headers += [("ce_" + name, value.encode()) for name, value in attributes.items()]
     if causation := cause.get(ID):
-        headers[CAUSATION] = causation
-        headers[CORRELATION] = cause.get(CORRELATION, causation)
-    return headers | trace_context(cause)
+        headers.append((CAUSATION, causation.encode()))
+        headers.append((CORRELATION, cause.get(CORRELATION, causation).encode()))
+    return headers + encode(trace_context(cause)) if TRACEPARENT in cause else headers
+
+
+@lru_cache(256)
+def _constant(service: str, type_: str, content_type: str, data_schema: str) -> Encoded:
+    """What is the same for every record of a kind that a service makes."""
+    return encode(
+        {
+            "ce_source": SOURCE_PREFIX + service,
+            "ce_type": type_,
+            CONTENT_TYPE: content_type,
+            "ce_dataschema": data_schema,
+        }
+    )
 
 
 def trace_context(headers: Mapping[str, str]) -> Headers:

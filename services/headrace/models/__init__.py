@@ -6,15 +6,17 @@ libraries on first use, turn provider errors into ``ModelError`` and never log o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Protocol
 
 from headrace.messages.errors import HeadraceError
 from headrace.messages.run import CallRequest, Entry, Usage
 
+_NO_FACTS: Final[Mapping[str, Any]] = MappingProxyType({})
 
-@dataclass(frozen=True, slots=True)
-class ToolSpec:
+
+class ToolSpec(NamedTuple):
     """A tool as a model sees it; ``parameters`` is a JSON Schema object."""
 
     name: str
@@ -22,8 +24,7 @@ class ToolSpec:
     parameters: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ModelRequest:
+class ModelRequest(NamedTuple):
     """One model call. ``model`` is the provider's name for it, without the ``anthropic:`` prefix.
 
     ``system`` and ``tools`` are the stable prefix (adapters mark it for caching where the provider wants a mark). All entries have
@@ -38,11 +39,10 @@ class ModelRequest:
     output_schema: dict[str, Any] | None = None
     max_output_tokens: int = 2_000
     timeout_s: float = 60.0
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = _NO_FACTS
 
 
-@dataclass(frozen=True, slots=True)
-class ModelReply:
+class ModelReply(NamedTuple):
     """One model turn: text, tool calls, or both. ``model`` is ``provider:name`` as the response says it.
 
     ``stop_reason`` is ``end_turn``, ``tool_use``, ``max_tokens`` (the answer was cut) or ``refusal`` with every provider; anything

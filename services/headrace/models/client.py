@@ -12,7 +12,7 @@ import contextlib
 import importlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import httpx2
@@ -74,7 +74,7 @@ class HttpModel:
         started = time.monotonic()
         client = self._client or await self._open()
         reply, tries = await self._retry.run(lambda left: self._attempt(create, parse, client, asked, left), budget_s)
-        return replace(reply, attempts=tries, latency_ms=round((time.monotonic() - started) * 1000))
+        return reply._replace(attempts=tries, latency_ms=round((time.monotonic() - started) * 1000))
 
     async def close(self) -> None:
         if self._client is not None:

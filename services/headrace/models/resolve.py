@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 from headrace.models import Model, ModelError, ModelReply, ModelRequest, spans
@@ -92,7 +91,7 @@ class Models:
         outcome = "cancelled"
         try:
             with spans.calling(provider, name or provider, request) as span:
-                reply = await self._adapter(provider).complete(replace(request, model=name or provider))
+                reply = await self._adapter(provider).complete(request._replace(model=name or provider))
                 spans.answered(span, reply)
             outcome = "ok"
         except ModelError as error:

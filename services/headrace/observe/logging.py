@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any, cast
 
 import structlog
+from structlog.typing import FilteringBoundLogger
 
 from headrace.observe import tracing
 
@@ -33,8 +34,8 @@ MASK = "[redacted]"
 _REMEMBERED = 200  # characters
 
 
-def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    return cast("structlog.stdlib.BoundLogger", structlog.get_logger(name))
+def get_logger(name: str) -> FilteringBoundLogger:
+    return cast("FilteringBoundLogger", structlog.get_logger(name))
 
 
 def redact_text(text: str) -> str:
@@ -85,26 +86,24 @@ def configure(level: str = "info", *, service: str | None = None) -> None:
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         tracing.add_ids,
-        structlog.stdlib.add_log_level,
+        structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
         redact,
     ]
-    structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+    render = structlog.processors.JSONRenderer()
+    structlog.configure(  # straight to stderr: the way over the standard library takes three times as long
+        processors=[*shared, render],
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
         )
     )
     root = logging.getLogger()

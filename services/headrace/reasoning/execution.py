@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from headrace.blobs import BlobStore
+from headrace.messages.base import JsonObject
 from headrace.messages.result import AgentResult
 from headrace.messages.run import Entry, ToolCalls, Transcript
 from headrace.models import ModelError, ModelReply, ModelRequest
@@ -142,7 +143,7 @@ class Execution:
 
     async def _request(self, agent: Agent, timeout_s: float) -> ModelRequest:
         transcripts, run = self.tools.transcripts, self.state.run
-        facts = {}
+        facts: JsonObject = {}
         if run.model.startswith(_NEEDS_FACTS):
             first = await transcripts.resolve(self.entries[:1], max_chars=_WHOLE)
             facts = facts_of(run, first[0].content or "")

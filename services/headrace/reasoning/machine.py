@@ -12,9 +12,9 @@ run. The word *step* counts model turns that led to a record; the repair turn be
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from headrace.messages.agent import Limits
 from headrace.messages.errors import HeadraceError
@@ -104,27 +104,23 @@ class ToolsReturned(Event):
 # --- commands: what to do -----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Remember:
+class Remember(NamedTuple):
     """Append to the conversation."""
 
     entries: tuple[Entry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AskModel:
+class AskModel(NamedTuple):
     """Call the model with the whole conversation; comes back as one of the model events."""
 
 
-@dataclass(frozen=True, slots=True)
-class EmitCalls:
+class EmitCalls(NamedTuple):
     """End this stretch with a ``tool.calls`` record."""
 
     requests: tuple[CallRequest, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class EmitResult:
+class EmitResult(NamedTuple):
     """End the run with an ``agent.results`` record: completed with ``output``, or failed with ``error``."""
 
     completed_ms: int
@@ -135,14 +131,13 @@ class EmitResult:
 Command = Remember | AskModel | EmitCalls | EmitResult
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """A run in a reasoner's hands. ``turns`` are the model calls since its last record."""
 
     phase: Phase
     run: RunInfo
     limits: Limits
-    progress: Progress = field(default_factory=Progress)
+    progress: Progress = Progress()
     turns: tuple[Turn, ...] = ()
 
 
@@ -171,10 +166,10 @@ def _resume(state: State, event: ToolsReturned) -> Step:
 
 def _request_calls(state: State, event: CallsRequested) -> Step:
     """Calls whose outcomes no model turn may read any more are not made: they could have effects."""
-    state = _counted(_spent(state, event.turn))
+    state = _spent(state, event.turn, steps=1)
     if error := limit_reached(state.run, state.limits, state.progress, event.now_ms):
         return _fail(state, event.now_ms, error)
-    state = replace(state, phase=Phase.AWAITING_TOOLS)
+    state = state._replace(phase=Phase.AWAITING_TOOLS)
     return state, (Remember((turn_entry(event.turn),)), EmitCalls(event.turn.tool_calls))
 
 
@@ -182,20 +177,19 @@ def _complete(state: State, event: AnswerGiven) -> Step:
     """A valid answer counts even if it was the turn that crossed a limit: it is paid for, and nothing more will be
     spent.
     """
-    state = _counted(_spent(state, event.turn))
-    return replace(state, phase=Phase.DONE), (EmitResult(event.now_ms, output=event.output),)
+    state = _spent(state, event.turn, steps=1)
+    return state._replace(phase=Phase.DONE), (EmitResult(event.now_ms, output=event.output),)
 
 
 def _repair(state: State, event: AnswerBroken) -> Step:
-    state = _spent(state, event.turn)
-    state = replace(state, progress=state.progress.model_copy(update={"repairs": state.progress.repairs + 1}))
+    state = _spent(state, event.turn, repairs=1)
     spoke = event.turn.text_ref is not None or bool((event.turn.text or "").strip())  # providers refuse a blank message
     said = (turn_entry(event.turn),) if spoke else ()
     return _ask(state, event.now_ms, Remember((*said, Entry(role="user", content=event.repair))))
 
 
 def _give_up(state: State, event: AnswerBroken) -> Step:
-    return _fail(_counted(_spent(state, event.turn)), event.now_ms, event.error)
+    return _fail(_spent(state, event.turn, steps=1), event.now_ms, event.error)
 
 
 def _fail_with(state: State, event: RunRefused | ModelFailed) -> Step:
@@ -223,25 +217,25 @@ def _ask(state: State, now_ms: int, first: Command) -> Step:
         failed, commands = _fail(state, now_ms, error)
         return failed, (first, *commands)
     phase = Phase.REPAIRING if state.progress.repairs else Phase.AWAITING_MODEL
-    return replace(state, phase=phase), (first, AskModel())
+    return state._replace(phase=phase), (first, AskModel())
 
 
 def _fail(state: State, now_ms: int, error: ResultError) -> Step:
-    return replace(state, phase=Phase.DONE), (EmitResult(now_ms, error=error),)
+    return state._replace(phase=Phase.DONE), (EmitResult(now_ms, error=error),)
 
 
-def _spent(state: State, turn: Turn) -> State:
-    progress = state.progress.model_copy(
+def _spent(state: State, turn: Turn, *, steps: int = 0, repairs: int = 0) -> State:
+    """After ``turn``, which is paid for, and counts as this many steps and repairs."""
+    progress = state.progress
+    progress = progress.model_copy(
         update={
-            "model_ms": state.progress.model_ms + turn.latency_ms,
-            "usage": state.progress.usage.plus(turn.usage),
+            "step": progress.step + steps,
+            "repairs": progress.repairs + repairs,
+            "model_ms": progress.model_ms + turn.latency_ms,
+            "usage": progress.usage.plus(turn.usage),
         }
     )
-    return replace(state, progress=progress, turns=(*state.turns, turn))
-
-
-def _counted(state: State) -> State:
-    return replace(state, progress=state.progress.model_copy(update={"step": state.progress.step + 1}))
+    return state._replace(progress=progress, turns=(*state.turns, turn))
 
 
 # --- the table ----------------------------------------------------------------------------------------------------------

@@ -35,7 +35,8 @@ async def result_record(
 ) -> AgentResult:
     """The record that ends a run."""
     run, progress = state.run, state.progress
-    base = AgentResult(
+    output = {} if end.error else await _output(run, end.output, blobs)
+    return AgentResult(
         job_id=run.run_id,
         status="failed" if end.error else "completed",
         metadata=ResultMetadata(
@@ -54,8 +55,8 @@ async def result_record(
         started_ms=run.started_ms,
         completed_ms=end.completed_ms,
         usage=progress.usage,
+        **output,
     )
-    return base if end.error else base.model_copy(update=await _output(run, end.output, blobs))
 
 
 def summaries(entries: Sequence[Entry]) -> list[ToolCallSummary]:

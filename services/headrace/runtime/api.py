@@ -7,16 +7,18 @@ as data (for indexes and dedup), nothing more. The same processor runs under the
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, NamedTuple, Protocol
 
 from headrace.messages.base import Message
 from headrace.messages.headers import RawHeaders
 from headrace.runtime import deadletter
 
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
-@dataclass(frozen=True, slots=True)
-class Source:
+
+class Source(NamedTuple):
     """Position of an input record. ``topic`` is the logical name, without the cluster's prefix."""
 
     topic: str
@@ -27,8 +29,7 @@ class Source:
         return f"{self.topic}/{self.partition}/{self.offset}"
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """What comes with a message. ``attempt`` counts from 1; ``timestamp_ms`` is the record's (epoch milliseconds)."""
 
     source: Source
@@ -43,13 +44,12 @@ class Context:
         return self.headers.get(deadletter.POSITION) or str(self.source)
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """A message to produce. Topic, id, key and headers follow from the message; ``key`` and ``headers`` may override."""
 
     message: Message
     key: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = _NO_HEADERS
     topic: str | None = None  # another topic that carries the same message, such as a caller's reply_to
 
 
@@ -61,6 +61,17 @@ class Processor(Protocol):
     """
 
     async def handle(self, message: Message, context: Context) -> Sequence[Send]: ...
+
+
+class BatchProcessor(Protocol):
+    """A stage whose work is cheaper for many records at once, such as one statement for all of them.
+
+    ``handle_all`` gets what can start now, at most one record of a key, and gives one result for each, in order: what to
+    produce, or the error of that record alone. What it raises instead is the error of every record of the batch. Else as
+    ``Processor``.
+    """
+
+    async def handle_all(self, inputs: Sequence[tuple[Message, Context]]) -> Sequence[Sequence[Send] | Exception]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,7 +186,7 @@ class Engine(Generic[Output]):
             tenancy.lanes.add(lane)
             tenancy.waiting += 1
             self._bytes += record.size
-            item = Item[Output](record, tenancy, lane)
+            item: Item[Output] = Item(record, tenancy, lane)
             self._lanes.push(lane, item, new_work=record.topic in self._new_work)
 
     def reached(self, ends: Iterable[tuple[str, int, int]]) -> None:

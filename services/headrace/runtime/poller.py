@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -38,8 +38,7 @@ _STATS_S = 1.0
 _MAX_UNDELIVERED = 10_000  # records handed to an event loop that does not take them
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A record as received; ``topic`` is the logical name."""
 
     topic: str

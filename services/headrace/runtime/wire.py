@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 
 from headrace.messages import headers as record_headers
 from headrace.messages.base import Message
@@ -64,19 +63,21 @@ class Wire:
         Its trace context is that of its making, where this process traces, else that of ``cause``.
         """
         if not tracing.enabled():
-            return await self._encode(send, cause)
+            return await self._encode(send, cause, {})
         with records.creating(self._prefix + (send.topic or send.message.TOPIC)):
-            encoded = await self._encode(send, cause)
-            context = tracing.current_headers()
-        kept = [header for header in encoded.headers if header[0] not in context]
-        return replace(encoded, headers=[*kept, *record_headers.encode(context)])
+            return await self._encode(send, cause, tracing.current_headers())
 
-    async def _encode(self, send: Send, cause: Mapping[str, str]) -> Encoded:
-        encoded = self._codec.encode(send.message, service=self._service, cause_headers=cause, key=send.key)
-        extra = record_headers.encode(send.headers)
-        if len(encoded.value) > self._bound:
-            ref = await self._claim_check.put(encoded.value)
+    async def _encode(self, send: Send, cause: Mapping[str, str], context: Mapping[str, str]) -> Encoded:
+        topic, key, value, headers = self._codec.encode(
+            send.message, service=self._service, cause_headers=cause, key=send.key
+        )
+        if send.headers:
+            headers += record_headers.encode(send.headers)
+        if len(value) > self._bound:
+            ref = await self._claim_check.put(value)
             metrics.CLAIM_CHECKS.labels(self._service).inc()
-            extra.append((record_headers.DATA_REF, ref.encode()))
-            encoded = replace(encoded, value=b"")
-        return replace(encoded, topic=send.topic or encoded.topic, headers=[*encoded.headers, *extra])
+            headers.append((record_headers.DATA_REF, ref.encode()))
+            value = b""
+        if context:
+            headers = [header for header in headers if header[0] not in context] + record_headers.encode(context)
+        return Encoded(send.topic or topic, key, value, headers)

@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 from headrace.messages.codec import Encoded
 from headrace.messages.errors import BadMessage, FatalError
@@ -30,10 +30,10 @@ from headrace.observe import metrics
 from headrace.observe.logging import get_logger
 from headrace.observe.records import RecordSpans
 from headrace.pipeline import NEW_WORK, Stage
-from headrace.runtime.api import ClaimCheck, Fold, Processor
+from headrace.runtime.api import ClaimCheck
 from headrace.runtime.deadletter import cause_of, dead_letter
 from headrace.runtime.engine import Bounds, Engine, Item, TopicPartition
-from headrace.runtime.handling import handling
+from headrace.runtime.handling import AnyProcessor, handling
 from headrace.runtime.poller import Assigned, Poller, Record
 from headrace.runtime.retry import DeadLetterLimit, RetryPolicy
 from headrace.runtime.transactions import Outcome, Stopped, Transactions, committed_offsets
@@ -41,6 +41,8 @@ from headrace.runtime.wire import Wire
 from headrace.settings import MeshSettings
 
 log = get_logger(__name__)
+
+Batch = tuple[Item[Encoded], ...]  # what one task handles
 
 _SPARE_AFTER_S = 15.0
 _REVOKE_DRAIN_S = 3.0
@@ -56,7 +58,7 @@ class Worker:
     def __init__(
         self,
         stage: Stage,
-        processor: Processor | Fold,
+        processor: AnyProcessor,
         settings: MeshSettings,
         claim_check: ClaimCheck,
         *,
@@ -68,14 +70,15 @@ class Worker:
         self._stage = stage
         self._settings = settings
         self._wire = Wire(stage.service, settings, claim_check, topics={*stage.consumes, *stage.produces})
-        self._handling = handling(stage, processor, self._wire)
         self._spans = RecordSpans(stage.group, settings.topic_prefix)
+        self._handling = handling(stage, processor, self._wire, self._focus)
         self._retry = retry or RetryPolicy()
         self._limit = dead_letter_limit or DeadLetterLimit()
         self._engine: Engine[Encoded] = Engine(
             bounds or Bounds(), new_work=() if stage.ordered else NEW_WORK, ordered=stage.ordered
         )
-        self._tasks: dict[Item[Encoded], asyncio.Task[None]] = {}
+        self._tasks: dict[Batch, asyncio.Task[None]] = {}
+        self._pumping = False
         self._rng = random.Random()  # noqa: S311 - jitter
         self._work = asyncio.Event()
         self._ended: asyncio.Future[None] | None = None
@@ -169,9 +172,10 @@ class Worker:
 
     async def _shut_down(self) -> None:
         self._stop_waits.set()
-        for task in list(self._tasks.values()):
+        tasks = list(self._tasks.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._committer and self._committer is not asyncio.current_task():
             self._committer.cancel()
             await asyncio.gather(self._committer, return_exceptions=True)
@@ -250,44 +254,58 @@ class Worker:
         self._revoking = waiting
 
     def _cancel_orphans(self) -> None:
-        for item, task in self._tasks.items():
-            if item.tenancy.ended:
+        for items, task in self._tasks.items():
+            if all(item.tenancy.ended for item in items):
                 task.cancel()
 
     # --- records -----------------------------------------------------------------------------------------------------------
 
+    def _pump_soon(self) -> None:
+        """Once for all that finishes in this turn of the loop."""
+        if not self._pumping:
+            self._pumping = True
+            self._loop.call_soon(self._pump)
+
     def _pump(self) -> None:
+        self._pumping = False
         if not self._failed_already():
-            for item in self._engine.startable():
-                self._tasks[item] = self._loop.create_task(self._handle(item))
+            items = tuple(self._engine.startable())
+            if self._handling.together and items:
+                self._tasks[items] = self._loop.create_task(self._handle(items))
+            else:
+                self._tasks.update({(item,): self._loop.create_task(self._handle((item,))) for item in items})
             self._pause()
 
     def _pause(self) -> None:
         if self._poller:
             self._poller.pause(self._engine.paused())
 
-    async def _handle(self, item: Item[Encoded]) -> None:
-        record: Record = item.record  # type: ignore[assignment]
+    def _focus(self, item: Item[Encoded]) -> None:
+        self._spans.enter(item, cast("Record", item.record))
+
+    async def _handle(self, items: Batch) -> None:
         started = time.perf_counter()
-        self._spans.enter(item, record)
         try:
-            outputs = await self._handling.run(item, record)
+            results = await self._handling.run(items)
         except asyncio.CancelledError:
-            self._spans.abandoned(item)
-            return  # the partition is gone, or the worker stops: its next owner runs the record again
-        except FatalError as error:
-            self._spans.ended(item, error)
-            self.on_failed(error)
-            return
-        except Exception as error:
-            self._failed(item, record, error)
-        else:
-            self._spans.ended(item)
-            self._finish(item, outputs)
+            for item in items:
+                self._spans.abandoned(item)
+            return  # the partitions are gone, or the worker stops: their next owner runs the records again
         finally:
-            self._tasks.pop(item, None)
-            metrics.HANDLE_SECONDS.labels(self.name, record.topic).observe(time.perf_counter() - started)
-        self._pump()
+            del self._tasks[items]
+        elapsed = time.perf_counter() - started
+        for item, result in zip(items, results, strict=True):
+            metrics.HANDLE_SECONDS.labels(self.name, item.record.topic).observe(elapsed)
+            if isinstance(result, FatalError):
+                self._spans.ended(item, result)
+                self.on_failed(result)
+                return
+            if isinstance(result, Exception):
+                self._failed(item, cast("Record", item.record), result)
+            else:
+                self._spans.ended(item)
+                self._finish(item, result)
+        self._pump_soon()
 
     def _failed(self, item: Item[Encoded], record: Record, error: Exception) -> None:
         delay = self._retry.delay(error, item.attempt, self._rng)
@@ -340,7 +358,7 @@ class Worker:
         self._finish(item, [letter], outcome="dead_lettered")
 
     def _finish(self, item: Item[Encoded], outputs: Sequence[Encoded], outcome: str = "done") -> None:
-        size = sum(len(output.value or b"") + 200 for output in outputs)
+        size = sum([len(output.value or b"") + 200 for output in outputs])
         if self._engine.finish(item, outputs, size):
             if outcome == "done":
                 self._limit.note(dead=False)

@@ -7,16 +7,14 @@ around it by ``wrap``; a tool holds no such rule itself and knows nothing of rec
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from headrace.messages.base import JsonObject
 from headrace.messages.errors import HeadraceError
 from headrace.toolspecs import Spec
 
 
-@dataclass(frozen=True, slots=True)
-class ToolContext:
+class ToolContext(NamedTuple):
     """One call's surroundings. ``tools`` and ``domains`` are the agent's allow-lists; ``remaining_s`` is the run's
     time left.
     """
@@ -30,8 +28,7 @@ class ToolContext:
     remaining_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class ToolOutput:
+class ToolOutput(NamedTuple):
     """``content`` is any JSON value, small: a tool puts what is large into the blob store and gives a reference."""
 
     content: Any
