@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Self
 
 import orjson
@@ -58,9 +60,14 @@ def record_digest(key: bytes | None, value: bytes | None, headers: RawHeaders) -
     """Names the record by its bytes."""
     parts = [_part(key), _part(value), _LENGTH.pack(len(headers))]
     for name, content in headers:
-        parts.append(_part(name.encode("utf-8", "surrogateescape")))
+        parts.append(_name(name))
         parts.append(_part(content))
     return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+@lru_cache(1_024)  # the same dozen names in record after record
+def _name(text: str) -> bytes:
+    return _part(text.encode("utf-8", "surrogateescape"))
 
 
 def _part(data: bytes | None) -> bytes:
@@ -69,12 +76,16 @@ def _part(data: bytes | None) -> bytes:
 
 def entry_hash(entry: AuditEvent) -> str:
     """What ``entry.hash`` has to be."""
+    return _hash(entry.previous_hash, entry.__dict__)
+
+
+def _hash(previous_hash: str, fields: Mapping[str, Any]) -> str:
     content = {
         name: _DOUBLE.pack(value).hex() if isinstance(value, float) else value
-        for name, value in entry.__dict__.items()
-        if value != _DEFAULTS[name] and name not in _NOT_CONTENT
+        for name, value in fields.items()
+        if value is not None and value != _DEFAULTS[name] and name not in _NOT_CONTENT
     }
-    return hashlib.sha256(entry.previous_hash.encode() + orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return hashlib.sha256(previous_hash.encode() + orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def link(previous: Head | None, source: Source, timestamp_ms: int, digest: str, facts: dict[str, Any]) -> AuditEvent:
@@ -88,9 +99,9 @@ def link(previous: Head | None, source: Source, timestamp_ms: int, digest: str, 
         "record_digest": digest,
         "sequence": previous.sequence + 1 if previous else 0,
         "previous_offset": previous.offset if previous else None,
+        "previous_hash": previous.hash if previous else GENESIS,
     }
-    entry = AuditEvent(**fields, previous_hash=previous.hash if previous else GENESIS, hash=GENESIS)
-    return entry.model_copy(update={"hash": entry_hash(entry)})
+    return AuditEvent.model_validate(fields | {"hash": _hash(fields["previous_hash"], fields)}, strict=True)
 
 
 def intact(entry: AuditEvent) -> bool:

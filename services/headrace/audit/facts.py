@@ -7,6 +7,7 @@ digest, and what looks like a credential is masked.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final
@@ -27,6 +28,7 @@ UNDECODABLE: Final = "undecodable"
 _MAX_NAME: Final = 256
 _MAX_TOOLS: Final = 100  # names in one entry
 _MAX_COUNT: Final = 2**53
+_HEX_ID: Final = re.compile(r"[0-9a-f-]{1,64}")  # a UUID or a digest: no credential that we mask is written like that
 _KINDS: Final[dict[str, str]] = {
     "ingest.raw": "event_received",
     "ingest.events": "event_normalised",
@@ -48,6 +50,8 @@ def name(text: str | None) -> str | None:
     """``text`` as an entry may hold it."""
     if not text:
         return None
+    if _HEX_ID.fullmatch(text):
+        return text
     if len(text) > _MAX_NAME or not text.isprintable():
         return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     return redact_text(text)

@@ -7,6 +7,7 @@ dedup needs no transaction with Kafka. Claims are kept for a window (72 h for de
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -33,3 +34,7 @@ class Claims(Protocol):
     """Adapters: ``claims.postgres``, ``claims.memory``. Raises ``DependencyUnavailable`` when the store is away."""
 
     async def claim(self, claim: Claim) -> Outcome: ...
+
+    async def claim_all(self, claims: Sequence[Claim]) -> list[Outcome | Exception]:
+        """The outcome of each, as if claimed in this order, or the error that it met."""
+        ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from headrace.claims import Claim, Outcome
@@ -23,6 +23,9 @@ class MemoryClaims:
             return Outcome.FIRST
         held, _ = self._held[name]
         return verdict(claim, held.position, held.digest)
+
+    async def claim_all(self, claims: Sequence[Claim]) -> list[Outcome | Exception]:
+        return [await self.claim(claim) for claim in claims]
 
     async def forget(self, older_than: timedelta) -> int:
         """Drop the claims that are older than the window; how many."""

@@ -52,6 +52,9 @@ class PostgresClaims:
     async def claim(self, claim: Claim) -> Outcome:
         return await self._coalescer.submit(claim)
 
+    async def claim_all(self, claims: Sequence[Claim]) -> list[Outcome | Exception]:
+        return await self._coalescer.submit_all(claims)
+
     async def forget(self, older_than: timedelta) -> int:
         """Drop the claims that are older than the window; how many."""
         with translated():

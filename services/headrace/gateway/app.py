@@ -1,6 +1,7 @@
 """The gateway's application: endpoints over injected ports, inside one boundary.
 
-The hot endpoints (webhooks, events, runs) are plain Starlette routes, first in the table; the rest is FastAPI.
+The endpoints that senders write to (webhooks, events, runs) are plain Starlette routes, first in the table, and are called right
+below the boundary (``Direct``); the rest is FastAPI.
 """
 
 from __future__ import annotations
@@ -13,13 +14,12 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
-from starlette.types import Scope
 
 from headrace import __version__
 from headrace.gateway import openapi, operations, queries
 from headrace.gateway.accepted import AcceptedRuns
 from headrace.gateway.boundary import Boundary
+from headrace.gateway.direct import Direct, PlainRoute
 from headrace.gateway.events import Events
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import HttpError, error_response
@@ -47,29 +47,20 @@ def create_app(deps: Deps) -> FastAPI:
     accepted = AcceptedRuns()
     streams = RunStreams(deps, accepted)
     app.state.streams = streams
-    app.router.routes[:0] = [
-        _PlainRoute("/webhooks/{source}", Webhooks(deps).handle, methods=["POST"]),
-        _PlainRoute("/events", Events(deps).handle, methods=["POST"]),
-        _PlainRoute("/v1/runs", RunRequests(deps, accepted).handle, methods=["POST"]),
-        _PlainRoute("/v1/runs/{run_id}/events", streams.handle, methods=["GET"]),
+    writing = [
+        PlainRoute("/webhooks/{source}", Webhooks(deps).handle, methods=["POST"]),
+        PlainRoute("/events", Events(deps).handle, methods=["POST"]),
+        PlainRoute("/v1/runs", RunRequests(deps, accepted).handle, methods=["POST"]),
     ]
+    app.router.routes[:0] = [*writing, PlainRoute("/v1/runs/{run_id}/events", streams.handle, methods=["GET"])]
     app.include_router(queries.router(deps, accepted))
     app.include_router(operations.router(deps))
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_middleware(Boundary)
+    app.add_middleware(Direct, routes=writing)
+    app.add_middleware(Boundary)  # the one that is added last is outside
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     return app
-
-
-class _PlainRoute(Route):
-    """A Starlette route that names itself in the scope, as FastAPI's own routes do: metrics are by route."""
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        match, child_scope = super().matches(scope)
-        if match is not Match.NONE:
-            child_scope["route"] = self
-        return match, child_scope
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from headrace.gateway.json_check import check
 from headrace.gateway.problems import HttpError, bad_request
 from headrace.messages.errors import UndecodableMessage
+from headrace.messages.json_check import check
 
 
 def header_map(headers: Headers) -> dict[str, str]:
     """Lower-case names to values; a repeated header is joined, so that no reader picks the one it likes."""
     result: dict[str, str] = {}
-    for name, value in headers.items():
+    for raw_name, raw_value in headers.raw:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         result[name] = f"{result[name]}, {value}" if name in result else value
     return result
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The raw body, at most ``limit`` bytes.
+async def read_body(request: Request, headers: Mapping[str, str], limit: int) -> bytes:
+    """The raw body, at most ``limit`` bytes. ``headers`` are the request's, by ``header_map``.
 
     Raises:
         HttpError: 413 past the limit, by Content-Length or while it streams in; 415 for a content encoding; 400 where
             Content-Length is no number or not what arrived.
     """
-    if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+    if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise HttpError(415, "content_encoding", "compressed bodies are not accepted; send the body as it is")
-    declared = _declared_length(request.headers)
+    declared = _declared_length(headers)
     if declared is not None and declared > limit:
         raise _too_large(limit)
     chunks: list[bytes] = []
@@ -44,7 +46,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _declared_length(headers: Headers) -> int | None:
+def _declared_length(headers: Mapping[str, str]) -> int | None:
     text = headers.get("content-length")
     if text is None or "transfer-encoding" in headers:  # RFC 9112 6.3: the transfer encoding decides
         return None

@@ -22,7 +22,7 @@ from headrace.observe.metrics import GATEWAY_REQUESTS, GATEWAY_SECONDS
 
 log = get_logger(__name__)
 
-REQUEST_ID: Final = "x-request-id"
+REQUEST_ID: Final = b"x-request-id"
 _ACCEPTABLE_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _CLIENT_GONE: Final = 499
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -55,7 +55,8 @@ class Boundary:
             route = route_of(scope)
             GATEWAY_REQUESTS.labels(route, str(answer.status or _CLIENT_GONE)).inc()
             GATEWAY_SECONDS.labels(route).observe(time.perf_counter() - started)
-            _describe(span, scope, answer.status or _CLIENT_GONE)
+            if tracing.enabled():
+                _describe(span, scope, answer.status or _CLIENT_GONE)
 
 
 class _Answer:
@@ -71,7 +72,7 @@ class _Answer:
             self.status = message["status"]
             message["headers"] = [
                 *message.get("headers", ()),
-                (REQUEST_ID.encode(), self.request_id),
+                (REQUEST_ID, self.request_id),
                 (b"x-content-type-options", b"nosniff"),
             ]
         await self._send(message)
@@ -120,7 +121,7 @@ def as_problem(error: Exception) -> HttpError:
 def _request_id(scope: Scope) -> bytes:
     """The caller's, if it is harmless, else a new one."""
     for name, value in scope["headers"]:
-        if name == b"x-request-id" and _ACCEPTABLE_ID.fullmatch(value):
+        if name == REQUEST_ID and _ACCEPTABLE_ID.fullmatch(value):
             return bytes(value)
     return uuid.uuid4().hex.encode()
 

@@ -32,7 +32,7 @@ class Events:
         headers = header_map(request.headers)
         self._authorize(headers)
         mode = cloudevent.mode(headers)
-        body = await read_body(request, self._deps.settings.gateway_max_body_bytes)
+        body = await read_body(request, headers, self._deps.settings.gateway_max_body_bytes)
         deliveries, ids = self._read(mode, headers, body)
         if deliveries:
             extra = trace_context(headers)

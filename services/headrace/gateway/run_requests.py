@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from headrace.claims import Claim, Outcome
 from headrace.gateway.accepted import AcceptedRuns
-from headrace.gateway.body import is_json, parse_json, read_body
+from headrace.gateway.body import header_map, is_json, parse_json, read_body
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import JSON, HttpError, unavailable
 from headrace.gateway.publishing import publish
@@ -57,17 +57,18 @@ class RunRequests:
         self._schemas = InputSchemas()
 
     async def handle(self, request: Request) -> Response:
-        if not is_json(request.headers.get("content-type", "")):
+        headers = header_map(request.headers)
+        if not is_json(headers.get("content-type", "")):
             raise HttpError(415, "content_type", "the content type must be application/json", where="content-type")
-        body = await read_body(request, self._deps.settings.gateway_max_body_bytes)
+        body = await read_body(request, headers, self._deps.settings.gateway_max_body_bytes)
         wanted = _parse(parse_json(body))
-        key = _idempotency_key(request.headers.get("idempotency-key"), wanted.idempotency_key)
+        key = _idempotency_key(headers.get("idempotency-key"), wanted.idempotency_key)
         definition = self._definition(wanted)
         if wanted.prompt is None:
             self._schemas.check(definition, wanted.input)
         run_id = requested_job_id(self._deps.tenant, wanted.agent, key) if key else str(uuid.uuid4())
         if key is None or await self._is_new(wanted, key, run_id):
-            await publish(self._deps, [Send(self._job(wanted, run_id, key), headers=trace_context(request.headers))])
+            await publish(self._deps, [Send(self._job(wanted, run_id, key), headers=trace_context(headers))])
         self._accepted.add(run_id, wanted.agent)
         log.info("run_accepted", agent_type=wanted.agent, user_id=wanted.user_id, run_id=run_id)
         url = f"/v1/runs/{run_id}"

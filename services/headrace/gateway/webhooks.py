@@ -38,8 +38,8 @@ class Webhooks:
 
     async def handle(self, request: Request) -> Response:
         source = self._source(request.path_params["source"])
-        body = await read_body(request, self._limit)
         headers = header_map(request.headers)
+        body = await read_body(request, headers, self._limit)
         _authenticate(source, headers, body)
         _check_content(source.config, headers.get("content-type", ""), body)
         delivery = self._delivery(source.config, headers, body)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from headrace.claims import Claim, Claims, Outcome
@@ -28,7 +28,7 @@ from headrace.ingest.normalise.senders import normalise
 from headrace.ingest.settings import IngestSettings
 from headrace.messages.agent import AgentDefinition
 from headrace.messages.base import Message
-from headrace.messages.errors import FatalError, RejectedMessage
+from headrace.messages.errors import BadMessage, FatalError, RejectedMessage
 from headrace.messages.event import Event, RawDelivery
 from headrace.messages.ids import triggered_job_id
 from headrace.messages.job import Job
@@ -41,6 +41,18 @@ from headrace.runtime.api import Context, Send
 log = get_logger(__name__)
 
 CONFLICT_HEADER: Final = "ce_deliveryconflict"  # on every output of a delivery whose id had named other content
+
+Input = tuple[Message, Context]
+Answer = Sequence[Send] | Exception
+Admission = Outcome | Exception | None  # None: the sender gave no id
+
+
+class _Opened(NamedTuple):
+    """A delivery that is understood; ``position`` is what it claims its id by."""
+
+    delivery: Delivery
+    events: list[Event]
+    position: str
 
 
 class IngestProcessor:
@@ -59,18 +71,27 @@ class IngestProcessor:
             BadMessage: the delivery cannot be understood; nothing of it was claimed.
             DependencyUnavailable: the claims are away.
         """
+        [answer] = await self.handle_all([(message, context)])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def handle_all(self, inputs: Sequence[Input]) -> list[Answer]:
+        """``handle`` of each, with few calls for the claims of all; a delivery's own error is its answer."""
+        opened = [self._opened(message, context) for message, context in inputs]
+        understood = [one for one in opened if isinstance(one, _Opened)]
+        outcomes = iter(await self._admit(understood))
+        return [self._answer(one, next(outcomes)) if isinstance(one, _Opened) else one for one in opened]
+
+    def _opened(self, message: Message, context: Context) -> _Opened | BadMessage:
+        """A delivery with its events, before any claim: a bad delivery must not hold its id."""
         if not isinstance(message, RawDelivery):
             raise FatalError(f"ingest was given a {type(message).__name__}")
-        delivery = open_delivery(message, context, self._tenant)
-        events = self._events(delivery, "")  # before any claim: a bad delivery must not hold its id
-        outcome = await self._admit(delivery, context.position)
-        DELIVERIES.labels(delivery.form, outcome or "unnamed").inc()
-        if outcome is Outcome.DUPLICATE:
-            log.info("duplicate_dropped", delivery_id=delivery.id, source=delivery.source, tenant=delivery.tenant)
-            return ()
-        if outcome is Outcome.CONFLICT:
-            return self._sends(self._events(delivery, _suffix(delivery)), {CONFLICT_HEADER: "true"})
-        return self._sends(events, {})
+        try:
+            delivery = open_delivery(message, context, self._tenant)
+            return _Opened(delivery, self._events(delivery, ""), context.position)
+        except BadMessage as error:
+            return error
 
     def _events(self, delivery: Delivery, id_suffix: str) -> list[Event]:
         drafts = normalise(delivery)
@@ -79,16 +100,37 @@ class IngestProcessor:
             raise RejectedMessage(f"{len(drafts)} events in one delivery, {limit} allowed", cause="fan_out", where="/")
         return [to_event(draft, delivery, index, id_suffix=id_suffix) for index, draft in enumerate(drafts)]
 
-    async def _admit(self, delivery: Delivery, position: str) -> Outcome | None:
-        """Claim the delivery's id; a conflict claims the id with its digest, so that it too is processed once."""
-        if delivery.id is None:
-            return None
-        outcome = await self._claims.claim(_claim(delivery, delivery.id, position))
-        if outcome is not Outcome.CONFLICT:
-            return outcome
+    async def _admit(self, opened: Sequence[_Opened]) -> list[Admission]:
+        """Claim the deliveries' ids; a conflict claims the id with its digest, so that it too is processed once."""
+        outcomes: list[Admission] = [None] * len(opened)
+        claims = {
+            place: _claim(one.delivery, one.delivery.id, one.position)
+            for place, one in enumerate(opened)
+            if one.delivery.id is not None
+        }
+        for place, outcome in zip(claims, await self._claims.claim_all(list(claims.values())), strict=True):
+            outcomes[place] = outcome
+        for place in [place for place, outcome in enumerate(outcomes) if outcome is Outcome.CONFLICT]:
+            outcomes[place] = await self._admit_conflicting(opened[place].delivery, opened[place].position)
+        return outcomes
+
+    async def _admit_conflicting(self, delivery: Delivery, position: str) -> Admission:
         log.warning("delivery_conflicted", delivery_id=delivery.id, source=delivery.source, tenant=delivery.tenant)
-        second = await self._claims.claim(_claim(delivery, delivery.id + _suffix(delivery), position))
-        return Outcome.DUPLICATE if second is Outcome.DUPLICATE else Outcome.CONFLICT
+        second = _claim(delivery, f"{delivery.id}{_suffix(delivery)}", position)
+        [outcome] = await self._claims.claim_all([second])
+        return outcome if outcome is Outcome.DUPLICATE or isinstance(outcome, Exception) else Outcome.CONFLICT
+
+    def _answer(self, opened: _Opened, outcome: Admission) -> Answer:
+        delivery = opened.delivery
+        if isinstance(outcome, Exception):
+            return outcome
+        DELIVERIES.labels(delivery.form, outcome or "unnamed").inc()
+        if outcome is Outcome.DUPLICATE:
+            log.info("duplicate_dropped", delivery_id=delivery.id, source=delivery.source, tenant=delivery.tenant)
+            return ()
+        if outcome is Outcome.CONFLICT:
+            return self._sends(self._events(delivery, _suffix(delivery)), {CONFLICT_HEADER: "true"})
+        return self._sends(opened.events, {})
 
     def _sends(self, events: list[Event], headers: dict[str, str]) -> list[Send]:
         return [Send(message, headers=headers) for event in events for message in self._messages(event)]

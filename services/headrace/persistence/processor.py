@@ -20,9 +20,9 @@ import asyncpg
 
 from headrace.blobs import BlobStore
 from headrace.messages.base import Message
-from headrace.messages.errors import FatalError
+from headrace.messages.errors import BadMessage, FatalError
 from headrace.messages.result import AgentResult
-from headrace.persistence.results import result_row, store_output
+from headrace.persistence.results import inline, result_row, store_output
 from headrace.persistence.rows import ROWS, Rows
 from headrace.persistence.settings import PersistenceSettings
 from headrace.persistence.values import recorded_at
@@ -30,6 +30,9 @@ from headrace.persistence.writer import Writer
 from headrace.postgres.batch import Coalescer
 from headrace.postgres.errors import encoding
 from headrace.runtime.api import Context, Send
+
+Input = tuple[Message, Context]
+Answer = Sequence[Send] | Exception
 
 _LARGE: Final = 1_000_000  # bytes of a record past which its result counts as large
 
@@ -55,26 +58,56 @@ class PersistenceProcessor:
             BadMessage: a value that can't be stored.
             DependencyUnavailable: Postgres or the blob store is away.
         """
-        to_rows = ROWS.get(type(message))
-        if to_rows is None:
-            raise FatalError(f"persistence was given a {type(message).__name__}")
-        with encoding():
-            rows = to_rows(message, context, self._settings.preview_bytes)
-        if isinstance(message, AgentResult):
-            await self._write_result(message, context, rows)
-        else:
-            await self._coalescer.submit(rows)
-        return ()
+        [answer] = await self.handle_all([(message, context)])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def handle_all(self, inputs: Sequence[Input]) -> list[Answer]:
+        """Returns once the rows of all records are committed; a record's own error is its answer."""
+        answers: list[Answer] = [()] * len(inputs)
+        ready: dict[int, Rows] = {}
+        apart: dict[int, Rows] = {}  # those that need the blob store
+        for place, (message, context) in enumerate(inputs):
+            try:
+                rows, complete = self._rows(message, context)
+            except BadMessage as error:
+                answers[place] = error
+            else:
+                (ready if complete else apart)[place] = rows
+        written: Sequence[object] = await self._coalescer.submit_all(list(ready.values()))
+        stored = (self._store(*inputs[place], rows) for place, rows in apart.items())
+        written = [*written, *await asyncio.gather(*stored, return_exceptions=True)]
+        for place, answer in zip([*ready, *apart], written, strict=True):
+            if isinstance(answer, Exception):
+                answers[place] = answer
+        return answers
 
     async def close(self) -> None:
         """Wait for the rows under way; refuse new ones."""
         await self._coalescer.close()
 
-    async def _write_result(self, result: AgentResult, context: Context, rows: Rows) -> None:
-        async with self._room(result, context):
-            stored = await store_output(result, self._blobs, self._settings.inline_result_bytes)
+    def _rows(self, message: Message, context: Context) -> tuple[Rows, bool]:
+        """What ``message`` writes, and whether that is all of it: a result may still lack its row."""
+        to_rows = ROWS.get(type(message))
+        if to_rows is None:
+            raise FatalError(f"persistence was given a {type(message).__name__}")
+        with encoding():
+            rows = to_rows(message, context, self._settings.preview_bytes)
+            if not isinstance(message, AgentResult):
+                return rows, True
+            stored = inline(message, self._settings.inline_result_bytes) if context.size < _LARGE else None
+            if stored is not None:
+                rows.result = result_row(message, stored, recorded_at(context))
+            return rows, stored is not None
+
+    async def _store(self, message: Message, context: Context, rows: Rows) -> None:
+        """Write a result that is large, or whose output is in the blob store or has to go there."""
+        assert isinstance(message, AgentResult), "only results have an output"
+        async with self._room(message, context):
+            stored = await store_output(message, self._blobs, self._settings.inline_result_bytes)
             with encoding():
-                rows.result = result_row(result, stored, recorded_at(context))
+                rows.result = result_row(message, stored, recorded_at(context))
             await self._coalescer.submit(rows)
 
     @asynccontextmanager

@@ -31,19 +31,27 @@ class Stored(NamedTuple):
     cas_id: str | None = None
 
 
+def inline(result: AgentResult, inline_bytes: int) -> Stored | None:
+    """Where the answer of a result stays in its row, or there is none; None if that takes the blob store."""
+    if result.output_ref is not None:
+        return None
+    if result.status == "failed" and result.output is None:
+        return Stored()
+    data = orjson.dumps(result.output)
+    return Stored(data=Document(data)) if _fits(data, inline_bytes) else None
+
+
 async def store_output(result: AgentResult, blobs: BlobStore, inline_bytes: int) -> Stored:
     """Put the answer where it belongs.
 
     A blob that is gone or damaged does not lose the result: its row then has the reference alone.
     """
+    with encoding():
+        stored = inline(result, inline_bytes)
+    if stored is not None:
+        return stored
     if result.output_ref is None:
-        if result.status == "failed" and result.output is None:
-            return Stored()
-        with encoding():
-            data = orjson.dumps(result.output)
-        if _fits(data, inline_bytes):
-            return Stored(data=Document(data))
-        return Stored(cas_id=_cas_id(await blobs.put(data)))
+        return Stored(cas_id=_cas_id(await blobs.put(orjson.dumps(result.output))))
     try:
         data = await blobs.get(result.output_ref)
     except (BlobNotFound, BlobCorrupt):

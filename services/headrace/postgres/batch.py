@@ -18,9 +18,24 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+class _Answers(Generic[R]):
+    """What the items of one call come to; ``all`` is done when each has its own, or nobody waits for them any more."""
+
+    def __init__(self, count: int) -> None:
+        self.all: asyncio.Future[list[R | Exception]] = asyncio.get_running_loop().create_future()
+        self._count = count
+        self._found: dict[int, R | Exception] = {}
+
+    def put(self, place: int, answer: R | Exception) -> None:
+        self._found[place] = answer
+        if len(self._found) == self._count and not self.all.done():
+            self.all.set_result([self._found[place] for place in range(self._count)])
+
+
 class _Waiting(NamedTuple, Generic[T, R]):
     item: T
-    answer: asyncio.Future[R]
+    answers: _Answers[R]
+    place: int
 
 
 class Coalescer(Generic[T, R]):
@@ -51,13 +66,25 @@ class Coalescer(Generic[T, R]):
 
         Raises what ``flush`` raised, or ``DependencyUnavailable`` after ``close``.
         """
+        [answer] = await self.submit_all([item])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def submit_all(self, items: Sequence[T]) -> list[R | Exception]:
+        """Each item's own result, or what ``flush`` raised for it, in order. They need not go in one flush.
+
+        Raises ``DependencyUnavailable`` after ``close``.
+        """
         if self._closed:
             raise DependencyUnavailable("the writer is closed")
-        answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(item, answer))
+        if not items:
+            return []
+        answers: _Answers[R] = _Answers(len(items))
+        self._waiting.extend(_Waiting(item, answers, place) for place, item in enumerate(items))
         if self._runner is None:
             self._runner = asyncio.create_task(self._run())
-        return await answer
+        return await answers.all
 
     async def close(self) -> None:
         """Refuse new items, then wait until those already submitted are answered."""
@@ -72,14 +99,14 @@ class Coalescer(Generic[T, R]):
         finally:
             self._runner = None
             for waiting in self._waiting:  # only if this task itself was cancelled
-                waiting.answer.cancel()
+                waiting.answers.all.cancel()
             self._waiting.clear()
 
     def _take(self) -> list[_Waiting[T, R]]:
         batch: list[_Waiting[T, R]] = []
         weight = 0
         while self._waiting and len(batch) < self._max_items:
-            if self._waiting[0].answer.done():  # its caller was cancelled
+            if self._waiting[0].answers.all.done():  # its caller was cancelled
                 self._waiting.popleft()
                 continue
             weight += self._weigh(self._waiting[0].item)
@@ -91,14 +118,12 @@ class Coalescer(Generic[T, R]):
     async def _answer(self, batch: list[_Waiting[T, R]]) -> None:
         try:
             results = await self._flush([waiting.item for waiting in batch])
-            for waiting, result in zip(batch, results, strict=True):
-                if not waiting.answer.done():
-                    waiting.answer.set_result(result)
+            for waiting, result in list(zip(batch, results, strict=True)):
+                waiting.answers.put(waiting.place, result)
         except BadMessage as error:
             await self._divide(batch, error)
         except asyncio.CancelledError:
-            for waiting in batch:
-                waiting.answer.cancel()
+            _cancel(batch)
             raise
         except Exception as error:
             _fail(batch, error)
@@ -112,13 +137,16 @@ class Coalescer(Generic[T, R]):
         try:
             await self._answer(batch[:middle])
         except asyncio.CancelledError:
-            for waiting in batch[middle:]:
-                waiting.answer.cancel()
+            _cancel(batch[middle:])
             raise
         await self._answer(batch[middle:])
 
 
 def _fail(batch: Sequence[_Waiting[T, R]], error: Exception) -> None:
     for waiting in batch:
-        if not waiting.answer.done():
-            waiting.answer.set_exception(error)
+        waiting.answers.put(waiting.place, error)
+
+
+def _cancel(batch: Sequence[_Waiting[T, R]]) -> None:
+    for waiting in batch:
+        waiting.answers.all.cancel()

@@ -29,9 +29,14 @@ class InvalidFilter(ValueError):
 
 def match(event: Event, trigger: Trigger, *, agent: str = "") -> bool:
     """Whether ``event`` fires ``trigger``. ``agent`` names the trigger's owner in the log."""
-    if not (fnmatchcase(event.type, trigger.type) and fnmatchcase(event.source, trigger.source)):
+    if not (_like(event.type, trigger.type) and _like(event.source, trigger.source)):
         return False
     return trigger.filter is None or _passes(event, trigger.filter, agent)
+
+
+@lru_cache(maxsize=8_192)  # each event asks every trigger, and types and sources come again and again
+def _like(text: str, pattern: str) -> bool:
+    return fnmatchcase(text, pattern)
 
 
 @lru_cache(maxsize=1024)

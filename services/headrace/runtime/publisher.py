@@ -93,18 +93,15 @@ class Publisher:
         records = [await self._wire.encode(send, cause) for send in sends]
         self._check_open()
         size = sum(len(record.value) + 200 for record in records)
-        waiting = _Waiting(
-            records, size, time.monotonic() + timeout_s * _SHARE, asyncio.get_running_loop().create_future()
-        )
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(records, size, time.monotonic() + timeout_s * _SHARE, loop.create_future())
         self._waiting.append(waiting)
         self._work.set()
+        patience = loop.call_later(timeout_s, _give_up, waiting.answer)
         try:
-            await asyncio.wait_for(waiting.answer, timeout_s)
-        except TimeoutError:
-            raise DependencyUnavailable("Kafka did not acknowledge in time", retry_after=2.0) from None
+            await waiting.answer
         finally:
-            if not waiting.answer.done():
-                waiting.answer.cancel()
+            patience.cancel()
 
     def _check_open(self) -> None:
         if not self.ready():
@@ -187,3 +184,8 @@ class Publisher:
         for waiting in batch:
             if not waiting.answer.done():
                 waiting.answer.set_exception(error)
+
+
+def _give_up(answer: asyncio.Future[None]) -> None:
+    if not answer.done():
+        answer.set_exception(DependencyUnavailable("Kafka did not acknowledge in time", retry_after=2.0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Any
 
-from headrace.messages.strict_json import loads
+from headrace.messages.json_check import check
 
 
 def media_type(content_type: str) -> str:
@@ -26,7 +26,7 @@ def decode_data(data: bytes, content_type: str) -> Any:
         UndecodableMessage: the content type promises JSON and the bytes are not.
     """
     if is_json(content_type):
-        return loads(data)
+        return check(data)
     if media_type(content_type).startswith("text/") or media_type(content_type) in ("application/xml",):
         try:
             return data.decode()

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from headrace.messages.errors import RejectedMessage
 from headrace.messages.event import Event, Origin
 from headrace.messages.ids import event_uid
-from headrace.messages.strict_json import loads
+from headrace.messages.json_check import check
 from headrace.runtime.api import Source
 
 Form = Literal["webhook", "cloudevent", "envelope"]
@@ -52,7 +52,7 @@ class Delivery:
 
     def json(self) -> Any:
         """The body, parsed strictly. Raises ``UndecodableMessage``."""
-        return loads(self.body)
+        return check(self.body)
 
     def fallback_id(self) -> str:
         """The id of an event whose sender names none: its place in the log, which a re-read or a redrive finds again."""

@@ -23,7 +23,7 @@ from headrace.ingest.normalise.times import from_millis, rfc3339
 from headrace.messages import headers as names
 from headrace.messages.errors import RejectedMessage, UndecodableMessage
 from headrace.messages.event import HTTP_HEADERS, WEBHOOK_TYPE, RawDelivery
-from headrace.messages.strict_json import loads
+from headrace.messages.json_check import check
 from headrace.runtime.api import Context
 
 _STRUCTURED: Final = "application/cloudevents+json"
@@ -98,7 +98,7 @@ def _envelope(
 def _json(body: bytes) -> Any:
     if not body:
         raise UndecodableMessage("empty record", cause="empty_body", where="byte 0")
-    return loads(body)
+    return check(body)
 
 
 def _received(headers: Mapping[str, str], context: Context) -> str:
@@ -107,7 +107,7 @@ def _received(headers: Mapping[str, str], context: Context) -> str:
 
 
 def _http_headers(text: str | None) -> dict[str, str]:
-    value = loads(text.encode()) if text else {}
+    value = check(text.encode()) if text else {}
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
         raise RejectedMessage("not an object of texts", cause="http_headers", where=f"header {HTTP_HEADERS}")
     return {key.lower(): item for key, item in value.items()}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.gateway.json_check import check
+from headrace.messages.json_check import check
 from headrace.messages import strict_json
 from headrace.messages.errors import UndecodableMessage
 
