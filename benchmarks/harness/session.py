@@ -61,7 +61,7 @@ class Shape:
 class MachineLock:
     """The lock of a file that all heavy work on this machine takes. Kept from run to run, up to ``turn_s`` at a time."""
 
-    def __init__(self, path: Path, turn_s: float = 200.0) -> None:
+    def __init__(self, path: Path, turn_s: float = 210.0) -> None:
         self._file = path.open("a")
         self._turn_s = turn_s
         self._since: float | None = None
