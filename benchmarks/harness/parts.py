@@ -54,13 +54,17 @@ def peers(session: Session, options: Options, results: Results, progress: Progre
     """Alternating rounds: each variant once, in the opposite order in every second round."""
     for setting in options.settings:
         takers = [one for one in options.choice.variants(yardstick=True) if one.takes(setting.name)]
-        name: Callable[[int, Variant], str] = lambda number, one, of=setting: f"{of.name} round {number}: {one.name}"  # type: ignore[misc]  # noqa: E731
-        progress.expect([name(number, one) for number in range(1, options.rounds + 1) for one in takers])
-        for number in range(1, options.rounds + 1):
+        rounds = range(1, options.rounds + 1)
+        progress.expect([_name(setting, number, one) for number in rounds for one in takers])
+        for number in rounds:
             for variant in takers if number % 2 else takers[::-1]:
-                with progress.run(name(number, variant)) as said:
+                with progress.run(_name(setting, number, variant)) as said:
                     said.append(_one(session, options, results, variant, setting, number))
             results.close_round(session.id, setting.name, number)
+
+
+def _name(setting: Setting, number: int, variant: Variant) -> str:
+    return f"{setting.name} round {number}: {variant.name}"
 
 
 def _one(session: Session, options: Options, results: Results, variant: Variant, setting: Setting, number: int) -> str:
@@ -97,21 +101,22 @@ def versions(session: Session, variant: Variant) -> str:
 
 def kills(session: Session, options: Options, results: Results, progress: Progress) -> None:
     takers = [one for one in options.choice.variants(yardstick=False) if one.kill_per_second]
-    name: Callable[[Variant], str] = lambda one: f"kills: {one.name}"  # noqa: E731
-    progress.expect([name(one) for one in takers])
+    progress.expect([f"kills: {one.name}" for one in takers])
     for variant in takers:
-        with progress.run(name(variant)) as said:
+        with progress.run(f"kills: {variant.name}") as said:
             try:
                 found = with_kills(session, variant, options.kills, options.seed)
             except (Unavailable, NotReady, subprocess.SubprocessError) as error:
                 said.append(f"failed: {error}")
                 continue
             results.add_kills(found | stamp())
-            again = f"{found['finished_calls_again']} finished and {found['in_flight_calls_again']} open calls again"
-            back = ", ".join("-" if one is None else f"{one:.1f}" for one in found["back_s"])
-            said.append(
-                f"seed {found['seed']}, {found['lost']} of {found['submitted']} lost, {again}, back after {back} s"
-            )
+            said.append(_killed(found))
+
+
+def _killed(found: dict[str, Any]) -> str:
+    again = f"{found['finished_calls_again']} finished and {found['in_flight_calls_again']} open calls again"
+    back = ", ".join("-" if one is None else f"{one:.1f}" for one in found["back_s"])
+    return f"seed {found['seed']}, {found['lost']} of {found['submitted']} lost, {again}, back after {back} s"
 
 
 def scripts(_session: Session, options: Options, results: Results, progress: Progress) -> None:
