@@ -15,7 +15,7 @@ from benchmarks.harness.catalog import SETTINGS, VARIANTS, YARDSTICK, Choice
 from benchmarks.harness.parts import PARTS, Options
 from benchmarks.harness.progress import Progress
 from benchmarks.harness.session import Session
-from benchmarks.harness.store import RESULTS, Results
+from benchmarks.harness.store import RESULTS, Results, commit
 
 from benchmarks import report
 
@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         quick=given.quick,
         seed=given.seed,
     )
+    commit()  # what is checked out now, whatever happens to the checkout meanwhile
     results, progress = Results(given.results), Progress()
     with Session.opened(given.lock) as session:
         for name in given.parts:

@@ -7,7 +7,7 @@ exactly-once loop with group commits in the same sitting.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.harness.catalog import SETTINGS, VARIANTS
@@ -100,11 +100,11 @@ def _name(curve: Curve, point: Point, series: str) -> str:
 def _measured(session: Session, curve: Curve, point: Point, series: str, quick: bool) -> dict[str, Any]:
     variant, shape = VARIANTS[series], point.shape
     if quick:
-        shape = Shape(**{**vars(shape), "count": max(20, (shape.count or 0) // _QUICK)})
+        shape = replace(shape, count=max(20, (shape.count or 0) // _QUICK))
     throughput = measure(session, variant, _A, shape)
     names = ("per_second", "worker_cpu_s_per_1000", "peak_rss_mb", "lost", "doubled", "wrong")
     entry = {"series": series, "x": point.x, **{name: throughput[name] for name in names}}
     if curve.with_latency and series == "headrace":
-        paced = measure(session, variant, _LATENCY, Shape(**{**vars(shape), "count": 30 if quick else _LATENCY_COUNT}))
+        paced = measure(session, variant, _LATENCY, replace(shape, count=30 if quick else _LATENCY_COUNT))
         entry |= {"p50_ms": paced["p50_ms"], "p99_ms": paced["p99_ms"]}
     return entry

@@ -26,6 +26,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,9 @@ def stamp() -> dict[str, str]:
     return {"at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit()}
 
 
+@cache
 def commit() -> str:
-    """Of this checkout; ``+`` where the code differs from it."""
+    """Of this checkout, when it was first asked for; ``+`` where the code differs from it."""
     hash_ = _git("rev-parse", "--short=12", "HEAD")
     changed = _git(
         "status", "--porcelain", "--untracked-files=no", "--", "services", "benchmarks/*.py", "benchmarks/peers"

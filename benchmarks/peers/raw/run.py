@@ -26,6 +26,7 @@ from headrace.settings import MeshSettings
 
 BATCH = 1_000
 MAX_TRANSACTION = 5_000  # records, as headrace bounds it
+MAX_MESSAGE = 4_000_000  # it has no claim check
 COMMIT_EVERY_S = 0.1  # at-least-once only
 
 
@@ -156,7 +157,8 @@ class Group:
 
 
 def transactional(settings: MeshSettings, slot: str) -> Producer:
-    producer = Producer(config.transactional_producer(settings, transactional_id=f"raw.{settings.instance}.{slot}"))
+    options = config.transactional_producer(settings, transactional_id=f"raw.{settings.instance}.{slot}")
+    producer = Producer(options | {"message.max.bytes": MAX_MESSAGE})
     producer.init_transactions()
     return producer
 
