@@ -39,7 +39,7 @@ SETTINGS = {
         Setting("latency", "calls take no time, 20 a second", per_second=20.0),
     )
 }
-LATENCY_COUNT = 320
+LATENCY_COUNT = 220
 
 
 @dataclass(frozen=True)
