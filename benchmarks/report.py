@@ -30,6 +30,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def _picture(name: str, text: str) -> str:
+    return f"![{text}](performance/{name}.svg)\n\n"
+
+
 def _number(value: float | None, digits: int = 0) -> str:
     return "" if value is None else f"{value:,.{digits}f}"
 
@@ -82,7 +86,7 @@ def throughput(content: Content) -> str:
         ]
         for variant, one in _by_rate(content, "A")
     ]
-    return _table(head, rows)
+    return _picture("throughput", "Invocations a second") + _table(head, rows)
 
 
 def waits(content: Content) -> str:
@@ -172,7 +176,7 @@ def _growth(name: str, content: Content) -> str:
                 _number(ours.get("peak_rss_mb")),
             ]
         )
-    return _table(head, rows)
+    return _picture(name, curve["title"]) + _table(head, rows)
 
 
 def transcript(content: Content) -> str:
@@ -191,7 +195,7 @@ def transcript(content: Content) -> str:
         for one in content["transcript"]["shapes"]
         if one["turns"] >= 100
     ]
-    return _table(head, rows)
+    return _picture("transcript", "Stored bytes and the greatest record, by length") + _table(head, rows)
 
 
 def about(content: Content) -> str:
@@ -209,6 +213,10 @@ def about(content: Content) -> str:
                 f"{name}: {' to '.join(map(str, _ends(rounds)))} rounds on {' to '.join(_ends(days))}, "
                 f"headrace at {', '.join(ours) or 'none'}."
             )
+    facts += [
+        f"`benchmarks.{name}`: {one['at'][:10]}, at {one['commit']}" + (f"; {one['note']}." if "note" in one else ".")
+        for name, one in sorted(content["scripts"].items())
+    ]
     facts += [f"Not run: {VARIANTS[name].title}: {reason}" for name, reason in sorted(content["unavailable"].items())]
     facts.append(_trouble(content))
     return "".join(f"- {fact}\n" for fact in facts)

@@ -7,7 +7,7 @@
                   wrong, calls_started, finished_calls_again, in_flight_calls_again, back_s (a list; null: not before the next kill)
     growth        name of a curve -> {title, x, at, commit, points: [{series, x, per_second, p50_ms, ...}]}
     transcript    {at, commit, shapes: [{shape, turns, unique_bytes, stored_bytes, ratio, greatest_record_bytes}]}
-    scripts       name of a benchmark script -> {at, commit, figures}: what it wrote with --json
+    scripts       name of a benchmark script -> {at, commit, note, figures}: what it wrote with --json
     unavailable   variant -> why it could not run
     summary       setting -> variant -> medians, totals, rounds, versions, promise, commits; what ``summarise`` makes of ``samples``
 
