@@ -8,6 +8,8 @@ skipped with the reason.
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         quick=given.quick,
         seed=given.seed,
     )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # in order: nothing is left behind
     commit()  # what is checked out now, whatever happens to the checkout meanwhile
     results, progress = Results(given.results), Progress()
     with Session.opened(given.lock) as session:

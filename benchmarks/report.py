@@ -209,9 +209,11 @@ def about(content: Content) -> str:
             days = sorted({one["at"][:10] for one in of})
             ours = sorted({one["commit"] for one in of if one["variant"] == "headrace"})
             rounds = sorted({one["rounds"] for one in content["summary"][name].values()})
+            busy = [one["other_cpu_s"] / (one["seconds"] * machine["cores"]) for one in of if one["seconds"]]
             facts.append(
                 f"{name}: {' to '.join(map(str, _ends(rounds)))} rounds on {' to '.join(_ends(days))}, "
-                f"headrace at {', '.join(ours) or 'none'}."
+                f"headrace at {', '.join(ours) or 'none'}; other work took {median(busy) or 0:.0%} of the machine in the "
+                f"median run, {max(busy):.0%} in the worst."
             )
     facts += [
         f"`benchmarks.{name}`: {one['at'][:10]}, at {one['commit']}" + (f"; {one['note']}." if "note" in one else ".")
