@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.messages.json_check import check
 from headrace.messages import strict_json
 from headrace.messages.errors import UndecodableMessage
+from headrace.messages.json_check import check
 
 _SCALARS = st.one_of(
     st.none(),
