@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -17,7 +18,7 @@ def main() -> None:
         f"{spec.run}.worker",
         broker=f"kafka://{spec.servers['kafka']}",
         store="memory://",
-        datadir=tempfile.mkdtemp(prefix="headrace-bench-faust-"),
+        datadir=tempfile.mkdtemp(prefix="faust-", dir=Path(spec.report).parent),
         topic_partitions=spec.partitions,
         topic_allow_declare=False,
         topic_disable_leader=True,

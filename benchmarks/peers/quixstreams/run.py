@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 
 from benchmarks.peerkit.work import Blocking, Json, Spec, ready
 from quixstreams import Application
@@ -11,7 +12,7 @@ COMMIT_EVERY_S = 0.1  # its default of 5 s would make each hop visible 5 s later
 
 
 def main() -> None:
-    spec, state_dir = Spec.given(), tempfile.mkdtemp(prefix="headrace-bench-quix-")
+    spec, state_dir = Spec.given(), tempfile.mkdtemp(prefix="quix-", dir=Path(spec.report).parent)
     app = Application(
         broker_address=spec.servers["kafka"],
         consumer_group=f"{spec.run}.worker",
