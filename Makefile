@@ -48,14 +48,15 @@ up: $(INSTALLED) ## The whole mesh on this machine, until Ctrl-C
 faults: $(INSTALLED) ## The fault matrix on three brokers, the long form (ARGS="--list" and more)
 	$(BIN)/python -m tests.faults $(ARGS)
 
-bench: $(INSTALLED) ## Benchmarks
-	$(BIN)/python -m benchmarks
+bench: $(INSTALLED) ## headrace beside its peers; ARGS=--quick for a short form, ARGS=--help for more
+	$(BIN)/python -m benchmarks $(ARGS)
 
 lock: $(INSTALLED) ## Resolve the locks anew
 	$(BIN)/uv pip compile pyproject.toml --extra local --extra dev --generate-hashes --python-version 3.11 --no-header -q -o requirements/dev.lock
 	$(BIN)/uv pip compile pyproject.toml -c requirements/dev.lock --generate-hashes --python-version 3.11 --no-header -q -o requirements/runtime.lock
 	echo hatchling | $(BIN)/uv pip compile - -c requirements/dev.lock --generate-hashes --python-version 3.11 --no-header --no-annotate -q -o requirements/build.lock
 	echo uv | $(BIN)/uv pip compile - --generate-hashes --python-version 3.11 --no-header --no-annotate -q -o requirements/uv.lock
+	for peer in benchmarks/peers/*/requirements.in; do $(BIN)/uv pip compile $$peer --generate-hashes --python-version 3.11 --no-header --no-annotate -q -o $${peer%.in}.lock || exit 1; done
 
 helm: $(INSTALLED) ## Build the pinned helm into the cache, once (needs Go)
 	$(BIN)/python deploy/helm.py

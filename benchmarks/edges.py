@@ -31,7 +31,6 @@ from pathlib import Path
 
 import orjson
 import psutil
-from benchmarks import edges_bare
 from benchmarks.accounts import spread
 from benchmarks.edges_load import Answers, Generator, body_of
 from benchmarks.edges_mesh import (
@@ -50,6 +49,7 @@ from tests.ingest.records import github
 from tests.replay.mesh import runs as records_of
 from tests.support.mesh import GITHUB_SECRET, Mesh, free_port, until
 
+from benchmarks import edges_bare
 from headrace.local.endpoints import Endpoints
 from headrace.local.stack import Stack
 from headrace.messages.base import Message

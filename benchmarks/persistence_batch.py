@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import orjson
 import uvloop
 from pydantic import SecretStr
 
@@ -73,7 +74,7 @@ async def drain(processor: PersistenceProcessor, records: Sequence[Record], in_f
     return len(records) / (time.perf_counter() - begun)
 
 
-async def measure(url: str, runs: int, turns: int, in_flight: int) -> None:
+async def measure(url: str, runs: int, turns: int, in_flight: int) -> dict[str, float]:
     separator = "&" if "?" in url else "?"
     settings = MeshSettings(database_url=SecretStr(f"{url}{separator}search_path={SCHEMA}"))
     records = [record for run in range(runs) for record in a_run(f"run-{run}", turns=turns, first_offset=run * 10)]
@@ -89,13 +90,20 @@ async def measure(url: str, runs: int, turns: int, in_flight: int) -> None:
             rows += await pool.fetchval("SELECT count(*) FROM agent_results")
             print(f"first time   {rate:>8,.0f} records/s  {rate * rows / len(records):>8,.0f} rows/s")
             print(f"             {cpu / len(records) * 1e6:>8,.0f} us of this process's CPU a record")
-            print(f"again        {await drain(processor, records, in_flight):>8,.0f} records/s")
+            again = await drain(processor, records, in_flight)
+            print(f"again        {again:>8,.0f} records/s")
             single = []
             for message, context in a_run("single", turns=200, first_offset=10_000_000):
                 begun = time.perf_counter()
                 await processor.handle(message, context)
                 single.append((time.perf_counter() - begun) * 1e3)
             print(f"one by one   {statistics.median(single):>8.2f} ms a record (median)")
+            return {
+                "first_time_per_second": rate,
+                "again_per_second": again,
+                "cpu_us_a_record": cpu / len(records) * 1e6,
+                "one_by_one_ms": statistics.median(single),
+            }
         finally:
             await pool.execute(f"DROP SCHEMA {SCHEMA} CASCADE")
 
@@ -105,9 +113,12 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--turns", type=int, default=1)
     parser.add_argument("--in-flight", type=int, default=2_000)
+    parser.add_argument("--json", type=Path, help="write the figures there")
     given = parser.parse_args()
     with database() as url:
-        uvloop.run(measure(url, given.runs, given.turns, given.in_flight))
+        figures = uvloop.run(measure(url, given.runs, given.turns, given.in_flight))
+    if given.json:
+        given.json.write_bytes(orjson.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The runtime beside a bare exactly-once loop: one hop, a job in and two records out, no work in between.
 
-    python benchmarks/relay.py [--records 20000] [--runs 3]
+    python benchmarks/relay.py [--records 20000] [--runs 3] [--json FILE]
 
 The yardstick is what a careful engineer would write on librdkafka in an afternoon: poll, parse, produce, send the offsets, commit
 the batch. It keeps no order across retries, checks no schema, and has no dead letters: it says what the broker and the client cost.
@@ -17,7 +17,7 @@ import sys
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import orjson
@@ -106,6 +106,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--records", type=int, default=20_000)
     arguments.add_argument("--runs", type=int, default=3)
+    arguments.add_argument("--json", type=Path, help="write the figures of every run there")
     options = arguments.parse_args()
     taken: dict[bool, list[Figures]] = {False: [], True: []}
     with kafka_cluster(brokers=1) as cluster:
@@ -115,6 +116,9 @@ def main() -> None:
                 taken[bare].append(figures)
                 name = "bare loop" if bare else "headrace"
                 print(f"run {run + 1}  {name:9}  {figures.per_second:8,.0f}/s  {figures.cpu_per_1000:.3f} CPU s/1,000")
+    if options.json:
+        named = {"bare loop": taken[True], "headrace": taken[False]}
+        options.json.write_bytes(orjson.dumps({name: [asdict(one) for one in runs] for name, runs in named.items()}))
     ours, bare_loop = median(taken[False]), median(taken[True])
     print(f"headrace  {ours.per_second:,.0f}/s, {ours.cpu_per_1000:.3f} CPU s/1,000")
     print(f"bare loop {bare_loop.per_second:,.0f}/s, {bare_loop.cpu_per_1000:.3f} CPU s/1,000")

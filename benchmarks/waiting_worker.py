@@ -1,6 +1,6 @@
 """Reasoning and tools in one process whose model and tool are waits inside it: the runtime and the agent loop, and no HTTP client.
 
-    python -m benchmarks.waiting_worker --model-ms 0 --tool-ms 0 [--in-flight 1000]
+    python -m benchmarks.waiting_worker --model-ms 0 --tool-ms 0 [--in-flight 1000] [--calls FILE]
 
 All else is what a user runs: claims, index, blobs, schemas, metrics, limits. Runs until SIGTERM.
 """
@@ -14,6 +14,7 @@ import signal
 from collections.abc import AsyncIterator
 
 import uvloop
+from benchmarks.peerkit.work import CallLog
 
 from headrace.blobs.settings import open_blobs
 from headrace.claims.postgres import PostgresClaims
@@ -57,13 +58,17 @@ ARGUMENTS: JsonObject = {
 class WaitingModel:
     """Asks for the tool once, then answers."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, log: CallLog) -> None:
         self._seconds = seconds
+        self._log = log
 
     async def complete(self, request: ModelRequest) -> ModelReply:
-        await asyncio.sleep(self._seconds)
+        answered = any(entry.role == "tool" for entry in request.entries)
+        invocation = (request.entries[0].content or "").split(" ", 1)[0]  # the prompt begins with it
+        with self._log.call(invocation, 2 if answered else 1):
+            await asyncio.sleep(self._seconds)
         usage = Usage(input_tokens=300, output_tokens=40, cost_usd=0.0, model_calls=1)
-        if any(entry.role == "tool" for entry in request.entries):
+        if answered:
             return ModelReply(
                 text="C and B are the cheapest", tool_calls=(), usage=usage, model=request.model, stop_reason="end_turn"
             )
@@ -88,13 +93,13 @@ class WaitingTool:
 
 @contextlib.asynccontextmanager
 async def composed(
-    settings: MeshSettings, model_s: float, tool_s: float, in_flight: int
+    settings: MeshSettings, model_s: float, tool_s: float, in_flight: int, log: CallLog
 ) -> AsyncIterator[list[Component]]:
     own, bounds = ReasoningSettings(), Bounds(max_in_flight=in_flight)
     async with contextlib.AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_pool(settings, service="headrace-bench"))
         store = open_blobs(settings, pool)
-        models = Models(ModelSettings(), adapters={"openai": lambda _: WaitingModel(model_s)})
+        models = Models(ModelSettings(), adapters={"openai": lambda _: WaitingModel(model_s, log)})
         catalog = await stack.enter_async_context(followed_catalog(settings))
         agents, blobs = Agents(catalog, SPECS), BlobCache(store, own.cache_bytes)
         tools = Tools(models, blobs, Transcripts(blobs), SPECS, own, now_ms)
@@ -114,7 +119,8 @@ async def serve(options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    async with composed(settings, options.model_ms / 1000, options.tool_ms / 1000, options.in_flight) as components:
+    waits = options.model_ms / 1000, options.tool_ms / 1000
+    async with composed(settings, *waits, options.in_flight, CallLog(options.calls)) as components:
         ops = server(Ops(["reasoning", "tools"], components), settings.ops_host, settings.ops_port)
         serving = asyncio.create_task(ops.serve())
         for component in components:
@@ -131,6 +137,7 @@ def main() -> None:
     arguments.add_argument("--model-ms", type=int, default=0)
     arguments.add_argument("--tool-ms", type=int, default=0)
     arguments.add_argument("--in-flight", type=int, default=1_000)
+    arguments.add_argument("--calls", default="", help="note there each model call that starts and that finishes")
     options = arguments.parse_args()
     logs.configure("warning", service="bench")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
