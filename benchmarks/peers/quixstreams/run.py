@@ -12,14 +12,14 @@ COMMIT_EVERY_S = 0.1  # its default of 5 s would make each hop visible 5 s later
 
 
 def main() -> None:
-    spec, state_dir = Spec.given(), tempfile.mkdtemp(prefix="quix-", dir=Path(spec.report).parent)
+    spec = Spec.given()
     app = Application(
         broker_address=spec.servers["kafka"],
         consumer_group=f"{spec.run}.worker",
         auto_offset_reset="earliest",
         commit_interval=COMMIT_EVERY_S,
         processing_guarantee=spec.mode,
-        state_dir=state_dir,
+        state_dir=tempfile.mkdtemp(prefix="quix-", dir=Path(spec.report).parent),
         auto_create_topics=False,
         loglevel="WARNING",
         consumer_poll_timeout=0.05,
