@@ -9,8 +9,9 @@ import time
 import urllib.error
 import urllib.request
 
-from benchmarks import waiting_worker
 from benchmarks.peerkit.work import Spec, ready
+
+from benchmarks import waiting_worker
 
 
 def announce(port: int) -> None:
