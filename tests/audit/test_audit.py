@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -247,7 +248,7 @@ async def test_verify_names_what_was_done_to_the_log(settings: MeshSettings, sta
     def flip(records: list[Seen]) -> list[Seen]:
         value = bytearray(records[12].value)
         value[len(value) // 2] ^= 0x10
-        return [*records[:12], records[12]._replace(value=bytes(value)), *records[13:]]
+        return [*records[:12], replace(records[12], value=bytes(value)), *records[13:]]
 
     changes: dict[str, tuple[Any, Any]] = {
         "same": (lambda records: records, None),

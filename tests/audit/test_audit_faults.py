@@ -130,6 +130,7 @@ async def test_audit_replicas_killed_under_load(
         assert by_chain(found) == expected
         assert {chain.rpartition("/")[0] for chain in expected} == set(TOPICS)
         for slot in list(pool.processes):
+            await pool.works(slot)  # before that SIGTERM finds nobody who would drain
             pool.stop(slot)
     report = await verify(settings, deep=True)
     assert [chain.broken for chain in report.chains if chain.broken] == []

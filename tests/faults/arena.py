@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from headrace.local.endpoints import Endpoints
 from headrace.local.kafka import KafkaCluster
@@ -201,7 +201,15 @@ class Arena:
         """As an operator would, or somebody who should not: offset and metadata by partition, while nobody is in the group."""
         self.by_hand = True
         topic, group = self.settings.physical_topic("agent.jobs"), config.group_id(self.settings, STAGE.group)
-        store_offsets(self.settings, group, [TopicPartition(topic, p, o, m) for p, (o, m) in commits.items()])
+        offsets = [TopicPartition(topic, p, o, m) for p, (o, m) in commits.items()]
+        deadline = time.monotonic() + 20  # whoever was killed is a member until its session ends
+        while True:
+            try:
+                return store_offsets(self.settings, group, offsets)
+            except KafkaException:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
 
     def committed(self) -> dict[int, tuple[int, str]]:
         topic, group = self.settings.physical_topic("agent.jobs"), config.group_id(self.settings, STAGE.group)
@@ -214,7 +222,7 @@ class Arena:
         known = {note["pid"] for note in self.notes()}
         self.start(slot)
         process = self.processes.pop(slot)
-        process.join(30)
+        process.join(15)
         mine = [note for note in self.notes() if note["pid"] not in known]
         errors = [note["error"] for note in mine if note["event"] == "stopped"]
         self.refusals += errors

@@ -211,6 +211,8 @@ def _metadata_is_damaged(arena: Arena, _seconds: float) -> None:
         arena.note(f"commit metadata is {what}")
         arena.commit({partition: (offset, text) for partition, (offset, _) in good.items()})
         arena.must_refuse(0, "not an intact offset map")
+        if arena.found:
+            break
     arena.commit(good)
 
 

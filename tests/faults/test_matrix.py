@@ -16,14 +16,10 @@ pytestmark = pytest.mark.xdist_group("three brokers")
 SHORT = (
     ("kills", "consumer"),
     ("kills", "classic"),
-    ("kills-at-steps", "consumer"),
     ("zombies", "consumer"),
     ("storm", "consumer"),
-    ("brokers", "consumer"),
     ("commit-answers-lost", "consumer"),
     ("poison", "consumer"),
-    ("retention", "classic"),
-    ("reset", "consumer"),
 )
 
 

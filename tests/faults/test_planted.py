@@ -37,6 +37,7 @@ CASES = {
     "15": ("poison", "invariant 15:"),
 }
 
+TRIES = 3
 SETUPS: dict[str, dict[str, object]] = {
     "7": {"delay_s": 2.0, "keys": 300},  # something of each partition is always at work
     "12": {"bounds": Bounds(max_in_flight=4), "delay_s": 0.3},  # more comes than may be at work
@@ -48,12 +49,15 @@ SETUPS: dict[str, dict[str, object]] = {
 def test_a_planted_bug_is_found(battleground: Ground, invariant: str) -> None:
     name, expected = CASES[invariant]
     cell = BY_NAME[name]
-    setup = replace(cell.setup, limit_s=6.0, **SETUPS.get(invariant, {}))  # type: ignore[arg-type]
+    setup = replace(cell.setup, limit_s=4.0, **SETUPS.get(invariant, {}))  # type: ignore[arg-type]
     short = replace(cell, setup=setup)
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    verdict, _, _ = run_cell(short, battleground, seed, cell.short_s, protocol="consumer", bug=invariant)
-    assert any(violation.startswith(expected) for violation in verdict.violations), verdict
+    for _ in range(TRIES):  # a bug need not show in every few seconds of a machine that is never twice the same
+        seed = random.randrange(2**32)
+        print(f"seed {seed}")
+        verdict, _, _ = run_cell(short, battleground, seed, cell.short_s, protocol="consumer", bug=invariant)
+        if any(violation.startswith(expected) for violation in verdict.violations):
+            return
+    pytest.fail(f"not found in {TRIES} runs: {verdict}")
 
 
 def test_every_invariant_has_a_bug() -> None:

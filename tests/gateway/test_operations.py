@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +14,7 @@ import yaml
 from headrace.messages.errors import DependencyUnavailable
 from headrace.observe.logging import configure
 from tests.gateway.support import ALERT_SECRET, GITHUB_SECRET, Gateway, error_of, github_headers
+from tests.support.logs import forget_loggers
 
 
 @pytest.fixture
@@ -116,20 +117,22 @@ async def test_request_ids(gateway: Gateway) -> None:
 
 
 @pytest.fixture
-def production_logs() -> Iterator[None]:
-    """Logs as a service writes them, put back afterwards."""
+def production_logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """What a service writes to its log. All is put back afterwards."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
+    written = io.StringIO()
+    monkeypatch.setattr("sys.stderr", written)
+    forget_loggers()
     configure("debug")
-    yield
+    yield written
+    forget_loggers()
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
 
 
-@pytest.mark.usefixtures("production_logs")
-async def test_no_secret_in_any_answer_log_or_metric(capsys: pytest.CaptureFixture[str]) -> None:
-    logging.getLogger().handlers[0].setStream(sys.stderr)  # type: ignore[attr-defined]
+async def test_no_secret_in_any_answer_log_or_metric(production_logs: io.StringIO) -> None:
     gateway = Gateway(events_token="planted-events-token")
     body = b'{"planted-body": "planted-value"}'
     token = {"authorization": "Bearer planted-guess", "content-type": "application/json", "cookie": "planted-cookie"}
@@ -141,7 +144,7 @@ async def test_no_secret_in_any_answer_log_or_metric(capsys: pytest.CaptureFixtu
                 answers.append(await gateway.post(path, body, headers))
     answers += [await gateway.get("/metrics"), await gateway.get("/openapi.json")]
     assert {answer.status_code for answer in answers} >= {200, 202, 401, 422, 500, 503}
-    logs = capsys.readouterr().err
+    logs = production_logs.getvalue()
     assert "webhook_refused" in logs
     assert "RuntimeError: a bug" in logs
     seen = "".join(answer.text + repr(answer.headers) for answer in answers) + logs + repr(gateway.settings)
