@@ -78,7 +78,7 @@ def spread(messages: Sequence[Message]) -> list[Message]:
     """The same over 1,000 keys; records of one key would be worked on one after the other."""
     keys = (f"key-{number % 1_000}" for number in count())
     return [
-        message.model_copy(update={"partition_key": next(keys)}) if isinstance(message, Event | Job) else message
+        message.replace(partition_key=next(keys)) if isinstance(message, Event | Job) else message
         for message in messages
     ]
 

@@ -32,6 +32,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx2
+import msgspec
 import orjson
 import psutil
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -148,7 +149,7 @@ def send(settings: MeshSettings, batch: Sequence[Job], per_second: float | None)
         if per_second:
             time.sleep(max(0.0, began + number / per_second - time.monotonic()))
         sent[job.job_id] = time.time()
-        producer.produce(topic, job.model_dump_json(exclude_none=True), job.job_id)
+        producer.produce(topic, msgspec.json.encode(job), job.job_id)
         producer.poll(0)
     producer.flush()
     return sent

@@ -15,6 +15,7 @@ from io import BytesIO
 from typing import Any, Protocol
 
 import fastavro
+import msgspec
 import orjson
 from benchmarks.peerkit.client import drive
 from benchmarks.peerkit.work import Spec, dumps
@@ -98,7 +99,7 @@ class Mesh:
         job = Job(
             job_id=invocation["id"], agent="bench", prompt=invocation["input"], partition_key=key, timeout_sec=600
         )
-        return job.model_dump_json(exclude_defaults=True).encode(), key
+        return msgspec.json.encode(job), key
 
     def number(self, message: Message) -> int:
         return self._spec.number((message.key() or b"").decode())

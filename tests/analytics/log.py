@@ -44,7 +44,7 @@ def finished(offset: int, *, partition: int = 0, at_ms: int, **facts: Any) -> Au
 def other(offset: int, *, at_ms: int) -> AuditEvent:
     """An entry that is not counted."""
     entry = finished(offset, at_ms=at_ms, input_tokens=1_000_000)
-    return entry.model_copy(update={"kind": "tool_called", "source_topic": "tool.calls"})
+    return entry.replace(kind="tool_called", source_topic="tool.calls")
 
 
 def some(rng: random.Random, count: int, *, start_ms: int, partitions: int = 6) -> list[AuditEvent]:

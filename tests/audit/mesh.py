@@ -12,6 +12,7 @@ from io import BytesIO
 from typing import Any
 
 import fastavro
+import msgspec
 from confluent_kafka import Producer
 
 from headrace.audit.heads import Heads
@@ -208,7 +209,7 @@ def write_raw(
 
 def jobs(count: int, start: int = 0) -> list[tuple[bytes, bytes, None]]:
     return [
-        (b"k%d" % (n % 50), Job(job_id=f"job-{n}", prompt="x").model_dump_json().encode(), None)
+        (b"k%d" % (n % 50), msgspec.json.encode(Job(job_id=f"job-{n}", prompt="x")), None)
         for n in range(start, start + count)
     ]
 

@@ -126,7 +126,7 @@ async def test_what_nobody_can_read_is_an_entry_all_the_same(settings: MeshSetti
     assert {entry.kind for entry in found if entry.source_topic == "tool.calls"} == {"undecodable"}
     assert {e.kind for e in found if e.source_topic == "agent.jobs"} == {"undecodable", "job_requested"}
     assert {e.error_type for e in found if e.source_topic == "agent.results"} >= {"avro", "empty"}
-    longest = max(len(text) for e in found for text in e.model_dump().values() if isinstance(text, str))
+    longest = max(len(text) for e in found for text in e.plain().values() if isinstance(text, str))
     assert longest <= 256
     assert not (await verify(settings, deep=True)).broken
     assert read_all(settings, STAGE.dead_letters) == []

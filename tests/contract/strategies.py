@@ -1,12 +1,14 @@
 """Hypothesis strategies for messages, made from their annotations so that a new field is covered at once."""
 
 import types
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import msgspec
 from hypothesis import strategies as st
-from pydantic import BaseModel
 
-M = TypeVar("M", bound=BaseModel)
+from headrace.messages.base import Part
+
+M = TypeVar("M", bound=Part)
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 LONG = st.integers(-(2**63), 2**63 - 1)
@@ -27,10 +29,11 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
 def messages(model: type[M], **fixed: st.SearchStrategy[Any]) -> st.SearchStrategy[M]:
     """Instances of ``model`` in which each field may also be left at its default."""
     required, optional = {}, {}
-    for name, info in model.model_fields.items():
-        values = fixed[name] if name in fixed else of(info.annotation)
-        (required if info.is_required() else optional)[name] = values
-    return st.fixed_dictionaries(required, optional=optional).map(model.model_validate)
+    hints = get_type_hints(model, include_extras=True)
+    for field in msgspec.structs.fields(model):
+        values = fixed[field.name] if field.name in fixed else of(hints[field.name])
+        (required if field.required else optional)[field.name] = values
+    return st.fixed_dictionaries(required, optional=optional).map(lambda fields: model(**fields))
 
 
 def of(annotation: Any) -> st.SearchStrategy[Any]:

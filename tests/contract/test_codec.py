@@ -144,7 +144,7 @@ STRANGERS_FAULTS = [
 @pytest.mark.parametrize(("value", "cause", "where"), STRANGERS_FAULTS)
 def test_fault_is_named_with_its_place(value: bytes, cause: str, where: str | None, headers: dict[str, str]) -> None:
     if headers and cause in ("json_duplicate_key", "json_number") and b"999" not in value:
-        pytest.skip("a record that says it is ours is read by pydantic alone, which is not that strict")
+        pytest.skip("a record that says it is ours is read by msgspec alone, which is not that strict")
     with pytest.raises(UndecodableMessage) as caught:
         Codec().decode("agent.jobs", None, value, headers)
     assert caught.value.cause == cause
@@ -160,7 +160,8 @@ def test_errors_quote_no_values() -> None:
     with pytest.raises(UndecodableMessage) as caught:
         Codec().decode("agent.jobs", None, value, {})
     assert secret not in str(caught.value)
-    assert "2 more" in str(caught.value)
+    assert caught.value.where == "/job_id"
+    assert "array" in str(caught.value)
 
 
 @pytest.mark.parametrize("headers", [{}, {"ce_source": "/headrace/gateway"}])
@@ -214,11 +215,11 @@ def test_record_without_value_or_with_unknown_topic_is_refused() -> None:
 
 
 def test_value_that_no_format_holds_is_rejected() -> None:
-    lone = Job.model_construct(job_id="a", prompt="x", input={"text": "\ud800"})
+    lone = Job(job_id="a", prompt="x", input={"text": "\ud800"})
     with pytest.raises(RejectedMessage) as caught:
         Codec().encode(lone, service="gateway", cause_headers={})
     assert caught.value.cause == "unencodable"
-    for bad in (RESULT.model_copy(update={"output": "\ud800"}), RESULT.model_copy(update={"steps": 2**64})):
+    for bad in (RESULT.replace(output="\ud800"), RESULT.replace(steps=2**64)):
         with pytest.raises(RejectedMessage):
             Codec(MemoryIds()).encode(bad, service="reasoning", cause_headers={})
 
@@ -268,7 +269,7 @@ def test_cut_or_padded_avro_is_undecodable(cut: int) -> None:
 
 def test_avro_that_breaks_a_rule_of_the_model_is_a_schema_error() -> None:
     codec = Codec(MemoryIds())
-    bad = RESULT.model_copy(update={"status": "sideways"})
+    bad = RESULT.replace(status="sideways")
     record = codec.encode(bad, service="reasoning", cause_headers={})
     with pytest.raises(BadMessage) as caught:
         codec.decode(record.topic, None, record.value, {})

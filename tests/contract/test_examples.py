@@ -1,15 +1,16 @@
 """Every good example is accepted, and every bad one refused, by the exported schema and by the code alike."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
+import msgspec
 import orjson
 import pytest
-from pydantic import ValidationError
 
 from headrace.contracts import schemas_dir
-from headrace.contracts.documents import validator
+from headrace.contracts.documents import values
 from headrace.messages.catalog import BY_TOPIC
 from headrace.messages.codec import Codec
 from headrace.messages.errors import BadMessage
@@ -35,6 +36,15 @@ def name(path: Path) -> str:
     return f"{path.parent.parent.name}/{path.stem}"
 
 
+def read(topic: str, value: bytes) -> bool:
+    """Whether the code takes ``value`` for what its topic carries."""
+    for kind in values(BY_TOPIC[topic]):
+        with suppress(msgspec.ValidationError):
+            msgspec.json.decode(value, type=kind)
+            return True
+    return False
+
+
 def test_all_examples_are_either_good_or_bad() -> None:
     assert sorted(GOOD + BAD) == EXAMPLES
     for topic in BY_TOPIC:
@@ -47,7 +57,7 @@ def test_good_example_is_accepted(path: Path) -> None:
     value = path.read_bytes()
     topic = path.parent.parent.name
     schema_of(path).validate(orjson.loads(value))
-    validator(BY_TOPIC[topic]).validate_json(value, strict=True)
+    assert read(topic, value)
     if topic in JSON_TOPICS:
         assert topic == Codec().decode(topic, None, value, {}).TOPIC
 
@@ -57,8 +67,7 @@ def test_bad_example_is_refused(path: Path) -> None:
     value = path.read_bytes()
     topic = path.parent.parent.name
     assert not schema_of(path).is_valid(orjson.loads(value))
-    with pytest.raises(ValidationError):
-        validator(BY_TOPIC[topic]).validate_json(value, strict=True)
+    assert not read(topic, value)
     if topic in JSON_TOPICS:
         with pytest.raises(BadMessage):
             Codec().decode(topic, None, value, {})

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import httpx2
+import msgspec
 import orjson
 import pytest
 from pydantic import SecretStr
@@ -157,7 +158,9 @@ async def test_a_run_is_requested_followed_and_read_back(settings: MeshSettings)
         run_id = (await client.post("/v1/runs", json=request)).json()["run_id"]
         assert run_id == ids.requested_job_id(settings.tenant, "pr-reviewer", "k")
         assert (await client.get(f"/v1/runs/{run_id}")).json()["state"] == "accepted"
-        [job] = [Job.model_validate_json(r.value) for r in await asyncio.to_thread(read_all, settings, "agent.jobs")]
+        [job] = [
+            msgspec.json.decode(r.value, type=Job) for r in await asyncio.to_thread(read_all, settings, "agent.jobs")
+        ]
         assert (job.job_id, job.agent, job.input) == (run_id, "pr-reviewer", {"title": "Fix"})
         result = AgentResult(
             job_id=run_id,

@@ -102,7 +102,7 @@ async def test_a_schema_that_refers_elsewhere_fetches_nothing(tmp_path: Path) ->
     readable = tmp_path / "any.json"
     readable.write_text("{}")
     for uri in ("http://127.0.0.1:9/x.json", readable.as_uri()):
-        definition = REVIEWER.model_copy(update={"input_schema": {"$ref": uri}})
+        definition = REVIEWER.replace(input_schema={"$ref": uri})
         with pytest.raises(HttpError) as caught:
             InputSchemas().check(definition, {})
         assert caught.value.status == 500
@@ -111,7 +111,7 @@ async def test_a_schema_that_refers_elsewhere_fetches_nothing(tmp_path: Path) ->
 async def test_schemas_are_compiled_once_and_kept_within_a_bound() -> None:
     schemas = InputSchemas(kept=2)
     for number in range(5):
-        definition = REVIEWER.model_copy(update={"version": f"1.0.{number}"})
+        definition = REVIEWER.replace(version=f"1.0.{number}")
         schemas.check(definition, {"title": "x"})
         schemas.check(definition, {"title": "x"})
     assert len(schemas._compiled) == 2

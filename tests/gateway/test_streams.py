@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import httpx2
+import msgspec
 import orjson
 import pytest
 
@@ -212,7 +213,7 @@ async def test_a_subscriber_that_does_not_read_is_cut_off() -> None:
 async def test_the_live_tail_decodes_only_what_is_watched() -> None:
     decoded: list[int] = []
 
-    value = orjson.dumps(Job(job_id=RUN, prompt="planted").model_dump(mode="json"))
+    value = orjson.dumps(Job(job_id=RUN, prompt="planted").plain())
 
     def record(topic: str, offset: int, value: bytes, **headers: str) -> TailRecord:
         return TailRecord(topic, 0, offset, None, headers, value, 5)
@@ -229,7 +230,7 @@ async def test_the_live_tail_decodes_only_what_is_watched() -> None:
         decoded.append(len(decoded))
         if value == b"garbage":
             raise UndecodableMessage("no")
-        return Job.model_validate_json(value)
+        return msgspec.json.decode(value, type=Job)
 
     tail = LiveTail(nullcontext(records()), decode, {RUN}.__contains__)
     await tail.start()

@@ -51,14 +51,14 @@ def at(offset: int = 0, *, partition: int = 0, timestamp_ms: int = 1_772_449_200
 
 
 def agent(name: str, *triggers: Trigger, version: str = "1.0.0", timeout_s: float = 300) -> AgentDefinition:
-    return AgentDefinition.model_validate(
+    return AgentDefinition.checked(
         {
             "name": name,
             "version": version,
             "category": "test",
             "description": "test",
             "system_prompt": "test",
-            "triggers": [trigger.model_dump() for trigger in triggers],
+            "triggers": [trigger.plain() for trigger in triggers],
             "limits": {"timeout_s": timeout_s},
         }
     )

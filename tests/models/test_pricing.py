@@ -33,7 +33,7 @@ def test_default_models_are_on_the_list() -> None:
 
 
 def test_cached_input_is_cheaper() -> None:
-    cached = USED.model_copy(update={"cache_read_tokens": 900_000})
+    cached = USED.replace(cache_read_tokens=900_000)
     assert 0 < price("openai", ("gpt-4o-mini",), cached).usd < 0.75
 
 

@@ -162,7 +162,7 @@ POISON: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("poison", POISON.values(), ids=POISON.keys())
 async def test_a_poison_record_fails_alone(persistence: Persistence, poison: dict[str, Any]) -> None:
     results = [a_result(f"run-{number}") for number in range(9)]
-    results[4] = results[4].model_copy(update=poison)
+    results[4] = results[4].replace(**poison)
     answers = await asyncio.gather(
         *(
             persistence.processor.handle(result, context("agent.results", offset))

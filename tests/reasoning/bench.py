@@ -151,11 +151,8 @@ def answered(calls: ToolCalls, *contents: Any, **changes: Any) -> ToolResults:
         )
         for index, call in enumerate(calls.calls)
     )
-    progress = calls.progress.model_copy(
-        update={
-            "tool_calls": calls.progress.tool_calls + len(outcomes),
-            "tool_ms": calls.progress.tool_ms + 7,
-        }
+    progress = calls.progress.replace(
+        tool_calls=calls.progress.tool_calls + len(outcomes), tool_ms=calls.progress.tool_ms + 7
     )
     values = {"run": calls.run, "progress": progress, "transcript": calls.transcript, "results": outcomes}
     return ToolResults(**{**values, **changes})

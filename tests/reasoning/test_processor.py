@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from structlog.testing import capture_logs
@@ -109,7 +110,7 @@ async def test_a_model_error_fails_the_run_and_says_whether_to_try_again(
     result = only_result(await Bench(models).start())
     assert result.error is not None
     assert (result.error.type, result.error.retryable) == ("model_error", retryable)
-    assert "verysecretkey1" not in result.model_dump_json()
+    assert "verysecretkey1" not in msgspec.json.encode(result).decode()
 
 
 @pytest.mark.parametrize(
@@ -173,11 +174,11 @@ async def test_large_texts_arguments_and_results_travel_as_references_and_reach_
     model = ScriptedModel(calls_reply({"q": big}, text=big), text_reply("done"))
     bench = Bench(model)
     calls = only_calls(await bench.start(job(prompt="p" * 5_000)))
-    assert big[:500] not in calls.model_dump_json()
+    assert big[:500] not in msgspec.json.encode(calls).decode()
     assert calls.calls[0].arguments_ref == calls.turns[0].tool_calls[0].arguments_ref
     assert orjson.loads(await bench.blobs.get(calls.calls[0].arguments_ref or "")) == {"q": big}
     content_ref = await bench.blobs.put(orjson.dumps(["r" * 9_000]))
-    outcome = answered(calls, None).results[0].model_copy(update={"content_ref": content_ref, "preview": "r"})
+    outcome = answered(calls, None).results[0].replace(content_ref=content_ref, preview="r")
     assert (await bench.resume(answered(calls, None, results=(outcome,)))).status == "completed"
     user, assistant, tool = model.requests[-1].entries
     assert user.content is not None
@@ -188,7 +189,7 @@ async def test_large_texts_arguments_and_results_travel_as_references_and_reach_
 
 async def test_a_tool_that_is_not_granted_is_left_to_the_tools_service_to_refuse() -> None:
     reply = calls_reply({})
-    foreign = reply.tool_calls[0].model_copy(update={"name": "delete_everything"})
+    foreign = reply.tool_calls[0].replace(name="delete_everything")
     bench = Bench(ScriptedModel(text_reply(None, tool_calls=(foreign,))))
     calls = only_calls(await bench.start())
     assert [(one.tool, one.tool_version, one.effect) for one in calls.calls] == [("delete_everything", "0.0.0", "none")]
@@ -239,7 +240,7 @@ async def test_outcomes_that_do_not_answer_the_calls_are_rejected() -> None:
     bench = Bench(ScriptedModel(calls_reply({}, {})))
     results = answered(only_calls(await bench.start()), 1)
     with pytest.raises(RejectedMessage) as caught:
-        await bench.resume(results.model_copy(update={"results": results.results[:1]}))
+        await bench.resume(results.replace(results=results.results[:1]))
     assert caught.value.cause == "tool_results_mismatch"
 
 

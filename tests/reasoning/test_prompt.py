@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from headrace.messages.event import Event, Origin
-from headrace.messages.job import Job
+from headrace.messages.job import Job, JobContext
 from headrace.messages.run import RunInfo
 from headrace.reasoning.admission import run_info
 from headrace.reasoning.prompt import facts_of, first_entry, system_text
@@ -64,7 +64,9 @@ def test_input_event_and_earlier_results_are_sections_and_facts() -> None:
     a_job = job(
         input={"pr": 7},
         event=event(n=1),
-        context={"previous_results": [{"node_id": "n1", "preview": {"count": 150}}], "workflow_state": {"step": 5}},
+        context=JobContext.checked(
+            {"previous_results": [{"node_id": "n1", "preview": {"count": 150}}], "workflow_state": {"step": 5}}
+        ),
     )
     text = content(a_job)
     assert text.startswith("Review it.\n\nSession id for tools: job-1\n")

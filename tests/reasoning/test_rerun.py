@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,7 +76,7 @@ class Recorded:
 
 
 def reply_of(turn: Turn) -> ModelReply:
-    values = {name: getattr(turn, name) for name in Turn.model_fields if name != "text_ref"}
+    values = {name: getattr(turn, name) for name in Turn.__struct_fields__ if name != "text_ref"}
     return ModelReply(**values)
 
 
@@ -100,9 +101,9 @@ def results(calls: ToolCalls, contents: list[Any]) -> ToolResults:
     given = answered(calls, *contents)
     if calls.progress.step % 2:
         return given
-    bad = given.results[0].model_copy(update={"status": "error", "content": None, "error": None})
+    bad = given.results[0].replace(status="error", content=None, error=None)
     outcomes: tuple[ToolOutcome, ...] = (bad, *given.results[1:])
-    return given.model_copy(update={"results": outcomes})
+    return given.replace(results=outcomes)
 
 
 async def rerun(inputs: list[tuple[Any, int]], outputs: list[Output], blobs: MemoryBlobs) -> list[Output]:
@@ -150,7 +151,7 @@ async def test_a_rerun_over_the_records_of_any_run_is_byte_identical(
     model = ScriptedModel(*script, *[text_reply('{"risk": "low"}') for _ in range(8)])
     (inputs, outputs), bench = await live(model, job(prompt=prompt), contents, waits)
     again = await rerun(inputs, outputs, bench.blobs)
-    assert [one.model_dump_json() for one in again] == [one.model_dump_json() for one in outputs]
+    assert [msgspec.json.encode(one) for one in again] == [msgspec.json.encode(one) for one in outputs]
 
 
 async def test_a_changed_outcome_shows_as_the_first_record_that_differs() -> None:
@@ -160,8 +161,8 @@ async def test_a_changed_outcome_shows_as_the_first_record_that_differs() -> Non
     (inputs, outputs), bench = await live(model, job(), ["fine"], [0])
     tampered = Recorded(bench.blobs, outputs)
     assert isinstance(tampered.output, ToolCalls)
-    other_turn = outputs[0].turns[0].model_copy(update={"tool_calls": (), "text": '{"risk": "high"}'})
-    changed: list[Any] = [outputs[0].model_copy(update={"turns": (other_turn,)}), outputs[1]]
+    other_turn = outputs[0].turns[0].replace(tool_calls=(), text='{"risk": "high"}')
+    changed: list[Any] = [outputs[0].replace(turns=(other_turn,)), outputs[1]]
     (first,) = await rerun(inputs[:1], changed, bench.blobs)
     assert isinstance(first, AgentResult)
     assert first.output == {"risk": "high"}

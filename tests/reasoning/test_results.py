@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from headrace.messages import ids
+from headrace.messages.job import JobContext
 from headrace.messages.run import CallRequest, Entry
 from headrace.reasoning.results import ARTIFACT_LIMIT, INLINE_OUTPUT, SUMMARY_BYTES, preview, summaries
 from tests.reasoning.bench import (
@@ -26,7 +27,7 @@ from tests.reasoning.bench import (
 
 async def test_every_field_of_the_protocol_is_filled() -> None:
     bench = Bench(ScriptedModel(calls_reply({"session_id": "s", "pipeline": []}), text_reply("Fine.")))
-    a_job = job(run_id="wf-1", node_id="n1", context={"session_id": "s1"}, tenant="acme", replay_id="again")
+    a_job = job(run_id="wf-1", node_id="n1", context=JobContext(session_id="s1"), tenant="acme", replay_id="again")
     calls = only_calls(await bench.start(a_job))
     bench.clock_ms = T0 + 1_247
     result = await bench.resume(answered(calls, {"rows": 3}))
@@ -35,7 +36,7 @@ async def test_every_field_of_the_protocol_is_filled() -> None:
     assert result.result_ref == f"artifact://{ids.result_id('acme', 'job-1')}"
     assert result.result_preview == {"type": "text", "length": 5, "sample": "Fine."}
     assert result.output == "Fine."
-    assert [call.model_dump() for call in result.metadata.tool_calls] == [
+    assert [call.plain() for call in result.metadata.tool_calls] == [
         {"tool": "execute_pipeline", "args": {"session_id": "s", "pipeline": []}}
     ]
     assert result.metadata.tokens_used == 220
@@ -53,7 +54,7 @@ async def test_every_field_of_the_protocol_is_filled() -> None:
 
 async def test_a_cached_prefix_is_a_cache_hit() -> None:
     reply = text_reply("ok")
-    cached = text_reply("ok", usage=reply.usage.model_copy(update={"cache_read_tokens": 64}))
+    cached = text_reply("ok", usage=reply.usage.replace(cache_read_tokens=64))
     assert only_result(await Bench(ScriptedModel(cached)).start()).metadata.cache_hit is True
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from headrace.local.endpoints import Endpoints
 from headrace.messages.base import Message
 from headrace.messages.errors import DependencyUnavailable, RejectedMessage
@@ -90,6 +92,4 @@ def settings_for(stack: Endpoints, namespace: str, **more: object) -> MeshSettin
 
 
 def job(number: int, key: str | None, prompt: str = "x") -> tuple[str | None, bytes]:
-    return key, Job(job_id=f"job-{number}", prompt=prompt, partition_key=key).model_dump_json(
-        exclude_none=True
-    ).encode()
+    return key, msgspec.json.encode(Job(job_id=f"job-{number}", prompt=prompt, partition_key=key))

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Collection
 from typing import Any
 
+import msgspec
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -67,7 +68,7 @@ async def test_an_ambiguous_commit_is_resolved_never_guessed(
         assert worker.status()["finished"] == 40
     assert losses.lost == 3
     assert losses.made == 2 + 3
-    names = [Job.model_validate_json(record.value).job_id for record in read_all(settings, "relayed")]
+    names = [msgspec.json.decode(record.value, type=Job).job_id for record in read_all(settings, "relayed")]
     assert sorted(names) == sorted(f"job-{n}" for n in range(40))
     assert sorted(r.value for r in read_all(settings, "copied")) == sorted(
         r.value for r in read_all(settings, "relayed")
@@ -109,7 +110,7 @@ async def test_a_call_that_hangs_is_given_up_with_its_producer(
         released.set()
     assert len(hung) == 1
     assert len(made) == 2 + 1
-    names = [Job.model_validate_json(record.value).job_id for record in read_all(settings, "relayed")]
+    names = [msgspec.json.decode(record.value, type=Job).job_id for record in read_all(settings, "relayed")]
     assert sorted(names) == sorted(f"job-{n}" for n in range(40))
     assert len(relay.started) == 40
 
@@ -244,7 +245,7 @@ async def test_a_value_past_the_bound_becomes_a_claim_check(settings: MeshSettin
     record = read_all(settings, "relayed")[0]
     assert record.value == b""
     ref = record.headers["ce_dataref"]
-    assert Job.model_validate_json(await blobs.get(ref)).prompt == text
+    assert msgspec.json.decode(await blobs.get(ref), type=Job).prompt == text
     producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers})
     producer.produce(settings.physical_topic("agent.jobs"), b"", "k", headers=[("ce_dataref", ref.encode())])
     producer.flush(10)

@@ -7,6 +7,7 @@ import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
 import pytest
 
 from headrace.messages.base import Message
@@ -25,7 +26,7 @@ Handle = Callable[[Message, Context], Awaitable[Sequence[Send]]]
 
 
 def ids(seen: list[Seen]) -> list[str]:
-    return [Job.model_validate_json(record.value).job_id for record in seen]
+    return [msgspec.json.decode(record.value, type=Job).job_id for record in seen]
 
 
 def assert_same_order_per_key(inputs: list[Seen], outputs: list[Seen]) -> None:

@@ -60,7 +60,7 @@ def definition(**changes: Any) -> AgentDefinition:
         "tools": CONTEXT.tools,
         "http_domains": CONTEXT.domains,
     }
-    return AgentDefinition.model_validate(base | changes)
+    return AgentDefinition.checked(base | changes)
 
 
 class Definitions:
@@ -73,7 +73,7 @@ class Definitions:
 
 def call(tool: str, call_id: str = "c1", **changes: Any) -> ToolCall:
     base = {"call_id": call_id, "tool": tool, "tool_version": "1.0.0", "idempotency_key": f"key-{call_id}"}
-    return ToolCall.model_validate(base | changes)
+    return ToolCall.checked(base | changes)
 
 
 def calls(*asked: ToolCall, deadline_ms: int = 60_000) -> ToolCalls:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from headrace.local.endpoints import Endpoints
@@ -45,8 +46,8 @@ async def test_calls_become_results(settings: MeshSettings, monkeypatch: pytest.
             deadline_ms=2**45,
         )
         grant = AgentRecord(name="triager", definition=definition())
-        produce(settings, "agent.definitions", [(grant.record_key(), grant.model_dump_json().encode())])
-        records = [("other", b"garbage"), (asked.record_key(), asked.model_dump_json().encode())]
+        produce(settings, "agent.definitions", [(grant.record_key(), msgspec.json.encode(grant))])
+        records = [("other", b"garbage"), (asked.record_key(), msgspec.json.encode(asked))]
         produce(settings, "tool.calls", records)
         async with compose(settings) as service:
             await service.start()
@@ -56,7 +57,7 @@ async def test_calls_become_results(settings: MeshSettings, monkeypatch: pytest.
                 await asyncio.sleep(0.05)
             await service.stop()
     (record,) = read_all(settings, "tool.results")
-    results = ToolResults.model_validate_json(record.value)
+    results = msgspec.json.decode(record.value, type=ToolResults)
     assert (record.key, results.run, results.progress.tool_calls) == ("run-1", asked.run, 6)
     good, unknown = results.results
     assert (good.status, good.tool_version, unknown.status) == ("ok", "1.0.0", "error")

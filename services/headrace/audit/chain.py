@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Self
 
+import msgspec
 import orjson
 
 from headrace.messages.audit import AuditEvent
+from headrace.messages.base import default_of
 from headrace.messages.headers import RawHeaders
 from headrace.messages.ids import audit_id
 from headrace.runtime.api import Source
@@ -31,7 +33,7 @@ _NULL: Final = b"\xff" * 8
 _LENGTH: Final = struct.Struct(">Q")
 _DOUBLE: Final = struct.Struct(">d")
 _NOT_CONTENT: Final = frozenset({"hash", "previous_hash"})
-_DEFAULTS: Final[dict[str, Any]] = {name: info.default for name, info in AuditEvent.model_fields.items()}
+_DEFAULTS: Final[dict[str, Any]] = {field.name: default_of(field) for field in msgspec.structs.fields(AuditEvent)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def _part(data: bytes | None) -> bytes:
 
 def entry_hash(entry: AuditEvent) -> str:
     """What ``entry.hash`` has to be."""
-    return _hash(entry.previous_hash, entry.__dict__)
+    return _hash(entry.previous_hash, msgspec.structs.asdict(entry))
 
 
 def _hash(previous_hash: str, fields: Mapping[str, Any]) -> str:
@@ -101,7 +103,7 @@ def link(previous: Head | None, source: Source, timestamp_ms: int, digest: str, 
         "previous_offset": previous.offset if previous else None,
         "previous_hash": previous.hash if previous else GENESIS,
     }
-    return AuditEvent.model_validate(fields | {"hash": _hash(fields["previous_hash"], fields)}, strict=True)
+    return AuditEvent.checked(fields | {"hash": _hash(fields["previous_hash"], fields)})
 
 
 def intact(entry: AuditEvent) -> bool:

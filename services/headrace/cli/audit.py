@@ -72,7 +72,7 @@ def list_(run: str, *, target: Target = _NOWHERE, json: JsonFlag = False) -> Non
     if not entries:
         raise stop(f"no audit entries of run {run}", 4)
     if json:
-        print_json([entry.model_dump(mode="json", exclude_none=True) for entry in entries])
+        print_json([entry.plain(nulls=False) for entry in entries])
         return
     columns = ("kind", "record", "agent", "model", "tools", "status", "error", "tokens", "cost $", "ms")
     print_table(columns, [_row(entry) for entry in entries])

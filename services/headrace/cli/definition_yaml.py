@@ -31,5 +31,5 @@ _Dumper.add_implicit_resolver(
 
 def as_yaml(definition: AgentDefinition) -> str:
     """One YAML document."""
-    fields = definition.model_dump(mode="json", exclude_defaults=True)
+    fields = definition.plain(defaults=False)
     return yaml.dump(fields, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_WIDTH)

@@ -15,6 +15,7 @@ import orjson
 from pydantic import BaseModel
 
 from headrace.cli import tables
+from headrace.messages.base import Part
 
 
 class Exit(Exception):
@@ -54,6 +55,8 @@ def print_json_line(value: Any) -> None:
 def _default(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
+    if isinstance(value, Part):
+        return value.plain()
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, tuple | set | frozenset):

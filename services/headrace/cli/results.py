@@ -74,7 +74,7 @@ async def _tail(target: Target, from_beginning: bool, count: int | None, agent: 
                     if result is None or (agent is not None and result.agent_name != agent):
                         continue
                     if json:
-                        print_json_line(result.model_dump(mode="json", exclude_none=True))
+                        print_json_line(result.plain(nulls=False))
                     else:
                         print_line(_line(result))
                     shown += 1
@@ -99,6 +99,6 @@ def _line(result: AgentResult) -> str:
 
 
 def _answer(result: AgentResult) -> str:
-    value: Any = result.error.model_dump() if result.error else result.output or result.result_ref
+    value: Any = result.error.plain() if result.error else result.output or result.result_ref
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
     return " ".join(text.split())

@@ -17,6 +17,8 @@ import orjson
 from pydantic import BaseModel
 from rich.cells import cell_len, set_cell_size
 
+from headrace.messages.base import Part
+
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _GAP: Final = "  "
 _NARROWEST: Final = 12  # a cell is not cut below this
@@ -37,6 +39,8 @@ def cell(value: object) -> str:
         return f"{value:.3g}"
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
+    if isinstance(value, Part):
+        value = value.plain()
     if isinstance(value, Mapping | list | tuple):
         return printable(orjson.dumps(value, default=str).decode())
     return printable(str(value))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import orjson
-from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,6 +16,7 @@ from headrace.gateway.compare import digest, same_as_any
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import JSON, HttpError
 from headrace.gateway.publishing import publish
+from headrace.messages.codec import explained
 from headrace.messages.event import Envelope, RawDelivery
 from headrace.messages.headers import trace_context
 from headrace.runtime.api import Send
@@ -65,11 +66,10 @@ class Events:
 
 def _envelope(value: Any) -> Envelope:
     try:
-        return Envelope.model_validate(value)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = "/" + "/".join(str(part) for part in first["loc"])
-        raise HttpError(422, "envelope", first["msg"], where=where) from None
+        return Envelope.checked(value)
+    except msgspec.ValidationError as error:
+        text, where = explained(error)
+        raise HttpError(422, "envelope", text, where=where) from None
 
 
 def _envelope_delivery(envelope: Envelope, body: bytes, tenant: str) -> RawDelivery:

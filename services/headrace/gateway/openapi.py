@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from headrace.contracts.documents import part_schemas
 from headrace.gateway.run_requests import RunRequest
 from headrace.messages.event import Envelope
 
@@ -68,7 +69,7 @@ def _paths() -> dict[str, Any]:
                 "summary": "Accept events: CloudEvents (binary, structured, batch) or the plain envelope",
                 "description": "All events of a request are accepted, or none.",
                 "requestBody": _body(
-                    ("application/json", Envelope.model_json_schema()),
+                    ("application/json", part_schemas((Envelope,))["Envelope"]),
                     ("application/cloudevents+json", event),
                     ("application/cloudevents-batch+json", {"type": "array", "items": event}),
                 ),

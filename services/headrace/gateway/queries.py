@@ -131,7 +131,8 @@ def _summary(definition: AgentDefinition) -> JsonDict:
 
 def _detail(definition: AgentDefinition, versions: list[str]) -> JsonDict:
     """Everything that a caller needs. The prompt is named by its hash: it is its owner's to show."""
-    shown = definition.model_dump(mode="json", exclude={"system_prompt"})
+    shown = definition.plain()
+    del shown["system_prompt"]
     return {
         **shown,
         "definition_hash": definition.definition_hash,

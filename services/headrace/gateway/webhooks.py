@@ -74,7 +74,7 @@ class Webhooks:
             "content-type": headers.get("content-type", JSON),
             HTTP_HEADERS: orjson.dumps(forwarded).decode(),
         }
-        return RawDelivery.model_construct(body=body, headers=record | trace_context(headers), key=delivery_id)
+        return RawDelivery(body=body, headers=record | trace_context(headers), key=delivery_id)
 
 
 def _authenticate(source: WebhookSource, headers: Mapping[str, str], body: bytes) -> None:

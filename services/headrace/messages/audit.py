@@ -7,11 +7,11 @@ what a record says: no prompt, no output, no argument, no error text. What comes
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from msgspec import Meta
 
-from headrace.messages.base import SCHEMA_VERSION, Format, Message
+from headrace.messages.base import SCHEMA_VERSION, Format, Message, Version
 
 Kind = Literal[
     "event_received",  # ingest.raw
@@ -25,37 +25,38 @@ Kind = Literal[
     "undecodable",  # a record that is not what its topic declares: its digest alone
 ]
 SHA256 = r"^[0-9a-f]{64}$"
+Digest = Annotated[str, Meta(pattern=SHA256)]
 
 
-class AuditEvent(Message):
+class AuditEvent(Message, frozen=True, kw_only=True):
     """One record of the mesh, as audited. Fields that do not apply to its kind are null or empty."""
 
     TOPIC: ClassVar[str] = "audit.events"
     TYPE: ClassVar[str] = "dev.headrace.audit.event"
     FORMAT: ClassVar[Format] = "avro"
 
-    schema_version: str = Field(default=SCHEMA_VERSION, pattern=r"^1\.[0-9]+$")
-    id: str = Field(description="Derived from source topic, partition and offset")
+    schema_version: Version = SCHEMA_VERSION
+    id: Annotated[str, Meta(description="Derived from source topic, partition and offset")]
     kind: Kind
     tenant: str = "default"
 
-    source_topic: str = Field(description="Without the cluster's prefix")
-    source_partition: int = Field(ge=0)
-    source_offset: int = Field(ge=0)
-    source_timestamp_ms: int = Field(description="Of the record: epoch milliseconds")
-    record_digest: str = Field(pattern=SHA256, description="SHA-256 of the record's key, value and headers as stored")
+    source_topic: Annotated[str, Meta(description="Without the cluster's prefix")]
+    source_partition: Annotated[int, Meta(ge=0)]
+    source_offset: Annotated[int, Meta(ge=0)]
+    source_timestamp_ms: Annotated[int, Meta(description="Of the record: epoch milliseconds")]
+    record_digest: Annotated[Digest, Meta(description="SHA-256 of the record's key, value and headers as stored")]
 
-    sequence: int = Field(ge=0, description="Number of the entry in its chain, from 0")
-    previous_offset: int | None = Field(
-        default=None, description="Source offset of the entry before it; offsets between are of no record"
-    )
-    previous_hash: str = Field(pattern=SHA256, description="Hash of the entry before it; zeros for the first")
-    hash: str = Field(pattern=SHA256, description="SHA-256 of previous_hash and everything else in the entry")
+    sequence: Annotated[int, Meta(ge=0, description="Number of the entry in its chain, from 0")]
+    previous_offset: Annotated[
+        int | None, Meta(description="Source offset of the entry before it; offsets between are of no record")
+    ] = None
+    previous_hash: Annotated[Digest, Meta(description="Hash of the entry before it; zeros for the first")]
+    hash: Annotated[Digest, Meta(description="SHA-256 of previous_hash and everything else in the entry")]
 
-    record_id: str | None = Field(default=None, description="ce_id of the record")
+    record_id: Annotated[str | None, Meta(description="ce_id of the record")] = None
     causation_id: str | None = None
     correlation_id: str | None = None
-    run_id: str | None = Field(default=None, description="Of the agent run: the job id")
+    run_id: Annotated[str | None, Meta(description="Of the agent run: the job id")] = None
     workflow_run_id: str | None = None
     event_uid: str | None = None
     event_type: str | None = None
@@ -68,24 +69,26 @@ class AuditEvent(Message):
     definition_hash: str | None = None
     prompt_hash: str | None = None
     model: str | None = None
-    tools: tuple[str, ...] = Field(default=(), description="Tools called, in order, one entry a call")
-    status: str | None = Field(
-        default=None,
-        description="run_finished: completed, failed; tool_finished: ok, error; agent_published: defined, live, deleted",
-    )
-    error_type: str | None = Field(default=None, description="Stable code of an error, never its text")
-    service: str | None = Field(default=None, description="dead_lettered: whose dead letter it is")
-    origin: str | None = Field(default=None, description="dead_lettered: topic/partition/offset of the record it was")
+    tools: Annotated[tuple[str, ...], Meta(description="Tools called, in order, one entry a call")] = ()
+    status: Annotated[
+        str | None,
+        Meta(
+            description="run_finished: completed, failed; tool_finished: ok, error; agent_published: defined, live, deleted"
+        ),
+    ] = None
+    error_type: Annotated[str | None, Meta(description="Stable code of an error, never its text")] = None
+    service: Annotated[str | None, Meta(description="dead_lettered: whose dead letter it is")] = None
+    origin: Annotated[str | None, Meta(description="dead_lettered: topic/partition/offset of the record it was")] = None
     model_calls: int | None = None
-    tool_calls: int | None = Field(default=None, description="run_finished: of the whole run; else in this record")
-    input_tokens: int | None = Field(
-        default=None, description="run_finished: of the whole run; tool_called: of the model turns in this record"
-    )
-    output_tokens: int | None = Field(default=None, description="Counted as input_tokens")
-    cost_usd: float | None = Field(default=None, description="Counted as input_tokens")
-    duration_ms: int | None = Field(
-        default=None, description="run_finished: job to result; tool_called: model time; tool_finished: tool time"
-    )
+    tool_calls: Annotated[int | None, Meta(description="run_finished: of the whole run; else in this record")] = None
+    input_tokens: Annotated[
+        int | None, Meta(description="run_finished: of the whole run; tool_called: of the model turns in this record")
+    ] = None
+    output_tokens: Annotated[int | None, Meta(description="Counted as input_tokens")] = None
+    cost_usd: Annotated[float | None, Meta(description="Counted as input_tokens")] = None
+    duration_ms: Annotated[
+        int | None, Meta(description="run_finished: job to result; tool_called: model time; tool_finished: tool time")
+    ] = None
 
     def message_id(self) -> str:
         return self.id

@@ -1,4 +1,4 @@
-"""Pydantic model -> Avro schema, and messages to and from Avro datums.
+"""Message -> Avro schema, and messages to and from Avro datums.
 
 Owns one mapping, applied to the model's annotations once, at import:
 
@@ -17,11 +17,12 @@ from __future__ import annotations
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Generic, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined, from_json, to_json
+import msgspec
+from msgspec import Meta
+
+from headrace.messages.base import Part, default_of
 
 NAMESPACE: Final = "dev.headrace"
 JSON_TEXT: Final = "headrace.json"
@@ -30,7 +31,9 @@ _PRIMITIVES: Final[dict[type, str]] = {str: "string", int: "long", float: "doubl
 
 Schema = Any  # an Avro schema as JSON: a name, an object or a union's list
 Convert = Callable[[Any], Any]
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound=Part)
+_to_json: Final = msgspec.json.Encoder().encode
+_from_json: Final = msgspec.json.Decoder().decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +74,10 @@ class AvroForm(Generic[M]):
         """The message of ``datum``.
 
         Raises:
-            pydantic.ValidationError: a rule that Avro can't express is broken (a pattern, a set of words).
+            msgspec.ValidationError: a rule that Avro can't express is broken (a pattern, a set of words).
             ValueError: a free-form field does not hold JSON.
         """
-        return self.model.model_validate(self._load(datum))
+        return msgspec.convert(self._load(datum), self.model)
 
 
 def _form(annotation: Any, seen: set[str]) -> _Form:
@@ -84,28 +87,30 @@ def _form(annotation: Any, seen: set[str]) -> _Form:
     if annotation in _PRIMITIVES:
         return _Form(_PRIMITIVES[annotation])
     if annotation is Any or origin is dict:
-        return _Form({"type": "string", JSON_TEXT: True}, _to_text, from_json)
+        return _Form({"type": "string", JSON_TEXT: True}, _to_text, _from_json)
     if origin is Literal and all(isinstance(word, str) for word in args):
         return _Form("string")
     if origin is tuple and len(args) == 2 and args[1] is Ellipsis:
         return _array(_form(args[0], seen))
     if origin in (Union, types.UnionType) and len(args) == 2 and type(None) in args:
         return _nullable(_form(args[0] if args[1] is type(None) else args[1], seen))
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and issubclass(annotation, Part):
         return _record(annotation, seen)
     raise TypeError(f"no Avro form for {annotation!r}")
 
 
-def _record(model: type[BaseModel], seen: set[str]) -> _RecordForm:
+def _record(model: type[Part], seen: set[str]) -> _RecordForm:
     full_name = f"{NAMESPACE}.{model.__name__}"
     first = full_name not in seen
     seen.add(full_name)
+    hints = get_type_hints(model, include_extras=True)
     forms: list[tuple[str, _Form]] = []
     fields: list[dict[str, Any]] = []
-    for name, info in model.model_fields.items():
-        form = _field_form(info, seen)
-        forms.append((name, form))
-        fields.append({"name": name, "type": form.schema, **_documentation(info), **_default(info, form)})
+    for field in msgspec.structs.fields(model):
+        form = _field_form(hints[field.name], default_of(field), seen)
+        forms.append((field.name, form))
+        documentation = _documentation(hints[field.name])
+        fields.append({"name": field.name, "type": form.schema, **documentation, **_default(default_of(field), form)})
     schema: Schema = full_name
     if first:
         schema = {"type": "record", "name": model.__name__, "namespace": NAMESPACE, "doc": model.__doc__ or ""}
@@ -113,19 +118,20 @@ def _record(model: type[BaseModel], seen: set[str]) -> _RecordForm:
     return _RecordForm(schema, _dump_record(forms), _load_record(forms))
 
 
-def _field_form(info: FieldInfo, seen: set[str]) -> _Form:
-    form = _form(info.annotation, seen)
+def _field_form(annotation: Any, default: Any, seen: set[str]) -> _Form:
+    form = _form(annotation, seen)
     is_free_form = isinstance(form.schema, dict) and form.schema.get(JSON_TEXT)
-    return _nullable(form) if is_free_form and info.default is None else form
+    return _nullable(form) if is_free_form and default is None else form
 
 
-def _documentation(info: FieldInfo) -> dict[str, str]:
-    return {"doc": info.description} if info.description else {}
+def _documentation(annotation: Any) -> dict[str, str]:
+    metas = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    texts = [meta.description for meta in metas if isinstance(meta, Meta) and meta.description]
+    return {"doc": texts[0]} if texts else {}
 
 
-def _default(info: FieldInfo, form: _Form) -> dict[str, Any]:
-    value = info.get_default(call_default_factory=True, validated_data={})
-    if value is PydanticUndefined:
+def _default(value: Any, form: _Form) -> dict[str, Any]:
+    if value is msgspec.NODEFAULT:
         return {}
     return {"default": form.dump(value) if form.dump and value is not None else value}
 
@@ -176,4 +182,4 @@ def _load_record(forms: list[tuple[str, _Form]]) -> Convert:
 
 
 def _to_text(value: Any) -> str:
-    return to_json(value, inf_nan_mode="null").decode()
+    return _to_json(value).decode()

@@ -1,30 +1,54 @@
 """What all messages have in common.
 
-A message is an immutable pydantic model; its class says on which topic it travels, in which format, and how it is named and
+A message is an immutable msgspec struct; its class says on which topic it travels, in which format, and how it is named and
 keyed. Unknown fields are ignored on reading, since v1.x may add optional ones; a missing or ill-typed field is an error.
+
+Structs rather than pydantic models, since three of them are read and three written for each step of a run: reading and checking
+one costs a quarter, making one a tenth (``docs/adr/0015``). What msgspec checks, it checks on *reading*: code that makes a
+message from a stranger's values goes through ``Part.checked``.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+import msgspec
+from msgspec import Meta
 
 Format = Literal["raw", "json", "avro"]
 SCHEMA_VERSION = "1.0"
+Version = Annotated[str, Meta(pattern=r"^1\.[0-9]+$")]
+Json = Any  # any JSON value
+JsonObject = dict[str, Any]
 
 
-class Part(BaseModel):
-    """A piece of a message."""
+class Part(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A piece of a message.
 
-    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+    It never takes part in a reference cycle, so the garbage collector need not look at it (``gc=False``). Classes below say
+    ``kw_only=True``: fields are given by name, so that one without a default may follow one that has it.
+    """
 
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Itself, since it never changes: pydantic copies every default that is a model, for each message that has it."""
-        return self
+    def replace(self, **changes: Any) -> Self:
+        """A copy with other values in these fields. Checks nothing."""
+        return msgspec.structs.replace(self, **changes)
+
+    def plain(self, *, nulls: bool = True, defaults: bool = True) -> JsonObject:
+        """The fields as plain JSON values. False leaves out what is null, or what is at its default."""
+        shown: JsonObject = {}
+        for field in msgspec.structs.fields(self):
+            value = getattr(self, field.name)
+            if (value is not None or nulls) and (defaults or value != default_of(field)):
+                shown[field.name] = _plain(value, nulls, defaults)
+        return shown
+
+    @classmethod
+    def checked(cls, value: Any) -> Self:
+        """From plain JSON values. Raises ``msgspec.ValidationError`` for what the contract does not allow."""
+        return msgspec.convert(value, cls)
 
 
-class Message(Part):
+class Message(Part, frozen=True, kw_only=True):
     """A message that travels on a topic of its own."""
 
     TOPIC: ClassVar[str]
@@ -44,5 +68,14 @@ class Message(Part):
         return {}
 
 
-Json = JsonValue
-JsonObject = dict[str, Any]
+def default_of(field: msgspec.structs.FieldInfo) -> Any:
+    """The default of a field, or ``msgspec.NODEFAULT``."""
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+
+
+def _plain(value: Any, nulls: bool, defaults: bool) -> Any:
+    if isinstance(value, Part):
+        return value.plain(nulls=nulls, defaults=defaults)
+    if isinstance(value, tuple):
+        return [_plain(item, nulls, defaults) for item in value]
+    return value

@@ -8,25 +8,23 @@
 The same message always makes the same bytes. A default is part of a v1 contract (``contracts.compat`` refuses to change one), so it
 need not travel; the version does, in front, since a reader looks at it first.
 
-Records of this mesh (``ce_source`` below ``/headrace/``) are parsed by pydantic alone. What anybody else wrote, and whatever
-pydantic refused, goes through ``json_check`` first, which names what is wrong. Errors carry a place, never a value.
+Records of this mesh (``ce_source`` below ``/headrace/``) are parsed by msgspec alone. What anybody else wrote, and whatever
+msgspec refused, goes through ``json_check`` first, which names what is wrong. Errors carry a place, never a value.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import re
 import struct
 from collections.abc import Mapping
-from functools import lru_cache
 from io import BytesIO
 from typing import Any, Final, NamedTuple, Protocol, cast
 
 import fastavro
-import orjson
+import msgspec
 from fastavro.types import Schema as ParsedSchema
-from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError, to_json
 
 from headrace.messages import headers as record_headers
 from headrace.messages import json_check, strict_json
@@ -44,7 +42,11 @@ AVRO_FORMS: Final[dict[type[Message], AvroForm[Any]]] = {
     message: AvroForm(message) for message in MESSAGES if message.FORMAT == "avro"
 }
 _WIRE_HEADER: Final = struct.Struct(">bI")
-_POINTER_LIMIT: Final = 200  # a path may hold a stranger's keys: enough to find the place, no more
+_ENCODE: Final = msgspec.json.Encoder().encode
+_DECODERS: Final = {message: msgspec.json.Decoder(message) for message in MESSAGES}
+_PLACE: Final = re.compile(r" - at `\$(.*)`$")
+_STEP: Final = re.compile(r"\.([A-Za-z_0-9]+)|\[([0-9]+|\.\.\.)\]")
+_MISSING: Final = re.compile(r"missing required field `([A-Za-z_0-9]+)`")
 
 
 class UnknownSchema(TransientError):
@@ -127,7 +129,7 @@ class Codec:
             if message.FORMAT == "avro":
                 return self._encode_avro(message)
             return _encode_json(message)
-        except (PydanticSerializationError, UnicodeEncodeError, OverflowError):
+        except (TypeError, ValueError, OverflowError):  # UnicodeEncodeError is a ValueError
             raise _unencodable(message) from None
 
     def _encode_avro(self, message: Message) -> bytes:
@@ -150,7 +152,7 @@ class Codec:
             return cast("Message", AVRO_FORMS[model].load(cast("dict[str, Any]", datum)))
         except UndecodableMessage:
             raise
-        except ValidationError as error:
+        except msgspec.ValidationError as error:
             raise schema_error(error) from None
         except Exception as error:  # fastavro raises whatever the broken bytes lead to: EOFError, IndexError, ...
             raise UndecodableMessage(f"not the Avro datum: {type(error).__name__}", cause="avro") from None
@@ -172,16 +174,24 @@ def subject(model: type[Message]) -> str:
     return f"{model.TOPIC}-value"
 
 
-def schema_error(error: ValidationError) -> UndecodableMessage:
-    """``error`` as cause ``schema`` with a JSON pointer to its first place. Quotes no input."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    rest = error.error_count() - 1
-    text = first["msg"] + (f" (and {rest} more)" if rest else "")
-    return UndecodableMessage(text, cause="schema", where=_pointer(first["loc"]))
+def schema_error(error: msgspec.ValidationError) -> UndecodableMessage:
+    """``error`` as cause ``schema`` with a JSON pointer to its place. Quotes no input."""
+    text, where = explained(error)
+    return UndecodableMessage(text, cause="schema", where=where)
 
 
-def _pointer(path: tuple[int | str, ...]) -> str:
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)[:_POINTER_LIMIT] or "/"
+def explained(error: msgspec.ValidationError) -> tuple[str, str]:
+    """What is wrong, in words that quote no input, and a JSON pointer to it (``*``: any key of an object)."""
+    text = str(error)
+    steps: list[str] = []
+    if place := _PLACE.search(text):
+        text = text[: place.start()]
+        steps = [name or ("*" if index == "..." else index) for name, index in _STEP.findall(place[1])]
+    if missing := _MISSING.search(text):
+        steps.append(missing[1])
+    if text.startswith("Invalid enum value"):
+        text = "Not one of the values that are allowed here"
+    return text, "/" + "/".join(steps)
 
 
 def _headers(message: Message, service: str, cause: Mapping[str, str]) -> record_headers.Encoded:
@@ -198,41 +208,46 @@ def _headers(message: Message, service: str, cause: Mapping[str, str]) -> record
     )
 
 
-@lru_cache
-def _version_field(model: type[Message]) -> tuple[str, str]:
-    """Name and default of the field that says which version a message is of."""
-    name = "version" if "version" in model.model_fields else "schema_version"
-    return name, model.model_fields[name].default
+def version_field(model: type[Message]) -> str:
+    """Name of the field that says which version a message is of: its first one."""
+    return model.__struct_fields__[0]
 
 
-@lru_cache(256)
-def _version_text(field: str, version: str) -> bytes:
-    return orjson.dumps({field: version})[:-1]
+def default_version(model: type[Message]) -> str:
+    """The version that this code writes, such as ``1.1``."""
+    return cast("str", model.__struct_defaults__[0])
+
+
+_VERSIONS: Final = {  # how a message of the default version begins
+    message: _ENCODE({version_field(message): default_version(message)})[:-1]
+    for message in MESSAGES
+    if message.FORMAT != "raw"
+}
+_VERSION_FIRST: Final = (b'{"version":', b'{"schema_version":')
 
 
 def _encode_json(message: Message) -> bytes:
-    field, default = _version_field(type(message))
-    version = getattr(message, field)
-    left_out = None if version == default else {field}  # the default is left out anyway
-    rest = message.__pydantic_serializer__.to_json(message, exclude_defaults=True, exclude=left_out)
-    return _version_text(field, version) + (b"," if len(rest) > 2 else b"") + rest[1:]
+    value = _ENCODE(message)
+    if value.startswith(_VERSION_FIRST):  # it is not the default one
+        return value
+    return _VERSIONS[type(message)] + (b"," if len(value) > 2 else b"") + value[1:]
 
 
 def _decode_json(model: type[Message], value: bytes, headers: Mapping[str, str]) -> Message:
     structured = headers.get(record_headers.CONTENT_TYPE, "").startswith(STRUCTURED_TYPE)
     if not structured and headers.get("ce_source", "").startswith(record_headers.SOURCE_PREFIX):
         try:
-            return model.model_validate_json(value, strict=True)
-        except ValidationError:
+            return _DECODERS[model].decode(value)
+        except (ValueError, RecursionError):
             pass  # again below, for an error that names the place
     data = json_check.check(value)
     if structured:
         data = _event_data(data)
-        value = to_json(data)
+        value = _ENCODE(data)
     _check_version(model, data)
     try:
-        return model.model_validate_json(value, strict=True)
-    except ValidationError as error:
+        return _DECODERS[model].decode(value)
+    except msgspec.ValidationError as error:
         raise schema_error(error) from None
 
 
@@ -252,7 +267,7 @@ def _check_version(model: type[Message], data: Any) -> None:
     """Refuse another major before anything else is looked at: its other fields may mean something else."""
     if not isinstance(data, dict):
         return
-    field, _ = _version_field(model)
+    field = version_field(model)
     version = data.get(field)
     if isinstance(version, str) and version.partition(".")[0] != MAJOR:
         job_id = data.get("job_id")

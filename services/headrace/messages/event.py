@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from msgspec import Meta
 
-from headrace.messages.base import SCHEMA_VERSION, Format, Message, Part
+from headrace.messages.base import SCHEMA_VERSION, Format, Message, Part, Version
+
+Text = Annotated[str, Meta(min_length=1)]
 
 WEBHOOK_TYPE = "dev.headrace.webhook.received"
 HTTP_HEADERS = (
@@ -15,23 +17,23 @@ HTTP_HEADERS = (
 )
 
 
-class Envelope(Part):
+class Envelope(Part, frozen=True, kw_only=True):
     """The plain envelope that any producer can write to ``ingest.raw``, or post to ``/events``.
 
     Without an ``id`` the record's position names the event, so give one where the producer may send twice.
     """
 
-    source: str = Field(min_length=1, max_length=512)
-    event_type: str = Field(min_length=1, max_length=256)
+    source: Annotated[str, Meta(min_length=1, max_length=512)]
+    event_type: Annotated[str, Meta(min_length=1, max_length=256)]
     payload: Any
-    id: str | None = Field(default=None, min_length=1, max_length=512)
-    subject: str | None = Field(default=None, max_length=1024)
-    time: str | None = Field(default=None, max_length=64)
-    tenant: str | None = Field(default=None, min_length=1, max_length=128)
-    partition_key: str | None = Field(default=None, min_length=1, max_length=512)
+    id: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
+    subject: Annotated[str, Meta(max_length=1024)] | None = None
+    time: Annotated[str, Meta(max_length=64)] | None = None
+    tenant: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    partition_key: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
 
 
-class RawDelivery(Message):
+class RawDelivery(Message, frozen=True, kw_only=True):
     """One record of ``ingest.raw``, its bytes untouched: ``body`` is what the sender signed.
 
     ``headers`` are the record's headers; the gateway adds ``http-headers`` (JSON) with the HTTP headers that the source's
@@ -43,7 +45,7 @@ class RawDelivery(Message):
     FORMAT: ClassVar[Format] = "raw"
 
     body: bytes
-    headers: Mapping[str, str] = Field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     key: str | None = None
 
     def message_id(self) -> str:
@@ -53,7 +55,7 @@ class RawDelivery(Message):
         return self.key
 
 
-class Origin(Part):
+class Origin(Part, frozen=True, kw_only=True):
     """Where a canonical event came from: enough to find the raw record again."""
 
     kind: Literal["webhook", "cloudevent", "envelope"]
@@ -64,21 +66,21 @@ class Origin(Part):
     delivery_id: str | None = None
 
 
-class Event(Message):
+class Event(Message, frozen=True, kw_only=True):
     """A canonical event: one thing that happened, whoever sent it."""
 
     TOPIC: ClassVar[str] = "ingest.events"
     TYPE: ClassVar[str] = "dev.headrace.event"
 
-    schema_version: str = Field(default=SCHEMA_VERSION, pattern=r"^1\.[0-9]+$")
-    uid: str = Field(description="ids.event_uid(tenant, source, id)")
-    id: str = Field(min_length=1, description="The sender's id of the event, unique within source")
-    source: str = Field(min_length=1, description="URI reference of the sender's context (CloudEvents source)")
-    type: str = Field(min_length=1, description="Reverse-DNS type, such as com.github.pull_request.opened")
+    schema_version: Version = SCHEMA_VERSION
+    uid: Annotated[str, Meta(description="ids.event_uid(tenant, source, id)")]
+    id: Annotated[Text, Meta(description="The sender's id of the event, unique within source")]
+    source: Annotated[Text, Meta(description="URI reference of the sender's context (CloudEvents source)")]
+    type: Annotated[Text, Meta(description="Reverse-DNS type, such as com.github.pull_request.opened")]
     subject: str | None = None
-    time: str = Field(description="RFC 3339: when it happened, or was received if the sender does not say")
+    time: Annotated[str, Meta(description="RFC 3339: when it happened, or was received if the sender does not say")]
     tenant: str
-    partition_key: str = Field(min_length=1)
+    partition_key: Text
     data: Any
     actor: str | None = None
     url: str | None = None

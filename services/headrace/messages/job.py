@@ -6,18 +6,21 @@ run (many jobs may share it) and is carried through untouched.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
-from pydantic import ConfigDict, Field, model_validator
+from msgspec import Meta
 
-from headrace.messages.base import JsonObject, Message, Part
+from headrace.messages.base import JsonObject, Message, Part, Version
 from headrace.messages.event import Event
 
 DEFAULT_AGENT = "assistant"  # who takes a v1.0 job, which names no agent
 DEFAULT_TENANT = "default"
 
+Name = Annotated[str, Meta(min_length=1, max_length=128)]
+Reference = Annotated[str, Meta(max_length=256)]
 
-class PreviousResult(Part):
+
+class PreviousResult(Part, frozen=True, kw_only=True):
     """A result of an earlier node of the caller's workflow."""
 
     node_id: str
@@ -25,15 +28,15 @@ class PreviousResult(Part):
     preview: Any = None
 
 
-class JobContext(Part):
+class JobContext(Part, frozen=True, kw_only=True):
     """What the caller knows: earlier results, its workflow's state, the conversation."""
 
     previous_results: tuple[PreviousResult, ...] = ()
-    workflow_state: JsonObject = Field(default_factory=dict)
-    session_id: str | None = Field(default=None, max_length=256)
+    workflow_state: JsonObject = {}
+    session_id: Reference | None = None
 
 
-_HAS_WORK: JsonObject = {  # what ``Job._has_work`` checks, as JSON Schema
+HAS_WORK: JsonObject = {  # what a job checks of itself, as JSON Schema
     "anyOf": [
         {"required": ["prompt"], "properties": {"prompt": {"type": "string"}}},
         {"required": ["input"], "properties": {"input": {"not": {"type": "null"}}}},
@@ -42,43 +45,39 @@ _HAS_WORK: JsonObject = {  # what ``Job._has_work`` checks, as JSON Schema
 }
 
 
-class Job(Message):
+class Job(Message, frozen=True, kw_only=True):
     """A request for one agent run."""
-
-    model_config = ConfigDict(json_schema_extra=_HAS_WORK)
 
     TOPIC: ClassVar[str] = "agent.jobs"
     TYPE: ClassVar[str] = "dev.headrace.agent.job"
 
-    version: str = Field(default="1.1", pattern=r"^1\.[0-9]+$")
-    job_id: str = Field(min_length=1, max_length=128)
-    run_id: str | None = Field(default=None, max_length=256, description="The caller's workflow run")
-    node_id: str | None = Field(default=None, max_length=256)
+    version: Version = "1.1"
+    job_id: Name
+    run_id: Annotated[Reference | None, Meta(description="The caller's workflow run")] = None
+    node_id: Reference | None = None
     workflow_tag: str | None = None
     workflow_owner: str | None = None
-    user_id: str | None = Field(default=None, max_length=256)
+    user_id: Reference | None = None
     prompt: str | None = None
     context: JobContext = JobContext()
-    timeout_sec: float = Field(default=300, gt=0, le=86_400)
-    retry_count: int = Field(default=0, ge=0)
+    timeout_sec: Annotated[float, Meta(gt=0, le=86_400)] = 300
+    retry_count: Annotated[int, Meta(ge=0)] = 0
     created_at: str | None = None
 
     # v1.1: optional only
-    tenant: str = Field(default=DEFAULT_TENANT, min_length=1, max_length=128)
-    agent: str = Field(default=DEFAULT_AGENT, min_length=1, max_length=128)
+    tenant: Name = DEFAULT_TENANT
+    agent: Name = DEFAULT_AGENT
     agent_version: str | None = None
     input: Any = None
     event: Event | None = None
-    partition_key: str | None = Field(default=None, max_length=512)
-    idempotency_key: str | None = Field(default=None, max_length=256)
-    replay_id: str | None = Field(default=None, max_length=128)
-    reply_to: str | None = Field(default=None, max_length=249)
+    partition_key: Annotated[str, Meta(max_length=512)] | None = None
+    idempotency_key: Reference | None = None
+    replay_id: Annotated[str, Meta(max_length=128)] | None = None
+    reply_to: Annotated[str, Meta(max_length=249)] | None = None
 
-    @model_validator(mode="after")
-    def _has_work(self) -> Self:
+    def __post_init__(self) -> None:
         if self.prompt is None and self.input is None and self.event is None:
             raise ValueError("a job needs one of prompt, input, event")
-        return self
 
     def message_id(self) -> str:
         return self.job_id

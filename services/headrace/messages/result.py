@@ -1,29 +1,30 @@
 """``agent.results``: the output message of protocol v1.0 field for field, with optional fields after it.
 
-It travels as Avro for data platforms; fields marked ``FreeForm`` are JSON text there.
+It travels as Avro for data platforms; fields marked ``FREE_FORM`` are JSON text there.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, WithJsonSchema
+from msgspec import Meta
 
-from headrace.messages.base import Format, JsonObject, Message, Part
+from headrace.messages.base import Format, JsonObject, Message, Part, Version
 from headrace.messages.run import Turn, Usage
 
-FREE_FORM = "x-json-text"  # in the exported schema: any JSON value, carried as JSON text in Avro
-FreeForm = Annotated[Any, WithJsonSchema({FREE_FORM: True})]
+FREE_FORM = Meta(extra_json_schema={"x-json-text": True})  # any JSON value, carried as JSON text in Avro
+FreeForm = Annotated[Any, FREE_FORM]
+Milliseconds = Annotated[int, Meta(description="Epoch milliseconds")]
 
 
-class ToolCallSummary(Part):
+class ToolCallSummary(Part, frozen=True, kw_only=True):
     """One tool call, as the protocol's metadata lists it."""
 
     tool: str
-    args: Annotated[JsonObject, WithJsonSchema({"type": "object", FREE_FORM: True})]
+    args: Annotated[JsonObject, FREE_FORM]
 
 
-class ResultMetadata(Part):
+class ResultMetadata(Part, frozen=True, kw_only=True):
     """Protocol v1.0 ``metadata``."""
 
     tool_calls: tuple[ToolCallSummary, ...] = ()
@@ -33,7 +34,7 @@ class ResultMetadata(Part):
     llm_model: str = ""
 
 
-class ResultError(Part):
+class ResultError(Part, frozen=True, kw_only=True):
     """Protocol v1.0 ``error``; ``type`` is a stable code such as ``model_error``, ``limit_tokens``, ``output_schema``."""
 
     type: str
@@ -43,24 +44,24 @@ class ResultError(Part):
     step: str | None = None
 
 
-class AgentResult(Message):
+class AgentResult(Message, frozen=True, kw_only=True):
     """How a run ended. ``output`` (or ``output_ref``) is the answer; ``result_ref`` resolves it over the API."""
 
     TOPIC: ClassVar[str] = "agent.results"
     TYPE: ClassVar[str] = "dev.headrace.agent.result"
     FORMAT: ClassVar[Format] = "avro"
 
-    version: str = Field(default="1.1", pattern=r"^1\.[0-9]+$")
+    version: Version = "1.1"
     job_id: str
     status: Literal["completed", "failed"]
     result_ref: str | None = None
     result_preview: FreeForm = None
-    metadata: ResultMetadata = Field(default=ResultMetadata(), description="Protocol v1.0 omits it in a failure")
+    metadata: Annotated[ResultMetadata, Meta(description="Protocol v1.0 omits it in a failure")] = ResultMetadata()
     error: ResultError | None = None
     completed_at: str
 
     # v1.1: optional only
-    run_id: str | None = Field(default=None, description="The caller's workflow run, as the job gave it")
+    run_id: Annotated[str | None, Meta(description="The caller's workflow run, as the job gave it")] = None
     tenant: str = "default"
     node_id: str | None = None
     user_id: str | None = None
@@ -75,11 +76,11 @@ class AgentResult(Message):
     replay_id: str | None = None
     output: FreeForm = None
     output_ref: str | None = None
-    turns: tuple[Turn, ...] = Field(default=(), description="The model calls since the last record of the run")
-    transcript_ref: str | None = Field(default=None, description="Newest stored segment of the conversation")
+    turns: Annotated[tuple[Turn, ...], Meta(description="The model calls since the last record of the run")] = ()
+    transcript_ref: Annotated[str | None, Meta(description="Newest stored segment of the conversation")] = None
     steps: int = 0
-    started_ms: int = Field(default=0, description="Epoch milliseconds")
-    completed_ms: int = Field(default=0, description="Epoch milliseconds")
+    started_ms: Milliseconds = 0
+    completed_ms: Milliseconds = 0
     usage: Usage = Usage()
 
     def message_id(self) -> str:

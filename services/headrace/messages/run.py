@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import reduce
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from msgspec import Meta
 
-from headrace.messages.base import SCHEMA_VERSION, JsonObject, Message, Part
+from headrace.messages.base import SCHEMA_VERSION, JsonObject, Message, Part, Version
 
 
-class AgentRef(Part):
+class AgentRef(Part, frozen=True, kw_only=True):
     """Which definition runs: name, version, and hashes that tell whether it is still the same text."""
 
     name: str
@@ -26,14 +26,14 @@ class AgentRef(Part):
     prompt_hash: str
 
 
-class RunInfo(Part):
+class RunInfo(Part, frozen=True, kw_only=True):
     """What never changes during a run."""
 
     tenant: str
     run_id: str
     agent: AgentRef
-    model: str = Field(description="Resolved model, such as anthropic:claude-haiku-5-5 or offline")
-    started_ms: int = Field(description="Epoch milliseconds of the job record")
+    model: Annotated[str, Meta(description="Resolved model, such as anthropic:claude-haiku-5-5 or offline")]
+    started_ms: Annotated[int, Meta(description="Epoch milliseconds of the job record")]
     deadline_ms: int
     workflow_run_id: str | None = None
     node_id: str | None = None
@@ -46,7 +46,7 @@ class RunInfo(Part):
     reply_to: str | None = None
 
 
-class Usage(Part):
+class Usage(Part, frozen=True, kw_only=True):
     """Tokens and money of one or more model calls. ``input_tokens`` counts all input, cached or not."""
 
     input_tokens: int = 0
@@ -76,7 +76,7 @@ class Usage(Part):
         return self.input_tokens + self.output_tokens
 
 
-class Progress(Part):
+class Progress(Part, frozen=True, kw_only=True):
     """How far a run is: ``step`` counts its model turns that led to a record."""
 
     step: int = 0
@@ -87,7 +87,7 @@ class Progress(Part):
     usage: Usage = Usage()
 
 
-class CallRequest(Part):
+class CallRequest(Part, frozen=True, kw_only=True):
     """A tool call as the model asked for it. ``arguments_ref`` stands in for arguments past the inline bound (then ``{}``)."""
 
     id: str
@@ -96,7 +96,7 @@ class CallRequest(Part):
     arguments_ref: str | None = None
 
 
-class Entry(Part):
+class Entry(Part, frozen=True, kw_only=True):
     """One message of the conversation. ``content_ref`` stands in for content that lives in the blob store."""
 
     role: Literal["user", "assistant", "tool"]
@@ -108,14 +108,14 @@ class Entry(Part):
     is_error: bool = False
 
 
-class Segment(Part):
+class Segment(Part, frozen=True, kw_only=True):
     """An immutable piece of a conversation in the blob store; ``previous`` is the segment before it."""
 
     previous: str | None = None
     entries: tuple[Entry, ...]
 
 
-class Transcript(Part):
+class Transcript(Part, frozen=True, kw_only=True):
     """The conversation so far: the newest stored segment, how many entries are in segments, and the entries after them."""
 
     head: str | None = None
@@ -123,7 +123,7 @@ class Transcript(Part):
     tail: tuple[Entry, ...] = ()
 
 
-class Turn(Part):
+class Turn(Part, frozen=True, kw_only=True):
     """One finished model call, as it was: a re-run answers from it. ``text`` may be in ``text_ref`` when large."""
 
     text: str | None = None
@@ -137,19 +137,19 @@ class Turn(Part):
     request_id: str | None = None
 
 
-class ToolCall(Part):
+class ToolCall(Part, frozen=True, kw_only=True):
     """One call to execute. ``arguments_ref`` stands in for arguments past the inline bound."""
 
     call_id: str
     tool: str
     tool_version: str
-    arguments: JsonObject = Field(default_factory=dict)
+    arguments: JsonObject = {}
     arguments_ref: str | None = None
     effect: Literal["none", "idempotent", "once"] = "none"
     idempotency_key: str
 
 
-class ToolError(Part):
+class ToolError(Part, frozen=True, kw_only=True):
     """Why a tool call failed, in words that the model may read."""
 
     type: str
@@ -158,7 +158,7 @@ class ToolError(Part):
     step: str | None = None
 
 
-class ToolOutcome(Part):
+class ToolOutcome(Part, frozen=True, kw_only=True):
     """What a tool call gave: JSON ``content`` inline, or ``content_ref`` with a small ``preview`` of it."""
 
     call_id: str
@@ -172,8 +172,8 @@ class ToolOutcome(Part):
     duration_ms: int = 0
 
 
-class _Continuation(Message):
-    schema_version: str = Field(default=SCHEMA_VERSION, pattern=r"^1\.[0-9]+$")
+class _Continuation(Message, frozen=True, kw_only=True):
+    schema_version: Version = SCHEMA_VERSION
     run: RunInfo
     progress: Progress
     transcript: Transcript
@@ -185,28 +185,28 @@ class _Continuation(Message):
         return {"tenant": self.run.tenant, "runid": self.run.run_id, "agent": self.run.agent.name}
 
 
-class ToolCalls(_Continuation):
+class ToolCalls(_Continuation, frozen=True, kw_only=True):
     """The calls of one model turn, and the continuation of the run that waits for them."""
 
     TOPIC: ClassVar[str] = "tool.calls"
     TYPE: ClassVar[str] = "dev.headrace.tool.calls"
 
-    turns: tuple[Turn, ...] = Field(
-        description="The model calls since the last record; the last one asked for the calls"
-    )
-    calls: tuple[ToolCall, ...] = Field(min_length=1)
+    turns: Annotated[
+        tuple[Turn, ...], Meta(description="The model calls since the last record; the last one asked for the calls")
+    ]
+    calls: Annotated[tuple[ToolCall, ...], Meta(min_length=1)]
 
     def message_id(self) -> str:
         return f"{self.run.run_id}:{self.progress.step}:calls"
 
 
-class ToolResults(_Continuation):
+class ToolResults(_Continuation, frozen=True, kw_only=True):
     """The outcomes of all calls of one turn, with the continuation that they were asked with."""
 
     TOPIC: ClassVar[str] = "tool.results"
     TYPE: ClassVar[str] = "dev.headrace.tool.results"
 
-    results: tuple[ToolOutcome, ...] = Field(min_length=1)
+    results: Annotated[tuple[ToolOutcome, ...], Meta(min_length=1)]
 
     def message_id(self) -> str:
         return f"{self.run.run_id}:{self.progress.step}:results"

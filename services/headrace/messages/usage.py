@@ -8,15 +8,15 @@ expected; a correction after that is another revision.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field
+from msgspec import Meta
 
-from headrace.messages.base import SCHEMA_VERSION, Format, Message, Part
+from headrace.messages.base import SCHEMA_VERSION, Format, Message, Part, Version
 from headrace.messages.totals import ACCURACY, Sums, Totals
 
 
-class ModelUsage(Part):
+class ModelUsage(Part, frozen=True, kw_only=True):
     """What one model did within a window. A run is its agent's model's, whatever else it called."""
 
     model: str
@@ -27,50 +27,50 @@ class ModelUsage(Part):
     cost_usd: float
 
 
-class LatencyBucket(Part):
+class LatencyBucket(Part, frozen=True, kw_only=True):
     """Runs whose milliseconds are in (g^(index-1), g^index], g = (1 + accuracy) / (1 - accuracy); index 0: at most 1 ms."""
 
     index: int
     count: int
 
 
-class UsageWindow(Message):
+class UsageWindow(Message, frozen=True, kw_only=True):
     """Counts, error rate, tokens, cost and latency of one agent of one tenant in one window of time."""
 
     TOPIC: ClassVar[str] = "usage.windows"
     TYPE: ClassVar[str] = "dev.headrace.usage.window"
     FORMAT: ClassVar[Format] = "avro"
 
-    schema_version: str = Field(default=SCHEMA_VERSION, pattern=r"^1\.[0-9]+$")
-    window_id: str = Field(description="tenant|agent|start|seconds")
+    schema_version: Version = SCHEMA_VERSION
+    window_id: Annotated[str, Meta(description="tenant|agent|start|seconds")]
     tenant: str
     agent_name: str
-    window_start: str = Field(description="ISO 8601, UTC; runs that finished at it or later are in the window")
-    window_end: str = Field(description="ISO 8601, UTC; the first moment after the window")
-    window_start_ms: int = Field(description="Epoch milliseconds")
-    window_seconds: int = Field(ge=1)
-    revision: int = Field(ge=1, description="Grows with each change; the highest one counts")
-    final: bool = Field(description="Nothing more is expected to change it")
+    window_start: Annotated[str, Meta(description="ISO 8601, UTC; runs that finished at it or later are in the window")]
+    window_end: Annotated[str, Meta(description="ISO 8601, UTC; the first moment after the window")]
+    window_start_ms: Annotated[int, Meta(description="Epoch milliseconds")]
+    window_seconds: Annotated[int, Meta(ge=1)]
+    revision: Annotated[int, Meta(ge=1, description="Grows with each change; the highest one counts")]
+    final: Annotated[bool, Meta(description="Nothing more is expected to change it")]
 
-    runs: int = Field(ge=0)
-    completed: int = Field(ge=0)
-    failed: int = Field(ge=0)
-    error_rate: float = Field(ge=0, le=1, description="failed / runs")
-    input_tokens: int = Field(ge=0)
-    output_tokens: int = Field(ge=0)
-    cost_usd: float = Field(ge=0)
+    runs: Annotated[int, Meta(ge=0)]
+    completed: Annotated[int, Meta(ge=0)]
+    failed: Annotated[int, Meta(ge=0)]
+    error_rate: Annotated[float, Meta(ge=0, le=1, description="failed / runs")]
+    input_tokens: Annotated[int, Meta(ge=0)]
+    output_tokens: Annotated[int, Meta(ge=0)]
+    cost_usd: Annotated[float, Meta(ge=0)]
     models: tuple[ModelUsage, ...] = ()
 
-    latency_count: int = Field(default=0, description="Runs whose duration is known")
+    latency_count: Annotated[int, Meta(description="Runs whose duration is known")] = 0
     latency_sum_ms: int = 0
     latency_max_ms: int = 0
-    latency_p50_ms: float | None = Field(default=None, description="Nearest rank, within latency_accuracy")
+    latency_p50_ms: Annotated[float | None, Meta(description="Nearest rank, within latency_accuracy")] = None
     latency_p95_ms: float | None = None
     latency_p99_ms: float | None = None
-    latency_accuracy: float = Field(default=ACCURACY, description="Greatest relative error of a percentile")
-    latency_buckets: tuple[LatencyBucket, ...] = Field(
-        default=(), description="Sparse; counts of windows add up bucket by bucket"
-    )
+    latency_accuracy: Annotated[float, Meta(description="Greatest relative error of a percentile")] = ACCURACY
+    latency_buckets: Annotated[
+        tuple[LatencyBucket, ...], Meta(description="Sparse; counts of windows add up bucket by bucket")
+    ] = ()
 
     def message_id(self) -> str:
         return f"{self.window_id}:{self.revision}"

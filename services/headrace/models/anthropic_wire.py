@@ -96,7 +96,8 @@ def from_wire(body: dict[str, Any]) -> tuple[str | None, tuple[CallRequest, ...]
             texts.append(block["text"])
         elif block["type"] == "tool_use":
             call_id = block.get("id") or f"{body.get('id', 'call')}_{len(calls)}"
-            calls.append(CallRequest(id=call_id, name=block["name"], arguments=checked(block["input"])))
+            call = {"id": call_id, "name": block["name"], "arguments": checked(block["input"])}
+            calls.append(CallRequest.checked(call))
     stop = body.get("stop_reason") or "end_turn"
     return (
         "".join(texts) or None,
@@ -110,10 +111,12 @@ def from_wire(body: dict[str, Any]) -> tuple[str | None, tuple[CallRequest, ...]
 def _usage(usage: dict[str, Any]) -> Usage:
     read = usage.get("cache_read_input_tokens") or 0
     written = usage.get("cache_creation_input_tokens") or 0
-    return Usage(
-        input_tokens=usage["input_tokens"] + read + written,
-        output_tokens=usage["output_tokens"],
-        cache_read_tokens=read,
-        cache_write_tokens=written,
-        model_calls=1,
+    return Usage.checked(
+        {
+            "input_tokens": usage["input_tokens"] + read + written,
+            "output_tokens": usage["output_tokens"],
+            "cache_read_tokens": read,
+            "cache_write_tokens": written,
+            "model_calls": 1,
+        }
     )

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import httpx2
 import orjson
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
 from headrace.messages.run import CallRequest, Usage
 from headrace.models import ModelError, ModelReply, pricing
@@ -31,7 +31,8 @@ Parsed = tuple[str | None, tuple[CallRequest, ...], Usage, str, str | None]
 Create = Callable[[Any, httpx2.Timeout], Awaitable[httpx2.Response]]
 Parse = Callable[[Any], Parsed]
 _CONNECT_S: Final = 10.0
-_UNREADABLE: Final = (KeyError, IndexError, TypeError, ValueError, AttributeError, ValidationError)
+_MAX_REASON: Final = 100  # characters
+_UNREADABLE: Final = (KeyError, IndexError, TypeError, ValueError, AttributeError)  # msgspec's errors are ValueErrors
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +159,9 @@ class HttpModel:
         return ModelReply(
             text=text,
             tool_calls=_unique(calls),
-            usage=usage.model_copy(update={"cost_usd": cost.usd}),
+            usage=usage.replace(cost_usd=cost.usd),
             model=f"{self._provider.name}:{model}",
-            stop_reason=stop_reason,
+            stop_reason=None if stop_reason is None else str(stop_reason)[:_MAX_REASON],
             request_id=response.headers.get(self._provider.request_id_header),
         )
 
@@ -170,7 +171,7 @@ def _unique(calls: tuple[CallRequest, ...]) -> tuple[CallRequest, ...]:
     seen: set[str] = set()
     unique = []
     for index, call in enumerate(calls):
-        unique.append(call.model_copy(update={"id": f"{call.id}_{index}"}) if call.id in seen else call)
+        unique.append(call.replace(id=f"{call.id}_{index}") if call.id in seen else call)
         seen.add(call.id)
     return tuple(unique)
 

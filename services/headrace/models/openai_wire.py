@@ -86,10 +86,12 @@ def from_wire(
     choice = body["choices"][0]
     message = choice["message"]
     calls = tuple(
-        CallRequest(
-            id=call.get("id") or f"{body.get('id', 'call')}_{index}",
-            name=call["function"]["name"],
-            arguments=parse(call["function"].get("arguments") or ""),
+        CallRequest.checked(
+            {
+                "id": call.get("id") or f"{body.get('id', 'call')}_{index}",
+                "name": call["function"]["name"],
+                "arguments": parse(call["function"].get("arguments") or ""),
+            }
         )
         for index, call in enumerate(message.get("tool_calls") or ())
     )
@@ -106,10 +108,12 @@ def _usage(usage: dict[str, Any] | None, request_chars: int, reply_chars: int) -
     if usage is None:
         return Usage(input_tokens=request_chars // 4, output_tokens=reply_chars // 4, model_calls=1)
     details = usage.get("prompt_tokens_details") or {}
-    return Usage(
-        input_tokens=usage["prompt_tokens"],
-        output_tokens=usage["completion_tokens"],
-        cache_read_tokens=details.get("cached_tokens") or 0,
-        cache_write_tokens=details.get("cache_write_tokens") or 0,
-        model_calls=1,
+    return Usage.checked(
+        {
+            "input_tokens": usage["prompt_tokens"],
+            "output_tokens": usage["completion_tokens"],
+            "cache_read_tokens": details.get("cached_tokens") or 0,
+            "cache_write_tokens": details.get("cache_write_tokens") or 0,
+            "model_calls": 1,
+        }
     )

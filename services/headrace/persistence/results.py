@@ -64,7 +64,7 @@ async def store_output(result: AgentResult, blobs: BlobStore, inline_bytes: int)
 def result_row(result: AgentResult, stored: Stored, created_at: datetime) -> ResultRow:
     """``created_at`` is the record's timestamp, so that a rebuilt table is the same."""
     metadata = result.metadata
-    calls = [call.model_dump() for call in metadata.tool_calls]
+    calls = [call.plain() for call in metadata.tool_calls]
     return ResultRow(
         result_id=ids.result_id(result.tenant, result.job_id),
         job_id=storable_text(result.job_id),
@@ -73,7 +73,7 @@ def result_row(result: AgentResult, stored: Stored, created_at: datetime) -> Res
         result_data=stored.data,
         cas_id=stored.cas_id,
         status=result.status,
-        error=Document(orjson.dumps(result.error.model_dump())) if result.error else None,
+        error=Document(orjson.dumps(result.error.plain())) if result.error else None,
         tool_calls=preview(calls, _TOOL_CALLS_BYTES),
         tokens_used=min(metadata.tokens_used, _INT_MAX),
         cache_hit=metadata.cache_hit,

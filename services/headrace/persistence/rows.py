@@ -133,7 +133,7 @@ def result_rows(result: AgentResult, context: Context, preview_bytes: int) -> Ro
         tool_calls=_call_count(result.metadata.tool_calls),
         **_usage(result.usage),
         latency_ms=result.completed_ms - result.started_ms if known_span else result.metadata.execution_time_ms,
-        error=preview(result.error.model_dump(), preview_bytes) if result.error else None,
+        error=preview(result.error.plain(), preview_bytes) if result.error else None,
         outcome=None if outcome is None else preview(outcome, preview_bytes),
         result_ref=text(result.result_ref),
     )
@@ -219,6 +219,9 @@ def _step(run: RunRow, context: Context, kind: str, step: int, summary: Document
     return (*place, run.tenant, run.run_id, kind, step, recorded_at(context), context.size, summary)
 
 
+_SHOWN_OF_EVENT: Final = ("id", "source", "type", "subject", "time", "actor", "url", "severity")
+
+
 def _job_input(job: Job) -> dict[str, Any]:
     """What the run was asked: prompt, input, and the event without its data (that is in ``events``)."""
     shown: dict[str, Any] = {}
@@ -227,9 +230,8 @@ def _job_input(job: Job) -> dict[str, Any]:
     if job.input is not None:
         shown["input"] = job.input
     if job.event is not None:
-        shown["event"] = job.event.model_dump(
-            include={"id", "source", "type", "subject", "time", "actor", "url", "severity"}, exclude_none=True
-        )
+        event = {name: getattr(job.event, name) for name in _SHOWN_OF_EVENT}
+        shown["event"] = {name: value for name, value in event.items() if value is not None}
     return shown
 
 

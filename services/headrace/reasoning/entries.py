@@ -25,7 +25,7 @@ def outcome_entry(outcome: ToolOutcome) -> Entry:
     """What a tool gave, as the model reads it: JSON, or an error in words."""
     content: str | None = None
     if outcome.status == "error":
-        error = outcome.error.model_dump(exclude_none=True) if outcome.error else {"type": "error"}
+        error = outcome.error.plain(nulls=False) if outcome.error else {"type": "error"}
         content = canonical({"error": error})
     elif outcome.content_ref is None:
         content = canonical(outcome.content)
@@ -44,6 +44,4 @@ def numbered(requests: tuple[CallRequest, ...], step: int) -> tuple[CallRequest,
 
     Some compatible servers repeat ids or leave them empty. Numbering numbered requests changes nothing.
     """
-    return tuple(
-        request.model_copy(update={"id": f"call_{step}_{index}"}) for index, request in enumerate(requests, start=1)
-    )
+    return tuple(request.replace(id=f"call_{step}_{index}") for index, request in enumerate(requests, start=1))

@@ -227,13 +227,11 @@ def _fail(state: State, now_ms: int, error: ResultError) -> Step:
 def _spent(state: State, turn: Turn, *, steps: int = 0, repairs: int = 0) -> State:
     """After ``turn``, which is paid for, and counts as this many steps and repairs."""
     progress = state.progress
-    progress = progress.model_copy(
-        update={
-            "step": progress.step + steps,
-            "repairs": progress.repairs + repairs,
-            "model_ms": progress.model_ms + turn.latency_ms,
-            "usage": progress.usage.plus(turn.usage),
-        }
+    progress = progress.replace(
+        step=progress.step + steps,
+        repairs=progress.repairs + repairs,
+        model_ms=progress.model_ms + turn.latency_ms,
+        usage=progress.usage.plus(turn.usage),
     )
     return state._replace(progress=progress, turns=(*state.turns, turn))
 

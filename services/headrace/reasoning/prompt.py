@@ -69,13 +69,14 @@ def _data(job: Job) -> dict[str, Any]:
     """By section, the event last: it is the largest, and a cut view keeps the beginning."""
     data: dict[str, Any] = {}
     if job.context.previous_results:
-        data["previous_results"] = [item.model_dump(mode="json") for item in job.context.previous_results]
+        data["previous_results"] = [item.plain() for item in job.context.previous_results]
     if job.context.workflow_state:
         data["workflow_state"] = job.context.workflow_state
     if job.input is not None:
         data["input"] = job.input
     if job.event is not None:
-        data["event"] = job.event.model_dump(mode="json", exclude={"origin"}, exclude_none=True)
+        data["event"] = job.event.plain(nulls=False)
+        del data["event"]["origin"]
     return data
 
 

@@ -16,8 +16,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
 import orjson
-from pydantic import TypeAdapter, ValidationError
 
 from headrace.blobs import BlobStore
 from headrace.messages.errors import BadMessage
@@ -29,7 +29,8 @@ INLINE_BYTES: Final = 1_024  # text and arguments of one turn together, or the c
 PIECE_BYTES: Final = (
     256  # past the inline bound, larger pieces go to blobs: a record has a piece up to four times, a blob once
 )
-_ENTRIES: Final = TypeAdapter(tuple[Entry, ...])
+_ENCODE: Final = msgspec.json.Encoder().encode
+_SEGMENT: Final = msgspec.json.Decoder(Segment)
 
 
 class TranscriptBroken(BadMessage):
@@ -50,9 +51,9 @@ class Transcripts:
         """``transcript`` with ``entries`` after it; what it refers to is stored when this returns."""
         tail = (*transcript.tail, *await self._pack_entries(entries))
         if _length(tail) <= TAIL_BYTES:
-            return transcript.model_copy(update={"tail": tail})
+            return transcript.replace(tail=tail)
         segment = Segment(previous=transcript.head, entries=tail)
-        head = await self._blobs.put(orjson.dumps(segment.model_dump(mode="json", exclude_defaults=True)))
+        head = await self._blobs.put(_ENCODE(segment))
         return Transcript(head=head, stored=transcript.stored + len(tail))
 
     async def load(self, transcript: Transcript) -> tuple[Entry, ...]:
@@ -79,14 +80,12 @@ class Transcripts:
             return turn
         text, text_ref = await self._pack_text(turn.text)
         calls = await self._pack_calls(turn.tool_calls)
-        return turn.model_copy(update={"text": text, "text_ref": text_ref or turn.text_ref, "tool_calls": calls})
+        return turn.replace(text=text, text_ref=text_ref or turn.text_ref, tool_calls=calls)
 
     async def unpack_turn(self, turn: Turn) -> Turn:
         """``turn`` with everything inline."""
         text = await self._text(turn.text, turn.text_ref)
-        return turn.model_copy(
-            update={"text": text, "text_ref": None, "tool_calls": await self._unpack_calls(turn.tool_calls)}
-        )
+        return turn.replace(text=text, text_ref=None, tool_calls=await self._unpack_calls(turn.tool_calls))
 
     async def arguments(self, request: CallRequest) -> dict[str, Any]:
         """The arguments of a call, wherever they are."""
@@ -100,9 +99,7 @@ class Transcripts:
     async def _pack_entry(self, entry: Entry) -> Entry:
         content, ref = await self._pack_text(entry.content)
         calls = await self._pack_calls(entry.tool_calls)
-        return entry.model_copy(
-            update={"content": content, "content_ref": ref or entry.content_ref, "tool_calls": calls}
-        )
+        return entry.replace(content=content, content_ref=ref or entry.content_ref, tool_calls=calls)
 
     async def _pack_text(self, text: str | None) -> tuple[str | None, str | None]:
         if text is None or len(data := text.encode()) <= PIECE_BYTES:
@@ -116,12 +113,12 @@ class Transcripts:
         data = canonical(call.arguments).encode()
         if call.arguments_ref is not None or len(data) <= PIECE_BYTES:
             return call
-        return call.model_copy(update={"arguments": {}, "arguments_ref": await self._blobs.put(data)})
+        return call.replace(arguments={}, arguments_ref=await self._blobs.put(data))
 
     async def _resolve_entry(self, entry: Entry, max_chars: int) -> Entry:
         content = await self._text(entry.content, entry.content_ref)
         calls = await self._unpack_calls(entry.tool_calls)
-        whole = entry.model_copy(update={"content": content, "content_ref": None, "tool_calls": calls})
+        whole = entry.replace(content=content, content_ref=None, tool_calls=calls)
         return _cut(whole, max_chars)
 
     async def _text(self, text: str | None, ref: str | None) -> str | None:
@@ -134,7 +131,7 @@ class Transcripts:
         if call.arguments_ref is None:
             return call
         arguments = orjson.loads(await self._blobs.get(call.arguments_ref))
-        return call.model_copy(update={"arguments": arguments, "arguments_ref": None})
+        return call.replace(arguments=arguments, arguments_ref=None)
 
 
 def cut_to(text: str, max_chars: int) -> str:
@@ -159,16 +156,16 @@ def _refers(entry: Entry) -> bool:
 def _cut(entry: Entry, max_chars: int) -> Entry:
     if entry.content is None or len(entry.content) <= max_chars:
         return entry
-    return entry.model_copy(update={"content": cut_to(entry.content, max_chars)})
+    return entry.replace(content=cut_to(entry.content, max_chars))
 
 
 def _length(entries: tuple[Entry, ...]) -> int:
     """Bytes of ``entries`` as a JSON array."""
-    return len(_ENTRIES.dump_json(entries, exclude_defaults=True))
+    return len(_ENCODE(entries))
 
 
 def _segment(data: bytes, ref: str) -> Segment:
     try:
-        return Segment.model_validate_json(data)
-    except ValidationError:
+        return _SEGMENT.decode(data)
+    except ValueError:
         raise TranscriptBroken("not a segment of a conversation", where=ref) from None

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+import jsonschema_rs
 
+from headrace.contracts.documents import part_schemas
 from headrace.messages.agent import AgentDefinition, Limits, Trigger
 from headrace.messages.errors import BadMessage
 from headrace.registry.schemas import InvalidSchema, compile_schema
@@ -23,6 +24,7 @@ from headrace.registry.yaml12 import Document, YamlProblem
 from headrace.toolspecs import SPECS
 
 Path_ = tuple[str | int, ...]
+_SHOWN: Final = 300  # characters: a message may quote the value
 _DOMAIN: Final = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 
 
@@ -81,15 +83,25 @@ def _parse(value: Any) -> tuple[AgentDefinition | None, list[Problem]]:
     if not isinstance(value, dict):
         return None, [Problem("a definition is a mapping of fields")]
     problems = list(_unknown_fields(value))
-    try:
-        definition = AgentDefinition.model_validate(value)
-    except ValidationError as error:
-        return None, problems + [Problem(_message(e), tuple(e["loc"])) for e in error.errors(include_input=False)]
+    if wrong := [_problem(error) for error in _contract().iter_errors(value)]:
+        return None, problems + wrong
+    definition = AgentDefinition.checked(value)
     return definition, problems + check(definition)
 
 
-def _message(error: ErrorDetails) -> str:
-    return error["msg"] + ("; put it in quotes" if error["type"] == "string_type" else "")
+@cache
+def _contract() -> jsonschema_rs.Validator:
+    """The contract of a definition, which names all that is wrong; reading the message names the first thing only."""
+    parts = part_schemas((AgentDefinition,))
+    return compile_schema({"$ref": "#/$defs/AgentDefinition", "$defs": parts})
+
+
+def _problem(error: jsonschema_rs.ValidationError) -> Problem:
+    path = tuple(error.instance_path)
+    if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Required):
+        return Problem("is required", (*path, error.kind.property))
+    quotes = isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Type) and "string" in error.kind.types
+    return Problem(error.message[:_SHOWN] + ("; put it in quotes" if quotes else ""), path)
 
 
 def _unknown_fields(value: dict[str, Any]) -> Iterator[Problem]:
@@ -103,7 +115,7 @@ def _unknown_fields(value: dict[str, Any]) -> Iterator[Problem]:
 
 def _not_in(model: type[AgentDefinition | Limits | Trigger], value: Any, path: Path_) -> Iterator[Problem]:
     for key in value if isinstance(value, dict) else ():
-        if key not in model.model_fields:
+        if key not in model.__struct_fields__:
             yield Problem("unknown field", (*path, str(key)))
 
 

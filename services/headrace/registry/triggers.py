@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 import jmespath
+import msgspec
 from jmespath.exceptions import JMESPathError
 from jmespath.parser import ParsedResult
 
@@ -83,8 +84,8 @@ def _passes(event: Event, expression: str, agent: str) -> bool:
 
 def _view(event: Event) -> dict[str, Any]:
     """The event as an expression sees it: the fields of the message. ``data`` is shared, not copied."""
-    view = {name: getattr(event, name) for name in Event.model_fields}
-    view["origin"] = event.origin.model_dump()
+    view = msgspec.structs.asdict(event)
+    view["origin"] = msgspec.structs.asdict(event.origin)
     return view
 
 

@@ -22,7 +22,7 @@ from headrace.messages import strict_json
 from headrace.messages.agent import AgentDefinition
 from headrace.messages.base import JsonObject, Message
 from headrace.messages.errors import BadMessage, FatalError, RejectedMessage, TransientError
-from headrace.messages.run import AgentRef, Progress, ToolCall, ToolCalls, ToolOutcome, ToolResults
+from headrace.messages.run import AgentRef, ToolCall, ToolCalls, ToolOutcome, ToolResults
 from headrace.observe import metrics, tracing
 from headrace.observe.logging import get_logger
 from headrace.runtime.api import Context, Send
@@ -179,10 +179,7 @@ def _described(error: Exception) -> dict[str, str]:
 
 
 def _results(message: ToolCalls, results: tuple[ToolOutcome, ...], elapsed_ms: int) -> ToolResults:
-    progress: Progress = message.progress.model_copy(
-        update={
-            "tool_calls": message.progress.tool_calls + len(results),
-            "tool_ms": message.progress.tool_ms + elapsed_ms,
-        }
+    progress = message.progress.replace(
+        tool_calls=message.progress.tool_calls + len(results), tool_ms=message.progress.tool_ms + elapsed_ms
     )
     return ToolResults(run=message.run, progress=progress, transcript=message.transcript, results=results)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ValidationError
+import msgspec
 
 from headrace.ingest.normalise.delivery import Delivery, Draft
 from headrace.ingest.normalise.times import rfc3339
+from headrace.messages.codec import explained
 from headrace.messages.errors import RejectedMessage
 from headrace.messages.event import Envelope
 
@@ -15,11 +16,10 @@ from headrace.messages.event import Envelope
 def parse(value: Any) -> Envelope:
     """Raises ``RejectedMessage`` with the path of the first thing that is wrong."""
     try:
-        envelope = Envelope.model_validate(value)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = "/" + "/".join(str(step) for step in first["loc"])
-        raise RejectedMessage(f"envelope: {first['msg']}", cause="envelope", where=where) from None
+        envelope = Envelope.checked(value)
+    except msgspec.ValidationError as error:
+        text, where = explained(error)
+        raise RejectedMessage(f"envelope: {text}", cause="envelope", where=where) from None
     if envelope.time is not None and rfc3339(envelope.time) is None:
         raise RejectedMessage("envelope: not an RFC 3339 time", cause="envelope", where="/time")
     return envelope
