@@ -34,7 +34,7 @@ from headrace.reasoning.admission import CatalogAdmission
 from headrace.reasoning.agents import Agents
 from headrace.reasoning.cache import BlobCache
 from headrace.reasoning.execution import Tools
-from headrace.reasoning.finished import PostgresFinished
+from headrace.reasoning.ledger import ClaimedRuns, PostgresEnded
 from headrace.reasoning.processor import ReasoningProcessor
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.reasoning.transcript import Transcripts
@@ -66,7 +66,8 @@ class WaitingModel:
         answered = any(entry.role == "tool" for entry in request.entries)
         invocation = (request.entries[0].content or "").split(" ", 1)[0]  # the prompt begins with it
         with self._log.call(invocation, 2 if answered else 1):
-            await asyncio.sleep(self._seconds)
+            if self._seconds:
+                await asyncio.sleep(self._seconds)
         usage = Usage(input_tokens=300, output_tokens=40, cost_usd=0.0, model_calls=1)
         if answered:
             return ModelReply(
@@ -87,7 +88,8 @@ class WaitingTool:
         self._seconds = seconds
 
     async def run(self, arguments: JsonObject, context: ToolContext) -> ToolOutput:
-        await asyncio.sleep(self._seconds)
+        if self._seconds:
+            await asyncio.sleep(self._seconds)
         return ToolOutput({"rows": [{"flight": "C", "price": 99}, {"flight": "B", "price": 120}]})
 
 
@@ -103,10 +105,10 @@ async def composed(
         catalog = await stack.enter_async_context(followed_catalog(settings))
         agents, blobs = Agents(catalog, SPECS), BlobCache(store, own.cache_bytes)
         tools = Tools(models, blobs, Transcripts(blobs), SPECS, own, now_ms)
-        claims, finished = PostgresClaims(pool), PostgresFinished(pool)
-        for port in (claims, finished):
-            stack.push_async_callback(port.close)
-        reasoning = ReasoningProcessor(tools, agents, CatalogAdmission(agents, claims, finished, models.resolve))
+        claims = PostgresClaims(pool)
+        stack.push_async_callback(claims.close)
+        ledger = ClaimedRuns(claims, PostgresEnded(pool))
+        reasoning = ReasoningProcessor(tools, agents, CatalogAdmission(agents, ledger, models.resolve))
         calling = ToolsProcessor(ToolRegistry([WaitingTool(tool_s)]), store, catalog, ToolsSettings())
         yield [
             Worker(STAGES["reasoning"], reasoning, settings, store, bounds=bounds),
@@ -139,6 +141,10 @@ def main() -> None:
     arguments.add_argument("--in-flight", type=int, default=1_000)
     arguments.add_argument("--calls", default="", help="note there each model call that starts and that finishes")
     options = arguments.parse_args()
+    import os
+    import sys
+
+    sys.setswitchinterval(float(os.environ.get("SWI", "0.005")))
     logs.configure("warning", service="bench")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(options))

@@ -1,7 +1,11 @@
 """A schema registry's ids in memory, for tests of the codec alone."""
 
+from io import BytesIO
 from typing import Any
 
+import fastavro
+
+from headrace.messages.base import Message
 from headrace.messages.codec import AVRO_FORMS, UnknownSchema
 from headrace.messages.result import AgentResult
 
@@ -22,3 +26,13 @@ class MemoryIds:
         if schema_id not in self.schemas:
             raise UnknownSchema(schema_id)
         return self.schemas[schema_id]
+
+
+def datum_of(message: Message) -> dict[str, Any]:
+    """What fastavro reads from the message's binary form."""
+    form = AVRO_FORMS[type(message)]
+    buffer = BytesIO(form.encode(message))
+    datum = fastavro.schemaless_reader(buffer, form.schema, None)
+    assert buffer.read() == b""
+    assert isinstance(datum, dict)
+    return datum

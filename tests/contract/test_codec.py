@@ -26,7 +26,7 @@ from headrace.messages.event import Event, Origin, RawDelivery
 from headrace.messages.job import Job
 from headrace.messages.result import AgentResult
 from headrace.messages.run import ToolCall, ToolCalls
-from tests.contract.ids import OUR_ID, MemoryIds
+from tests.contract.ids import OUR_ID, MemoryIds, datum_of
 from tests.contract.strategies import messages
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -249,7 +249,7 @@ def test_evolved_writers_are_read_both_ways() -> None:
     older["fields"] = [field for field in older["fields"] if field["name"] not in ("usage", "steps", "tenant")]
     ids.schemas |= {8: newer, 9: older}
     codec = Codec(ids)
-    datum = AVRO_FORMS[AgentResult].dump(RESULT) | {"region": "us"}
+    datum = datum_of(RESULT) | {"region": "us"}
     for schema_id, schema in ((8, newer), (9, older)):
         buffer = BytesIO()
         fastavro.schemaless_writer(buffer, fastavro.parse_schema(schema), datum)

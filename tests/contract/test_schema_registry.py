@@ -14,6 +14,7 @@ from headrace.messages.errors import DependencyUnavailable, FatalError, Undecoda
 from headrace.messages.result import AgentResult
 from headrace.runtime.schemas import Registry, Schemas
 from headrace.settings import MeshSettings
+from tests.contract.ids import datum_of
 
 OURS = AVRO_FORMS[AgentResult].schema
 RESULT = AgentResult(job_id="job-1", status="completed", completed_at="2026-03-02T09:17:31Z", output=[1])
@@ -49,9 +50,7 @@ async def test_records_of_an_evolved_writer_are_read_after_a_fetch(settings: Mes
             writer_id = await registry.register(f"{settings.topic_prefix}agent.results-value", newer)
         assert writer_id != schemas.id_for("agent.results-value")
         buffer = BytesIO()
-        fastavro.schemaless_writer(
-            buffer, fastavro.parse_schema(newer), AVRO_FORMS[AgentResult].dump(RESULT) | {"region": "us"}
-        )
+        fastavro.schemaless_writer(buffer, fastavro.parse_schema(newer), datum_of(RESULT) | {"region": "us"})
         value = struct.pack(">bI", 0, writer_id) + buffer.getvalue()
         codec = Codec(schemas)
         with pytest.raises(UnknownSchema):

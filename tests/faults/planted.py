@@ -37,7 +37,7 @@ def _outputs_go_in_two_transactions() -> None:
 
 def _lanes_forget_the_key() -> None:
     """3"""
-    engine.Engine._lane = staticmethod(lambda tenancy, record: (tenancy, record.offset))  # type: ignore[assignment, method-assign]
+    engine.Engine._lane = lambda self, record: record.offset  # type: ignore[method-assign]
 
 
 def _position_ignores_what_is_unfinished() -> None:
@@ -166,13 +166,14 @@ def _damage_is_overlooked() -> None:
 def _a_retry_keeps_its_place() -> None:
     """15"""
 
-    def park(self: Any, lane: Any) -> None:
-        self._lanes[lane].running = False
+    def park(self: Any, item: Any) -> None:
+        item.tenancy.waiting += 1
         self.waiting += 1
 
-    def unpark(self: Any, lane: Any) -> None:
+    def unpark(self: Any, item: Any) -> None:
+        item.tenancy.running -= 1
         self.in_flight -= 1
-        self._queue(lane, self._lanes[lane])
+        self._queue(item)
 
     lanes.Lanes.park, lanes.Lanes.unpark = park, unpark  # type: ignore[method-assign]
 

@@ -133,3 +133,15 @@ def test_lines_inside_of_a_span_name_it_and_others_do_not(line: Line) -> None:
         assert "trace_id" not in line()
     finally:
         tracing.use(None)
+
+
+@pytest.mark.parametrize("secret", ["BEARER\tplanted.0123456789", "basic\u00a0planted0123456789", "password=planted"])
+def test_white_space_of_any_kind_hides_no_secret(line: Line, secret: str) -> None:
+    get_logger("t").info("happened", where=f"x({secret})")
+    assert "planted" not in json.dumps(line())
+
+
+def test_what_orjson_refuses_is_written_all_the_same(line: Line) -> None:
+    get_logger("t").info("happened", path="a\udcffb", count=2**70, key={1: object()})
+    written = line()
+    assert (written["path"], written["count"]) == ("a\udcffb", 2**70)

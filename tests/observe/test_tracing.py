@@ -165,7 +165,7 @@ def _in_process(environ: dict[str, str], spans: int, directory: Path) -> tuple[l
         "with export.exported('x', '0'):\n"
         f"    for _ in range({spans}):\n"
         "        with tracing.span('work'): pass\n"
-        "print(int(metrics.SPANS.labels('lost')._value.get()))\n"
+        "print(int(metrics.SPANS.labels('lost').value))\n"
     )
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     done = subprocess.run(

@@ -10,6 +10,7 @@ from typing import Any
 from headrace.blobs.memory import MemoryBlobs
 from headrace.claims.memory import MemoryClaims
 from headrace.messages.agent import AgentDefinition, Limits
+from headrace.messages.base import Message
 from headrace.messages.job import Job
 from headrace.messages.result import AgentResult
 from headrace.messages.run import CallRequest, ToolCalls, ToolOutcome, ToolResults, Usage
@@ -18,11 +19,12 @@ from headrace.reasoning.admission import CatalogAdmission
 from headrace.reasoning.agents import Agents
 from headrace.reasoning.cache import BlobCache
 from headrace.reasoning.execution import ModelPort, Tools
+from headrace.reasoning.ledger import Asked, ClaimedRuns
 from headrace.reasoning.processor import ReasoningProcessor
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.reasoning.transcript import Transcripts
 from headrace.registry.catalog import catalog_of
-from headrace.runtime.api import Context, Source
+from headrace.runtime.api import Context, Send, Source
 from headrace.toolspecs import SPECS
 
 T0 = 1_800_000_000_000  # epoch milliseconds of every first record
@@ -91,8 +93,8 @@ class ScriptedModel:
 class FinishedRuns:
     runs: set[tuple[str, str]] = field(default_factory=set)
 
-    async def finished(self, tenant: str, run_id: str) -> bool:
-        return (tenant, run_id) in self.runs
+    async def ended_all(self, asked: Sequence[Asked]) -> list[bool]:
+        return [(one.tenant, one.run_id) in self.runs for one in asked]
 
 
 class Bench:
@@ -119,7 +121,7 @@ class Bench:
             model, self.blobs, self.transcripts, SPECS, ReasoningSettings(_env_file=None, **settings), self.now
         )
         resolver = resolve or model.resolve  # type: ignore[attr-defined]
-        self.admission = CatalogAdmission(agents, self.claims, self.finished, resolver, gates)
+        self.admission = CatalogAdmission(agents, ClaimedRuns(self.claims, self.finished), resolver, gates)
         self.processor = ReasoningProcessor(self.tools, agents, self.admission)
         self._offset = 0
 
@@ -128,13 +130,26 @@ class Bench:
 
     async def start(self, a_job: Job | None = None, at: Context | None = None) -> list[Any]:
         """The messages that come of a job record."""
-        return [send.message for send in await self.processor.handle(a_job or job(), at or context())]
+        return [send.message for send in await self.handle(a_job or job(), at or context())]
+
+    async def handle(self, message: Message, at: Context) -> Sequence[Send]:
+        """As the runtime does it: jobs are prepared first."""
+        if not isinstance(message, Job):
+            return await self.processor.handle(message, at, None)
+        (prepared,) = await self.processor.prepare([(message, at)])
+        if isinstance(prepared, Exception):
+            raise prepared
+        return await self.processor.handle(message, at, prepared)
+
+    async def admit(self, a_job: Job, at: Context) -> Any:
+        (decision,) = await self.admission.admit_all([(a_job, at)])
+        return decision
 
     async def resume(self, results: ToolResults, at: Context | None = None) -> Any:
         """The one message that comes of a results record."""
         self._offset += 1
         where = at or context("tool.results", self._offset, T0 + self._offset)
-        (send,) = await self.processor.handle(results, where)
+        (send,) = await self.handle(results, where)
         return send.message
 
 

@@ -74,7 +74,7 @@ async def test_the_default_model_is_resolved_once_and_recorded() -> None:
         definition(model="default"),
         resolve=lambda spec: resolve(spec, ModelSettings(_env_file=None)),
     )
-    decision = await bench.admission.admit(job(), context())
+    decision = await bench.admit(job(), context())
     assert isinstance(decision, Admitted)
     assert decision.run.model == "offline"
 
@@ -84,7 +84,7 @@ async def test_the_deadline_counts_from_the_record_and_is_the_smaller_of_two(
     asked: float, limit: float, seconds: int
 ) -> None:
     bench = Bench(ScriptedModel(), definition(limits=Limits(timeout_s=limit)))
-    decision = await bench.admission.admit(job(timeout_sec=asked), context())
+    decision = await bench.admit(job(timeout_sec=asked), context())
     assert isinstance(decision, Admitted)
     assert (decision.run.started_ms, decision.run.deadline_ms) == (T0, T0 + seconds * 1000)
 
@@ -120,7 +120,7 @@ async def test_a_gate_may_refuse_what_is_admissible_otherwise() -> None:
         async def check(self, _job: Any, admitted: Admitted) -> ResultError | None:
             return ResultError(type="budget", message=f"nothing left for {admitted.run.agent.name}")
 
-    decision = await Bench(ScriptedModel(), gates=[Closed()]).admission.admit(job(), context())
+    decision = await Bench(ScriptedModel(), gates=[Closed()]).admit(job(), context())
     assert isinstance(decision, Refused)
     assert decision.error.type == "budget"
 
@@ -129,5 +129,5 @@ async def test_a_version_published_later_is_found() -> None:
     bench = Bench(ScriptedModel())
     for record in records_of(definition(name="late", version="2.0.0")):
         bench.catalog.apply(record.record_key(), record)
-    assert isinstance(await bench.admission.admit(job(agent="late"), context()), Admitted)
-    assert isinstance(await bench.admission.admit(job(agent="late"), context(offset=9)), Skipped)
+    assert isinstance(await bench.admit(job(agent="late"), context()), Admitted)
+    assert isinstance(await bench.admit(job(agent="late"), context(offset=9)), Skipped)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from headrace.messages.agent import Limits
 from headrace.messages.result import ResultError
@@ -175,7 +175,7 @@ def test_the_repair_turn_sees_its_answer_and_what_is_wrong_with_it() -> None:
 
 
 def test_a_blank_answer_is_not_put_into_the_conversation() -> None:
-    blank = replace(SAMPLES[AnswerBroken], turn=turn(text="  "))  # type: ignore[type-var]
+    blank = replace(SAMPLES[AnswerBroken], turn=turn(text="  "))
     _, (remember, _) = advance(state(Phase.AWAITING_MODEL), blank)
     assert isinstance(remember, Remember)
     assert [entry.role for entry in remember.entries] == ["user"]

@@ -255,13 +255,13 @@ async def test_outcomes_that_do_not_answer_the_calls_are_rejected() -> None:
 )
 async def test_a_reply_goes_only_where_replies_may_go(reply_to: str | None, topics: list[str | None]) -> None:
     bench = Bench(ScriptedModel(text_reply("ok")))
-    sends = await bench.processor.handle(job(reply_to=reply_to), context())
+    sends = await bench.handle(job(reply_to=reply_to), context())
     assert [send.topic for send in sends] == topics
     assert all(send.message == sends[0].message for send in sends)
 
 
 async def test_log_lines_and_metrics_of_a_run() -> None:
-    done = AGENT_REQUESTS.labels("reviewer", "completed")._value.get()
+    done = AGENT_REQUESTS.labels("reviewer", "completed").value
     bench = Bench(ScriptedModel(text_reply("ok"), model_down()))
     with capture_logs() as logs:
         await bench.start()
@@ -274,13 +274,13 @@ async def test_log_lines_and_metrics_of_a_run() -> None:
         ("agent_start", "job-2", "info"),
         ("agent_error", "job-2", "warning"),
     ]
-    assert AGENT_REQUESTS.labels("reviewer", "completed")._value.get() == done + 1
+    assert AGENT_REQUESTS.labels("reviewer", "completed").value == done + 1
 
 
 async def test_an_unknown_agents_name_never_becomes_a_label() -> None:
-    failed = AGENT_REQUESTS.labels("unknown", "failed")._value.get()
+    failed = AGENT_REQUESTS.labels("unknown", "failed").value
     await Bench(ScriptedModel()).start(job(agent="made-up-name"))
-    assert AGENT_REQUESTS.labels("unknown", "failed")._value.get() == failed + 1
+    assert AGENT_REQUESTS.labels("unknown", "failed").value == failed + 1
 
 
 async def test_the_offline_model_gets_the_event_as_facts_in_every_turn() -> None:

@@ -89,7 +89,7 @@ async def live(model: ScriptedModel, a_job: Job, contents: list[Any], waits_ms: 
         message, at_ms = inputs[-1]
         bench.clock_ms = at_ms + waits_ms[len(outputs) % len(waits_ms)]
         where = context("in", len(inputs), at_ms)
-        (send,) = await bench.processor.handle(message, where)
+        (send,) = await bench.handle(message, where)
         outputs.append(send.message)  # type: ignore[arg-type]
         if isinstance(send.message, AgentResult):
             return [inputs, outputs], bench
@@ -114,7 +114,7 @@ async def rerun(inputs: list[tuple[Any, int]], outputs: list[Output], blobs: Mem
     again: list[Output] = []
     for number, (message, at_ms) in enumerate(inputs):
         model.stretch, model.taken, model.at_ms = number, 0, at_ms
-        (send,) = await bench.processor.handle(message, context("in", number + 1, at_ms))
+        (send,) = await bench.handle(message, context("in", number + 1, at_ms))
         again.append(send.message)  # type: ignore[arg-type]
     return again
 

@@ -138,7 +138,7 @@ class Node:
         hard = self.world.bounds.max_in_flight + max(1, self.world.bounds.max_in_flight // 4)
         if self.engine.in_flight > hard:
             raise Violation(f"12: {self.engine.in_flight} in flight, bound {hard}")
-        lanes = [item.lane for item in self.running if not item.tenancy.ended]
+        lanes = [(item.tenancy.where, item.lane) for item in self.running if not item.tenancy.ended]
         if len(lanes) != len(set(lanes)):
             raise Violation("3: two of a key in flight")
 

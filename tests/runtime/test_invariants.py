@@ -160,7 +160,7 @@ def commit_as(settings: MeshSettings, partition: int, token: Any, offset: int) -
         offsets=committed_offsets(settings, STAGE.group),
         stopping=threading.Event(),
     )
-    tenancy = Tenancy("agent.jobs", partition, Tracker(0), token)
+    tenancy = Tenancy(topic="agent.jobs", partition=partition, tracker=Tracker(0), token=token, new_work=True)
     return producer.commit([], [(tenancy, offset, "")])
 
 

@@ -1,4 +1,4 @@
-"""Message -> Avro schema, and messages to and from Avro datums.
+"""Message -> Avro schema, messages to Avro's bytes, and datums to messages.
 
 Owns one mapping, applied to the model's annotations once, at import:
 
@@ -22,53 +22,48 @@ from typing import Annotated, Any, Final, Generic, Literal, TypeVar, Union, get_
 import msgspec
 from msgspec import Meta
 
+from headrace.messages import avro_binary
+from headrace.messages.avro_binary import Write
 from headrace.messages.base import Part, default_of
 
 NAMESPACE: Final = "dev.headrace"
 JSON_TEXT: Final = "headrace.json"
-_NULL: Final = ("null", None)  # a null in a union
-_PRIMITIVES: Final[dict[type, str]] = {str: "string", int: "long", float: "double", bool: "boolean"}
+_PRIMITIVES: Final[dict[type, tuple[str, Write]]] = {
+    str: ("string", avro_binary.string),
+    int: ("long", avro_binary.long),
+    float: ("double", avro_binary.double),
+    bool: ("boolean", avro_binary.boolean),
+}
 
 Schema = Any  # an Avro schema as JSON: a name, an object or a union's list
 Convert = Callable[[Any], Any]
 M = TypeVar("M", bound=Part)
-_to_json: Final = msgspec.json.Encoder().encode
 _from_json: Final = msgspec.json.Decoder().decode
 
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """How one annotation looks in Avro. ``dump`` and ``load`` are None where the value stays as it is."""
+    """How one annotation looks in Avro. ``load`` is None where the value stays as it is."""
 
     schema: Schema
-    dump: Convert | None = None
+    write: Write
     load: Convert | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _RecordForm(_Form):
-    """A record always has both conversions."""
-
-    dump: Convert
-    load: Convert
-
-
 class AvroForm(Generic[M]):
-    """The Avro form of one model: ``schema`` (JSON), and conversion between messages and datums."""
+    """The Avro form of one model: ``schema`` (JSON), messages to bytes, and datums to messages."""
 
     def __init__(self, model: type[M]) -> None:
         form = _record(model, set())
+        assert form.load is not None
         self.model = model
         self.schema: dict[str, Any] = form.schema
-        self._dump = form.dump
-        self._load = form.load
+        self.encode: Callable[[M], bytes] = form.write
+        """The binary form of a message: every field, free-form ones as JSON text.
 
-    def dump(self, message: M) -> dict[str, Any]:
-        """The datum of ``message`` for fastavro: every field is present, free-form ones as JSON text, what may be null as
-        ``(branch, value)``.
+        Raises ``UnicodeEncodeError`` or ``OverflowError`` for a value that Avro can't hold.
         """
-        datum: dict[str, Any] = self._dump(message)
-        return datum
+        self._load = form.load
 
     def load(self, datum: dict[str, Any]) -> M:
         """The message of ``datum``.
@@ -85,11 +80,11 @@ def _form(annotation: Any, seen: set[str]) -> _Form:
     if origin is Annotated:
         return _form(args[0], seen)
     if annotation in _PRIMITIVES:
-        return _Form(_PRIMITIVES[annotation])
+        return _Form(*_PRIMITIVES[annotation])
     if annotation is Any or origin is dict:
-        return _Form({"type": "string", JSON_TEXT: True}, _to_text, _from_json)
+        return _Form({"type": "string", JSON_TEXT: True}, avro_binary.json_text, _from_json)
     if origin is Literal and all(isinstance(word, str) for word in args):
-        return _Form("string")
+        return _Form("string", avro_binary.string)
     if origin is tuple and len(args) == 2 and args[1] is Ellipsis:
         return _array(_form(args[0], seen))
     if origin in (Union, types.UnionType) and len(args) == 2 and type(None) in args:
@@ -99,7 +94,7 @@ def _form(annotation: Any, seen: set[str]) -> _Form:
     raise TypeError(f"no Avro form for {annotation!r}")
 
 
-def _record(model: type[Part], seen: set[str]) -> _RecordForm:
+def _record(model: type[Part], seen: set[str]) -> _Form:
     full_name = f"{NAMESPACE}.{model.__name__}"
     first = full_name not in seen
     seen.add(full_name)
@@ -115,7 +110,7 @@ def _record(model: type[Part], seen: set[str]) -> _RecordForm:
     if first:
         schema = {"type": "record", "name": model.__name__, "namespace": NAMESPACE, "doc": model.__doc__ or ""}
         schema["fields"] = fields
-    return _RecordForm(schema, _dump_record(forms), _load_record(forms))
+    return _Form(schema, avro_binary.record([(name, form.write) for name, form in forms]), _load_record(forms))
 
 
 def _field_form(annotation: Any, default: Any, seen: set[str]) -> _Form:
@@ -133,41 +128,29 @@ def _documentation(annotation: Any) -> dict[str, str]:
 def _default(value: Any, form: _Form) -> dict[str, Any]:
     if value is msgspec.NODEFAULT:
         return {}
-    return {"default": form.dump(value) if form.dump and value is not None else value}
+    if isinstance(form.schema, dict) and form.schema.get(JSON_TEXT):
+        return {"default": msgspec.json.encode(value).decode()}
+    if isinstance(value, Part):
+        return {"default": value.plain()}
+    return {"default": list(value) if isinstance(value, tuple) else value}
 
 
 def _array(item: _Form) -> _Form:
-    dump, load = item.dump, item.load
+    load = item.load
     return _Form(
         {"type": "array", "items": item.schema},
-        (lambda values: [dump(value) for value in values]) if dump else list,
+        avro_binary.array(item.write),
         (lambda values: [load(value) for value in values]) if load else None,
     )
 
 
 def _nullable(form: _Form) -> _Form:
-    dump, load = form.dump, form.load
-    branch = _branch(form.schema)
+    load = form.load
     return _Form(
         ["null", form.schema],
-        # The branch is named: else fastavro finds it by validating the value against each, a third of its time.
-        lambda value: _NULL if value is None else (branch, dump(value) if dump else value),
+        avro_binary.nullable(form.write),
         (lambda value: None if value is None else load(value)) if load else None,
     )
-
-
-def _branch(schema: Schema) -> str:
-    """The name by which a union knows this schema."""
-    if isinstance(schema, str):
-        return schema
-    return f"{schema['namespace']}.{schema['name']}" if "name" in schema else str(schema["type"])
-
-
-def _dump_record(forms: list[tuple[str, _Form]]) -> Convert:
-    steps = [(name, form.dump) for name, form in forms]
-    return lambda message: {
-        name: dump(getattr(message, name)) if dump else getattr(message, name) for name, dump in steps
-    }
 
 
 def _load_record(forms: list[tuple[str, _Form]]) -> Convert:
@@ -179,7 +162,3 @@ def _load_record(forms: list[tuple[str, _Form]]) -> Convert:
         return datum
 
     return load
-
-
-def _to_text(value: Any) -> str:
-    return _to_json(value).decode()

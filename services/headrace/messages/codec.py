@@ -87,6 +87,7 @@ class Codec:
             message: fastavro.parse_schema(form.schema) for message, form in AVRO_FORMS.items()
         }
         self._writers: dict[int, ParsedSchema] = {}
+        self._heads: dict[type[Message], bytes] = {}  # of the wire format
 
     def encode(
         self, message: Message, *, service: str, cause_headers: Mapping[str, str], key: str | None = None
@@ -129,15 +130,21 @@ class Codec:
             if message.FORMAT == "avro":
                 return self._encode_avro(message)
             return _encode_json(message)
-        except (TypeError, ValueError, OverflowError):  # UnicodeEncodeError is a ValueError
+        except (
+            TypeError,
+            ValueError,
+            OverflowError,
+            AttributeError,
+            struct.error,
+        ):  # UnicodeEncodeError is a ValueError
             raise _unencodable(message) from None
 
     def _encode_avro(self, message: Message) -> bytes:
         model = type(message)
-        buffer = BytesIO()
-        buffer.write(_WIRE_HEADER.pack(0, self._ids().id_for(subject(model))))
-        fastavro.schemaless_writer(buffer, self._readers[model], AVRO_FORMS[model].dump(message))
-        return buffer.getvalue()
+        head = self._heads.get(model)
+        if head is None:
+            head = self._heads[model] = _WIRE_HEADER.pack(0, self._ids().id_for(subject(model)))
+        return head + AVRO_FORMS[model].encode(message)
 
     def _decode_avro(self, model: type[Message], value: bytes) -> Message:
         if len(value) < _WIRE_HEADER.size or value[0] != 0:

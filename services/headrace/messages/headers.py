@@ -35,7 +35,10 @@ _TRACESTATE = re.compile(r"[\x20-\x7e]{1,512}")
 
 def decode(raw: RawHeaders | None) -> Headers:
     """Headers as text. The last of a repeated header wins, undecodable bytes are replaced: headers never fail a record."""
-    return {name: (value or b"").decode("utf-8", "replace") for name, value in raw or ()}
+    try:
+        return {name: value.decode() for name, value in raw or ()}  # type: ignore[union-attr]
+    except (AttributeError, UnicodeDecodeError):
+        return {name: (value or b"").decode("utf-8", "replace") for name, value in raw or ()}
 
 
 def encode(headers: Mapping[str, str]) -> Encoded:

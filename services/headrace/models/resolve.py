@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from headrace.models import Model, ModelError, ModelReply, ModelRequest, spans
@@ -18,6 +19,7 @@ from headrace.models.anthropic import AnthropicModel
 from headrace.models.openai import OpenAIModel
 from headrace.models.settings import ModelSettings
 from headrace.observe.metrics import MODEL_CALLS, MODEL_SECONDS, TOKENS
+from headrace.observe.series import Count, Distribution
 
 OFFLINE: Final = "offline"
 
@@ -64,6 +66,19 @@ _ADAPTERS: Final[dict[str, Callable[[ModelSettings], Model]]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """One resolved spec: who answers it, and the series that count it."""
+
+    spec: str
+    provider: str
+    name: str  # the provider's name for the model
+    adapter: Model
+    answered: Count
+    seconds: Distribution
+    tokens: tuple[Count, Count, Count, Count]  # input, output, cache_read, cache_write
+
+
 class Models:
     """Calls any model by its spec. One per process: adapters share their connections among all callers."""
 
@@ -74,6 +89,7 @@ class Models:
         self._settings = settings
         self._makers = _ADAPTERS if adapters is None else adapters
         self._made: dict[str, Model] = {}
+        self._routes: dict[str, _Route] = {}
 
     def resolve(self, spec: str) -> str:
         """The resolved spec of ``spec``. Raises ModelError (``not_configured``)."""
@@ -85,32 +101,51 @@ class Models:
         Raises:
             ModelError.
         """
-        resolved = self.resolve(spec)
-        provider, _, name = resolved.partition(":")
+        route = self._routes.get(spec) or self._route(spec)
+        if request.model != route.name:
+            request = request._replace(model=route.name)
         started = time.perf_counter()
-        outcome = "cancelled"
+        failure = "cancelled"
         try:
-            with spans.calling(provider, name or provider, request) as span:
-                reply = await self._adapter(provider).complete(request._replace(model=name or provider))
+            with spans.calling(route.provider, route.name, request) as span:
+                reply = await route.adapter.complete(request)
                 spans.answered(span, reply)
-            outcome = "ok"
+            failure = ""
         except ModelError as error:
-            outcome = error.kind
+            failure = error.kind
             raise
         except Exception:
-            outcome = "bug"
+            failure = "bug"
             raise
         finally:
-            MODEL_CALLS.labels(resolved, outcome).inc()
-            MODEL_SECONDS.labels(resolved).observe(time.perf_counter() - started)
-        _count_tokens(resolved, reply)
+            (MODEL_CALLS.labels(route.spec, failure) if failure else route.answered).inc()
+            route.seconds.observe(time.perf_counter() - started)
+        _count_tokens(route, reply)
         return reply
 
     async def close(self) -> None:
         """Close all connections. Calls in flight fail."""
         made, self._made = self._made, {}
+        self._routes.clear()
         for adapter in made.values():
             await adapter.close()
+
+    def _route(self, spec: str) -> _Route:
+        resolved = self.resolve(spec)
+        provider, _, name = resolved.partition(":")
+        input_, output, read, written = (
+            TOKENS.labels(resolved, direction) for direction in ("input", "output", "cache_read", "cache_write")
+        )
+        route = self._routes[spec] = _Route(
+            spec=resolved,
+            provider=provider,
+            name=name or provider,
+            adapter=self._adapter(provider),
+            answered=MODEL_CALLS.labels(resolved, "ok"),
+            seconds=MODEL_SECONDS.labels(resolved),
+            tokens=(input_, output, read, written),
+        )
+        return route
 
     def _adapter(self, provider: str) -> Model:
         if provider not in self._made:
@@ -118,12 +153,10 @@ class Models:
         return self._made[provider]
 
 
-def _count_tokens(resolved: str, reply: ModelReply) -> None:
+def _count_tokens(route: _Route, reply: ModelReply) -> None:
+    input_, output, read, written = route.tokens
     usage = reply.usage
-    for direction, count in (
-        ("input", usage.input_tokens),
-        ("output", usage.output_tokens),
-        ("cache_read", usage.cache_read_tokens),
-        ("cache_write", usage.cache_write_tokens),
-    ):
-        TOKENS.labels(resolved, direction).inc(count)
+    input_.inc(usage.input_tokens)
+    output.inc(usage.output_tokens)
+    read.inc(usage.cache_read_tokens)
+    written.inc(usage.cache_write_tokens)

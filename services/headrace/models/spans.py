@@ -11,6 +11,8 @@ from headrace.observe.tracing import Span, SpanKind
 
 def calling(provider: str, model: str, request: ModelRequest) -> AbstractContextManager[Span]:
     """Around one call, the adapter's retries included (each is an event)."""
+    if not tracing.enabled():
+        return tracing.NOTHING
     attributes = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": provider,
@@ -22,6 +24,8 @@ def calling(provider: str, model: str, request: ModelRequest) -> AbstractContext
 
 
 def answered(span: Span, reply: ModelReply) -> None:
+    if span is tracing.NO_SPAN:
+        return
     usage = reply.usage
     tracing.describe(
         span,

@@ -6,6 +6,7 @@ Secrets are kept out in two ways: code never passes them, and ``redact`` masks w
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Mapping, MutableMapping
 from functools import lru_cache
 from typing import Any, cast
 
+import orjson
 import structlog
 from structlog.typing import FilteringBoundLogger
 
@@ -32,6 +34,20 @@ _ASSIGNED = re.compile(  # in a query, a connection string, a setting
 )
 MASK = "[redacted]"
 _REMEMBERED = 200  # characters
+_MARKS = (
+    "sk-",
+    "gh",
+    "github_pat_",
+    "xox",
+    "AKIA",
+    "k_",
+    "whsec_",
+    "eyJ",
+    "sha",
+    "://",
+    "=",
+    " ",
+)  # each pattern above needs one, or white space
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
@@ -40,6 +56,8 @@ def get_logger(name: str) -> FilteringBoundLogger:
 
 def redact_text(text: str) -> str:
     """``text`` with everything that looks like a credential masked."""
+    if text.isprintable() and not any([mark in text for mark in _MARKS]):  # ids and names, at a fifth of the price
+        return text
     return _masked_again(text) if len(text) <= _REMEMBERED else _masked(text)
 
 
@@ -81,6 +99,13 @@ def _redact_value(value: Any) -> Any:
     return redact_text(repr(value))  # as the renderer would show it: an exception, bytes, an object
 
 
+def _render(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
+    try:
+        return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # a lone surrogate in a text, or an integer past 64 bits
+        return json.dumps(event, default=repr)
+
+
 def configure(level: str = "info", *, service: str | None = None) -> None:
     """Send all logs of this process, the standard library's too, to stderr as JSON lines."""
     shared: list[Any] = [
@@ -92,9 +117,8 @@ def configure(level: str = "info", *, service: str | None = None) -> None:
         structlog.processors.format_exc_info,
         redact,
     ]
-    render = structlog.processors.JSONRenderer()
     structlog.configure(  # straight to stderr: the way over the standard library takes three times as long
-        processors=[*shared, render],
+        processors=[*shared, _render],
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
@@ -103,7 +127,7 @@ def configure(level: str = "info", *, service: str | None = None) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _render],
         )
     )
     root = logging.getLogger()

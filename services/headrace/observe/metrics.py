@@ -5,43 +5,15 @@ Labels are bounded on purpose: never an id, a key, a subject or a text from outs
 
 from __future__ import annotations
 
-from typing import Any, Final, Self
+from typing import Final
 
-import prometheus_client
-from prometheus_client import REGISTRY
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client import REGISTRY, Gauge
 
 from headrace.observe.container import Container
+from headrace.observe.series import Counter, Histogram
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-
-
-class _Remembering(MetricWrapperBase):
-    """``labels`` by one look into a dictionary; the library's own takes a lock and makes text of every value, each time."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._made: dict[tuple[Any, ...], Self] = {}
-        super().__init__(*args, **kwargs)
-
-    def labels(self, *labelvalues: Any, **labelkwargs: Any) -> Self:
-        child = self._made.get(labelvalues)
-        if child is None or labelkwargs:
-            child = self._made[labelvalues] = super().labels(*labelvalues, **labelkwargs)
-        return child
-
-
-class Counter(_Remembering, prometheus_client.Counter):
-    pass
-
-
-class Gauge(_Remembering, prometheus_client.Gauge):
-    pass
-
-
-class Histogram(_Remembering, prometheus_client.Histogram):
-    pass
-
 
 # --- agents: the platform's own names ------------------------------------------------------------------------------------
 AGENT_REQUESTS = Counter("agent_requests_total", "Finished agent runs.", ["agent_name", "status"])

@@ -21,13 +21,13 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from headrace.messages.headers import trace_context
 
-__all__ = ["NO_SPAN", "Attributes", "Span", "SpanContext", "SpanKind"]
+__all__ = ["NOTHING", "NO_SPAN", "Attributes", "Span", "SpanContext", "SpanKind"]
 
 Attributes = Mapping[str, object]  # str, int, float, bool, a sequence of str; None: left out
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 NO_SPAN: Final = INVALID_SPAN  # takes everything, records nothing
-_NOTHING: Final = nullcontext(NO_SPAN)
+NOTHING: Final = nullcontext(NO_SPAN)  # in place of a span while tracing is off
 _tracer: Tracer | None = None
 
 
@@ -59,7 +59,7 @@ def span(
     An exception marks it as failed with ``error_type(exception)``; attributes that are None are left out.
     """
     if _tracer is None:
-        return _NOTHING
+        return NOTHING
     return _current(begin(name, kind, attributes, parent=parent, links=links), error_type)
 
 

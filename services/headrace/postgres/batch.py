@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from headrace.messages.errors import BadMessage, DependencyUnavailable
 
@@ -18,23 +18,43 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class _Answers(Generic[R]):
-    """What the items of one call come to; ``all`` is done when each has its own, or nobody waits for them any more."""
+class _One(Generic[R]):
+    """What the item of a ``submit`` comes to."""
+
+    __slots__ = ("future",)
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+
+    def put(self, _place: int, answer: R | Exception) -> None:
+        if self.future.done():  # its caller was cancelled
+            return
+        if isinstance(answer, Exception):
+            self.future.set_exception(answer)
+        else:
+            self.future.set_result(answer)
+
+
+class _Many(Generic[R]):
+    """What the items of a ``submit_all`` come to; done when each has its own answer."""
+
+    __slots__ = ("_missing", "answers", "future")
 
     def __init__(self, count: int) -> None:
-        self.all: asyncio.Future[list[R | Exception]] = asyncio.get_running_loop().create_future()
-        self._count = count
-        self._found: dict[int, R | Exception] = {}
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.answers: list[Any] = [None] * count
+        self._missing = count
 
     def put(self, place: int, answer: R | Exception) -> None:
-        self._found[place] = answer
-        if len(self._found) == self._count and not self.all.done():
-            self.all.set_result([self._found[place] for place in range(self._count)])
+        self.answers[place] = answer
+        self._missing -= 1
+        if not self._missing and not self.future.done():
+            self.future.set_result(None)
 
 
 class _Waiting(NamedTuple, Generic[T, R]):
     item: T
-    answers: _Answers[R]
+    answer: _One[R] | _Many[R]
     place: int
 
 
@@ -66,25 +86,28 @@ class Coalescer(Generic[T, R]):
 
         Raises what ``flush`` raised, or ``DependencyUnavailable`` after ``close``.
         """
-        [answer] = await self.submit_all([item])
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        answer: _One[R] = _One()
+        self._add([_Waiting(item, answer, 0)])
+        return await answer.future
 
     async def submit_all(self, items: Sequence[T]) -> list[R | Exception]:
         """Each item's own result, or what ``flush`` raised for it, in order. They need not go in one flush.
 
         Raises ``DependencyUnavailable`` after ``close``.
         """
-        if self._closed:
-            raise DependencyUnavailable("the writer is closed")
         if not items:
             return []
-        answers: _Answers[R] = _Answers(len(items))
-        self._waiting.extend(_Waiting(item, answers, place) for place, item in enumerate(items))
+        answer: _Many[R] = _Many(len(items))
+        self._add([_Waiting(item, answer, place) for place, item in enumerate(items)])
+        await answer.future
+        return answer.answers
+
+    def _add(self, waiting: Sequence[_Waiting[T, R]]) -> None:
+        if self._closed:
+            raise DependencyUnavailable("the writer is closed")
+        self._waiting.extend(waiting)
         if self._runner is None:
             self._runner = asyncio.create_task(self._run())
-        return await answers.all
 
     async def close(self) -> None:
         """Refuse new items, then wait until those already submitted are answered."""
@@ -99,14 +122,14 @@ class Coalescer(Generic[T, R]):
         finally:
             self._runner = None
             for waiting in self._waiting:  # only if this task itself was cancelled
-                waiting.answers.all.cancel()
+                waiting.answer.future.cancel()
             self._waiting.clear()
 
     def _take(self) -> list[_Waiting[T, R]]:
         batch: list[_Waiting[T, R]] = []
         weight = 0
         while self._waiting and len(batch) < self._max_items:
-            if self._waiting[0].answers.all.done():  # its caller was cancelled
+            if self._waiting[0].answer.future.done():  # its caller was cancelled
                 self._waiting.popleft()
                 continue
             weight += self._weigh(self._waiting[0].item)
@@ -119,7 +142,7 @@ class Coalescer(Generic[T, R]):
         try:
             results = await self._flush([waiting.item for waiting in batch])
             for waiting, result in list(zip(batch, results, strict=True)):
-                waiting.answers.put(waiting.place, result)
+                waiting.answer.put(waiting.place, result)
         except BadMessage as error:
             await self._divide(batch, error)
         except asyncio.CancelledError:
@@ -144,9 +167,9 @@ class Coalescer(Generic[T, R]):
 
 def _fail(batch: Sequence[_Waiting[T, R]], error: Exception) -> None:
     for waiting in batch:
-        waiting.answers.put(waiting.place, error)
+        waiting.answer.put(waiting.place, error)
 
 
 def _cancel(batch: Sequence[_Waiting[T, R]]) -> None:
     for waiting in batch:
-        waiting.answers.all.cancel()
+        waiting.answer.future.cancel()

@@ -17,7 +17,7 @@ from headrace.reasoning.admission import CatalogAdmission
 from headrace.reasoning.agents import Agents
 from headrace.reasoning.cache import BlobCache
 from headrace.reasoning.execution import Tools
-from headrace.reasoning.finished import PostgresFinished
+from headrace.reasoning.ledger import ClaimedRuns, PostgresEnded
 from headrace.reasoning.processor import ReasoningProcessor
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.reasoning.transcript import Transcripts
@@ -40,10 +40,10 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         agents = Agents(await stack.enter_async_context(followed_catalog(settings)), SPECS)
         blobs = BlobCache(store, own.cache_bytes)
         tools = Tools(models, blobs, Transcripts(blobs), SPECS, own, now_ms)
-        claims, finished = PostgresClaims(pool), PostgresFinished(pool)
-        for port in (claims, finished):
-            stack.push_async_callback(port.close)
-        admission = CatalogAdmission(agents, claims, finished, models.resolve)
+        claims = PostgresClaims(pool)
+        stack.push_async_callback(claims.close)
+        ledger = ClaimedRuns(claims, PostgresEnded(pool))
+        admission = CatalogAdmission(agents, ledger, models.resolve)
         processor = ReasoningProcessor(tools, agents, admission)
         yield Worker(STAGES["reasoning"], processor, settings, store, bounds=Bounds(max_in_flight=own.max_in_flight))
 

@@ -3,9 +3,7 @@
 The order is: seen before, agent and version, model, input, then the gates. A gate is one more condition behind the
 same port (policy, budget, session, concurrency); it sees a run that is admissible otherwise.
 
-A claim on (tenant, job id) makes the first record with a job id the run; any other one is a duplicate and leads to
-nothing. The very same record read again (crash before its commit, rewind) goes on. Whatever the claim says, a run that has an
-end already is not begun: nothing is paid twice.
+What needs a question to Postgres (``ledger``: was the job seen before?) is asked for many jobs at once.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from headrace.claims import Claim, Claims, Outcome
 from headrace.messages.agent import Limits
 from headrace.messages.job import Job
 from headrace.messages.result import ResultError
@@ -23,6 +20,7 @@ from headrace.models import ModelError
 from headrace.observe.logging import get_logger
 from headrace.reasoning.agents import Agent, Agents
 from headrace.reasoning.failures import model_error
+from headrace.reasoning.ledger import Asked, Ledger, Verdict
 from headrace.reasoning.structured import violations
 from headrace.registry.schemas import InvalidSchema
 from headrace.runtime.api import Context
@@ -59,7 +57,9 @@ Decision = Admitted | Refused | Skipped
 class Admission(Protocol):
     """Raises ``DependencyUnavailable`` while what it needs is away."""
 
-    async def admit(self, job: Job, context: Context) -> Decision: ...
+    async def admit_all(self, jobs: Sequence[tuple[Job, Context]]) -> Sequence[Decision | Exception]:
+        """The decision on each job, or the error that this one met."""
+        ...
 
 
 class Gate(Protocol):
@@ -68,50 +68,44 @@ class Gate(Protocol):
     async def check(self, job: Job, admitted: Admitted) -> ResultError | None: ...
 
 
-class Finished(Protocol):
-    """Whether a run has its result already."""
-
-    async def finished(self, tenant: str, run_id: str) -> bool: ...
-
-
 ResolveModel = Callable[[str], str]
 """A definition's model spec to ``provider:name``. Raises ``ModelError``."""
 
 
 class CatalogAdmission:
-    """The admission of this mesh: claims, catalogue, model, input schema, gates."""
+    """The admission of this mesh: ledger, catalogue, model, input schema, gates."""
 
-    def __init__(
-        self,
-        agents: Agents,
-        claims: Claims,
-        finished: Finished,
-        resolve_model: ResolveModel,
-        gates: Sequence[Gate] = (),
-    ) -> None:
+    def __init__(self, agents: Agents, ledger: Ledger, resolve_model: ResolveModel, gates: Sequence[Gate] = ()) -> None:
         self._agents = agents
-        self._claims = claims
-        self._finished = finished
+        self._ledger = ledger
         self._resolve_model = resolve_model
         self._gates = tuple(gates)
 
-    async def admit(self, job: Job, context: Context) -> Decision:
-        if reason := await self._seen_before(job, context):
-            log.info("job_skipped", reason=reason, run_id=job.job_id, user_id=job.user_id, position=str(context.source))
-            return Skipped(reason)
+    async def admit_all(self, jobs: Sequence[tuple[Job, Context]]) -> Sequence[Decision | Exception]:
+        verdicts = await self._ledger.begin_all(
+            [Asked(job.tenant, job.job_id, context.position) for job, context in jobs]
+        )
+        return [
+            await self._decide(job, context, verdict) for (job, context), verdict in zip(jobs, verdicts, strict=True)
+        ]
+
+    async def _decide(self, job: Job, context: Context, verdict: Verdict | Exception) -> Decision | Exception:
+        if isinstance(verdict, Exception):
+            return verdict
+        if verdict != "new":
+            place = str(context.source)
+            log.info("job_skipped", reason=verdict, run_id=job.job_id, user_id=job.user_id, position=place)
+            return Skipped(verdict)
         decision = self._resolve(job, context)
-        if isinstance(decision, Admitted):
-            for gate in self._gates:
-                if error := await gate.check(job, decision):
-                    return Refused(decision.run, error)
+        if self._gates and isinstance(decision, Admitted):
+            return await self._gated(job, decision)
         return decision
 
-    async def _seen_before(self, job: Job, context: Context) -> str | None:
-        outcome = await self._claims.claim(Claim(f"run:{job.tenant}", job.job_id, context.position))
-        if outcome not in (Outcome.FIRST, Outcome.AGAIN):
-            return "duplicate"
-        # Also of the first: claims are forgotten after a while, ends are not.
-        return "finished" if await self._finished.finished(job.tenant, job.job_id) else None
+    async def _gated(self, job: Job, admitted: Admitted) -> Decision:
+        for gate in self._gates:
+            if error := await gate.check(job, admitted):
+                return Refused(admitted.run, error)
+        return admitted
 
     def _resolve(self, job: Job, context: Context) -> Decision:
         """Agent, model and input, without I/O."""

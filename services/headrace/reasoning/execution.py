@@ -6,7 +6,6 @@ here (blobs and the model); no decision is.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -37,14 +36,11 @@ from headrace.reasoning.results import result_record, summaries
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.reasoning.transcript import Transcripts
 from headrace.reasoning.turns import meaning, turn_of
+from headrace.runtime.within import TimeIsUp, within
 from headrace.toolspecs import Spec
 
 _NEEDS_FACTS = "offline"
 _WHOLE = 2**31  # characters: no cut
-
-
-class _DeadlinePassed(Exception):
-    """The run's time is up while the model is at work."""
 
 
 class ModelPort(Protocol):
@@ -95,9 +91,8 @@ class Execution:
                         following = await self._ask()
                     case EmitCalls(requests):
                         state = self.state
-                        return calls_record(
-                            state.run, state.progress, self.transcript, state.turns, requests, self.tools.specs
-                        )
+                        carried = await self.tools.transcripts.settle(self.transcript)
+                        return calls_record(state.run, state.progress, carried, state.turns, requests, self.tools.specs)
                     case EmitResult():
                         return await self._result(command)
         raise IllegalEvent(f"nothing to do in phase {self.state.phase}")
@@ -111,7 +106,7 @@ class Execution:
         assert self.agent is not None, "a run without an agent is refused before it asks"
         try:
             reply = await self._reply(self.agent)
-        except _DeadlinePassed:
+        except TimeIsUp:
             return Expired(max(self.tools.clock(), self.state.run.deadline_ms))
         except ModelError as error:
             now_ms = self.tools.clock()
@@ -133,13 +128,7 @@ class Execution:
 
     async def _complete(self, request: ModelRequest, seconds: float) -> ModelReply:
         """The adapter keeps to its own timeout; this one holds it to the deadline whatever it does."""
-        try:
-            async with asyncio.timeout(seconds) as limit:
-                return await self.tools.models.complete(self.state.run.model, request)
-        except TimeoutError:
-            if limit.expired():
-                raise _DeadlinePassed from None
-            raise
+        return await within(seconds, self.tools.models.complete(self.state.run.model, request))
 
     async def _request(self, agent: Agent, timeout_s: float) -> ModelRequest:
         transcripts, run = self.tools.transcripts, self.state.run

@@ -12,9 +12,11 @@ run. The word *step* counts model turns that led to a record; the repair turn be
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
 
 from headrace.messages.agent import Limits
 from headrace.messages.errors import HeadraceError
@@ -35,44 +37,38 @@ class Phase(StrEnum):
 # --- events: what happened ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, gc=False):
     """``now_ms``: epoch milliseconds at which the event was taken in."""
 
     now_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class JobAdmitted(Event):
+class JobAdmitted(Event, frozen=True, gc=False):
     """The run may begin with ``entry`` as its first message."""
 
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
-class RunRefused(Event):
+class RunRefused(Event, frozen=True, gc=False):
     """The run can't begin (unknown agent, bad input) or can't go on (its definition changed)."""
 
     error: ResultError
 
 
-@dataclass(frozen=True, slots=True)
-class CallsRequested(Event):
+class CallsRequested(Event, frozen=True, gc=False):
     """A model turn that asks for tool calls; ``turn`` is packed: its large parts are references."""
 
     turn: Turn
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerGiven(Event):
+class AnswerGiven(Event, frozen=True, gc=False):
     """A model turn that is the answer. ``output`` is free text or the JSON value that satisfies the output schema."""
 
     turn: Turn
     output: Any
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerBroken(Event):
+class AnswerBroken(Event, frozen=True, gc=False):
     """A model turn that should be the answer and is not; ``repair`` says to the model what is wrong, ``error`` to the
     caller.
     """
@@ -82,20 +78,17 @@ class AnswerBroken(Event):
     error: ResultError
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFailed(Event):
+class ModelFailed(Event, frozen=True, gc=False):
     """No turn: the provider gave an error for good."""
 
     error: ResultError
 
 
-@dataclass(frozen=True, slots=True)
-class Expired(Event):
+class Expired(Event, frozen=True, gc=False):
     """The deadline passed while the model was at work."""
 
 
-@dataclass(frozen=True, slots=True)
-class ToolsReturned(Event):
+class ToolsReturned(Event, frozen=True, gc=False):
     """The outcomes of all calls of the last turn."""
 
     outcomes: tuple[ToolOutcome, ...]
@@ -104,23 +97,23 @@ class ToolsReturned(Event):
 # --- commands: what to do -----------------------------------------------------------------------------------------------
 
 
-class Remember(NamedTuple):
+class Remember(msgspec.Struct, frozen=True, gc=False):
     """Append to the conversation."""
 
     entries: tuple[Entry, ...]
 
 
-class AskModel(NamedTuple):
+class AskModel(msgspec.Struct, frozen=True, gc=False):
     """Call the model with the whole conversation; comes back as one of the model events."""
 
 
-class EmitCalls(NamedTuple):
+class EmitCalls(msgspec.Struct, frozen=True, gc=False):
     """End this stretch with a ``tool.calls`` record."""
 
     requests: tuple[CallRequest, ...]
 
 
-class EmitResult(NamedTuple):
+class EmitResult(msgspec.Struct, frozen=True, gc=False):
     """End the run with an ``agent.results`` record: completed with ``output``, or failed with ``error``."""
 
     completed_ms: int
@@ -131,7 +124,7 @@ class EmitResult(NamedTuple):
 Command = Remember | AskModel | EmitCalls | EmitResult
 
 
-class State(NamedTuple):
+class State(msgspec.Struct, frozen=True, gc=False):
     """A run in a reasoner's hands. ``turns`` are the model calls since its last record."""
 
     phase: Phase
@@ -169,7 +162,7 @@ def _request_calls(state: State, event: CallsRequested) -> Step:
     state = _spent(state, event.turn, steps=1)
     if error := limit_reached(state.run, state.limits, state.progress, event.now_ms):
         return _fail(state, event.now_ms, error)
-    state = state._replace(phase=Phase.AWAITING_TOOLS)
+    state = replace(state, phase=Phase.AWAITING_TOOLS)
     return state, (Remember((turn_entry(event.turn),)), EmitCalls(event.turn.tool_calls))
 
 
@@ -178,7 +171,7 @@ def _complete(state: State, event: AnswerGiven) -> Step:
     spent.
     """
     state = _spent(state, event.turn, steps=1)
-    return state._replace(phase=Phase.DONE), (EmitResult(event.now_ms, output=event.output),)
+    return replace(state, phase=Phase.DONE), (EmitResult(event.now_ms, output=event.output),)
 
 
 def _repair(state: State, event: AnswerBroken) -> Step:
@@ -217,11 +210,11 @@ def _ask(state: State, now_ms: int, first: Command) -> Step:
         failed, commands = _fail(state, now_ms, error)
         return failed, (first, *commands)
     phase = Phase.REPAIRING if state.progress.repairs else Phase.AWAITING_MODEL
-    return state._replace(phase=phase), (first, AskModel())
+    return replace(state, phase=phase), (first, AskModel())
 
 
 def _fail(state: State, now_ms: int, error: ResultError) -> Step:
-    return state._replace(phase=Phase.DONE), (EmitResult(now_ms, error=error),)
+    return replace(state, phase=Phase.DONE), (EmitResult(now_ms, error=error),)
 
 
 def _spent(state: State, turn: Turn, *, steps: int = 0, repairs: int = 0) -> State:
@@ -233,7 +226,7 @@ def _spent(state: State, turn: Turn, *, steps: int = 0, repairs: int = 0) -> Sta
         model_ms=progress.model_ms + turn.latency_ms,
         usage=progress.usage.plus(turn.usage),
     )
-    return state._replace(progress=progress, turns=(*state.turns, turn))
+    return replace(state, progress=progress, turns=(*state.turns, turn))
 
 
 # --- the table ----------------------------------------------------------------------------------------------------------

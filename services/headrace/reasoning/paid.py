@@ -11,6 +11,7 @@ from collections import OrderedDict
 from typing import Final
 
 from headrace.models import ModelReply
+from headrace.runtime.api import Source
 
 _MAX_RECORDS: Final = 10_000
 
@@ -19,14 +20,14 @@ class PaidReplies:
     """Replies by the position of the record that they were asked for, in order; oldest record out first."""
 
     def __init__(self, max_records: int = _MAX_RECORDS) -> None:
-        self._replies: OrderedDict[str, list[ModelReply]] = OrderedDict()
+        self._replies: OrderedDict[Source, list[ModelReply]] = OrderedDict()
         self._max = max_records
 
-    def take(self, position: str) -> list[ModelReply]:
+    def take(self, position: Source) -> list[ModelReply]:
         """What an earlier attempt left, no longer kept here."""
         return self._replies.pop(position, [])
 
-    def keep(self, position: str, replies: list[ModelReply]) -> None:
+    def keep(self, position: Source, replies: list[ModelReply]) -> None:
         """Leave ``replies`` for the next attempt."""
         if replies:
             self._replies[position] = replies

@@ -8,18 +8,19 @@ executed and ends in one record. The processor is stateless but for replies that
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
+from typing import ClassVar
 
 from headrace.messages.agent import Limits
 from headrace.messages.base import Message
-from headrace.messages.errors import RejectedMessage, TransientError
+from headrace.messages.errors import FatalError, RejectedMessage, TransientError
 from headrace.messages.job import Job
 from headrace.messages.result import AgentResult
 from headrace.messages.run import Entry, RunInfo, ToolCalls, ToolResults
 from headrace.observe.logging import get_logger
 from headrace.observe.metrics import AGENT_REQUESTS, AGENT_SECONDS, COST
-from headrace.reasoning.admission import Admission, Admitted, Refused, Skipped
+from headrace.reasoning.admission import Admission, Admitted, Decision, Refused, Skipped
 from headrace.reasoning.agents import Agents
 from headrace.reasoning.execution import Execution, Tools
 from headrace.reasoning.failures import definition_changed
@@ -45,23 +46,30 @@ class ReasoningProcessor:
         self._admission = admission
         self._paid = PaidReplies()
 
-    async def handle(self, message: Message, context: Context) -> Sequence[Send]:
+    PREPARES: ClassVar[Collection[str]] = (Job.TOPIC,)
+
+    async def prepare(self, inputs: Sequence[tuple[Message, Context]]) -> Sequence[Decision | Exception]:
+        """Which jobs are admitted. Raises ``DependencyUnavailable`` while claims or the index are away."""
+        jobs = [(message, context) for message, context in inputs if isinstance(message, Job)]
+        if len(jobs) != len(inputs):
+            raise FatalError(f"{Job.TOPIC} gave something that is no job")
+        return await self._admission.admit_all(jobs)
+
+    async def handle(self, message: Message, context: Context, prepared: Decision | None) -> Sequence[Send]:
         """One record in, one record out (two with a ``reply_to``, none for a duplicate job).
 
         Raises:
             RejectedMessage: ``tool_results_mismatch``, or a message that reasoning does not take.
             TransientError: the run's agent version is not in the catalogue yet.
-            DependencyUnavailable: claims, index or blobs are away.
+            DependencyUnavailable: blobs are away.
         """
-        match message:
-            case Job():
-                return await self._start(message, context)
-            case ToolResults():
-                return await self._resume(message, context)
+        if isinstance(message, Job) and prepared is not None:
+            return await self._start(message, context, prepared)
+        if isinstance(message, ToolResults):
+            return await self._resume(message, context)
         raise RejectedMessage(f"reasoning does not take {type(message).__name__}")
 
-    async def _start(self, job: Job, context: Context) -> Sequence[Send]:
-        decision = await self._admission.admit(job, context)
+    async def _start(self, job: Job, context: Context, decision: Decision) -> Sequence[Send]:
         now_ms = self._tools.clock()
         event: Event
         match decision:
@@ -92,7 +100,7 @@ class ReasoningProcessor:
         return await self._execute(execution, event, context)
 
     async def _execute(self, execution: Execution, event: Event, context: Context) -> Sequence[Send]:
-        position = str(context.source)
+        position = context.source
         execution.replies = self._paid.take(position)
         try:
             record = await execution.run(event)
@@ -117,9 +125,9 @@ class ReasoningProcessor:
 
 def _require_answers(entries: tuple[Entry, ...], message: ToolResults) -> None:
     """Providers refuse a conversation in which a call has no answer, or an answer no call."""
-    asked = sorted(call.id for call in entries[-1].tool_calls) if entries else []
-    given = sorted(outcome.call_id for outcome in message.results)
-    if asked != given:
+    asked = [call.id for call in entries[-1].tool_calls] if entries else []
+    given = [outcome.call_id for outcome in message.results]
+    if asked != given and sorted(asked) != sorted(given):
         raise RejectedMessage(
             f"{len(given)} outcomes do not answer the {len(asked)} calls of the last turn",
             cause="tool_results_mismatch",
@@ -130,7 +138,7 @@ def _require_answers(entries: tuple[Entry, ...], message: ToolResults) -> None:
 def _measure(record: ToolCalls | AgentResult, run: RunInfo) -> None:
     """Metrics and log lines of a stretch that is finished."""
     name = run.agent.name if run.agent.definition_hash else _UNKNOWN_AGENT
-    COST.labels(run.model, name).inc(sum(turn.usage.cost_usd for turn in record.turns))
+    COST.labels(run.model, name).inc(sum([turn.usage.cost_usd for turn in record.turns]))
     if isinstance(record, ToolCalls):
         return
     AGENT_REQUESTS.labels(name, record.status).inc()

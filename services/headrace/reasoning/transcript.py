@@ -1,10 +1,13 @@
 """The conversation as references: each message is stored once, and a record carries a bounded piece of it.
 
-A ``Transcript`` is a head and a tail. Entries are appended to the tail; when the tail's JSON passes ``TAIL_BYTES`` it
-becomes one immutable ``Segment {previous, entries}`` in the blob store, and only that segment's reference is carried
+A ``Transcript`` is a head and a tail. Entries are appended to the tail; where the tail's JSON is past ``TAIL_BYTES`` when a record
+is due, it becomes one immutable ``Segment {previous, entries}`` in the blob store, and only that segment's reference is carried
 on: a linked list, newest first. Inside entries and turns, texts and arguments are inline while they are small
 together (``INLINE_BYTES``); else each piece past ``PIECE_BYTES`` is a reference to a blob of its own, the very same
 one wherever it appears.
+
+Up to its second model turn a run may carry ``YOUNG_BYTES``: most runs end there, in two records, and a blob would cost them a
+round trip that saves nobody a byte.
 
 It knows nothing of models or of records. The store verifies each blob against its name; what is added here is that a
 list has as many entries as its transcript says.
@@ -25,6 +28,8 @@ from headrace.messages.run import CallRequest, Entry, Segment, Transcript, Turn
 from headrace.reasoning.entries import canonical
 
 TAIL_BYTES: Final = 1_024
+YOUNG_BYTES: Final = 4_096
+_YOUNG_ENTRIES: Final = 3  # the question, a turn that asks for a call, its outcome
 INLINE_BYTES: Final = 1_024  # text and arguments of one turn together, or the contents that are appended together
 PIECE_BYTES: Final = (
     256  # past the inline bound, larger pieces go to blobs: a record has a piece up to four times, a blob once
@@ -48,12 +53,18 @@ class Transcripts:
         self._blobs = blobs
 
     async def append(self, transcript: Transcript, entries: Sequence[Entry]) -> Transcript:
-        """``transcript`` with ``entries`` after it; what it refers to is stored when this returns."""
-        tail = (*transcript.tail, *await self._pack_entries(entries))
-        if _length(tail) <= TAIL_BYTES:
-            return transcript.replace(tail=tail)
-        segment = Segment(previous=transcript.head, entries=tail)
-        head = await self._blobs.put(_ENCODE(segment))
+        """``transcript`` with ``entries`` after it; what they refer to is stored when this returns."""
+        young = transcript.head is None and len(transcript.tail) + len(entries) <= _YOUNG_ENTRIES
+        packed = await self._pack_entries(entries, YOUNG_BYTES if young else INLINE_BYTES)
+        return transcript.replace(tail=(*transcript.tail, *packed))
+
+    async def settle(self, transcript: Transcript) -> Transcript:
+        """``transcript`` as a record may carry it: a tail past its bound has become a segment."""
+        tail = transcript.tail
+        young = transcript.head is None and len(tail) <= _YOUNG_ENTRIES
+        if _length(tail) <= (YOUNG_BYTES if young else TAIL_BYTES):
+            return transcript
+        head = await self._blobs.put(_ENCODE(Segment(previous=transcript.head, entries=tail)))
         return Transcript(head=head, stored=transcript.stored + len(tail))
 
     async def load(self, transcript: Transcript) -> tuple[Entry, ...]:
@@ -91,8 +102,8 @@ class Transcripts:
         """The arguments of a call, wherever they are."""
         return (await self._unpack_call(request)).arguments
 
-    async def _pack_entries(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        if sum([_size(entry.content, entry.tool_calls) for entry in entries]) <= INLINE_BYTES:
+    async def _pack_entries(self, entries: Sequence[Entry], inline: int) -> Sequence[Entry]:
+        if sum([_size(entry.content, entry.tool_calls) for entry in entries]) <= inline:
             return entries
         return await asyncio.gather(*(self._pack_entry(entry) for entry in entries))
 
@@ -145,7 +156,7 @@ def cut_to(text: str, max_chars: int) -> str:
 
 def _size(text: str | None, calls: Sequence[CallRequest]) -> int:
     """Bytes of what is inline."""
-    size = len(text.encode()) if text else 0
+    size = (len(text) if text.isascii() else len(text.encode())) if text else 0
     return size + sum([len(canonical(call.arguments)) for call in calls]) if calls else size
 
 

@@ -14,7 +14,9 @@ from headrace.reasoning.structured import Answer, judge
 def turn_of(reply: ModelReply, step: int) -> Turn:
     """The turn, everything inline. Lone surrogates, which no record can hold, become ``?``."""
     return Turn(
-        text=reply.text.encode("utf-8", "replace").decode() if reply.text is not None else None,
+        text=reply.text
+        if reply.text is None or reply.text.isascii()
+        else reply.text.encode("utf-8", "replace").decode(),
         tool_calls=numbered(reply.tool_calls, step),
         usage=reply.usage,
         model=reply.model,

@@ -6,10 +6,10 @@ as data (for indexes and dedup), nothing more. The same processor runs under the
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, NamedTuple, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from headrace.messages.base import Message
 from headrace.messages.headers import RawHeaders
@@ -72,6 +72,21 @@ class BatchProcessor(Protocol):
     """
 
     async def handle_all(self, inputs: Sequence[tuple[Message, Context]]) -> Sequence[Sequence[Send] | Exception]: ...
+
+
+class PreparingProcessor(Protocol):
+    """A stage that has something to ask before the work on a record begins, and asks it for many at once.
+
+    ``prepare`` gets the records of the topics in ``PREPARES`` that can start now, and gives for each what ``handle`` is to know, or
+    the error of that record alone. What it raises, all of them meet. Where an attempt fails, the next one is prepared anew.
+    Records of other topics are handled with ``None``.
+    """
+
+    PREPARES: ClassVar[Collection[str]]
+
+    async def prepare(self, inputs: Sequence[tuple[Message, Context]]) -> Sequence[Any]: ...
+
+    async def handle(self, message: Message, context: Context, prepared: Any) -> Sequence[Send]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,14 @@ made again (less what was lost) before any other, so that outputs keep their ord
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+import msgspec
+
 from headrace.runtime import foldstate
-from headrace.runtime.lanes import Lanes
+from headrace.runtime.lanes import Lanes, Share
 from headrace.runtime.tracker import Tracker
 
 TopicPartition = tuple[str, int]
@@ -46,38 +48,40 @@ class Input(Protocol):
     def size(self) -> int: ...
 
 
-@dataclass(eq=False, slots=True)
-class Tenancy:
+@dataclass(eq=False, slots=True, kw_only=True)
+class Tenancy(Share):
     """One ownership of one partition. ``token`` (the group metadata at assignment) proves it to the broker."""
 
     topic: str
     partition: int
     tracker: Tracker
     token: object
+    new_work: bool
     state: str | None = None  # of an ordered stage: what its last finished record left
     draining: bool = False  # being revoked: nothing new starts
-    ended: bool = False
-    waiting: int = 0  # received and not in flight
+    uncommitted: int = 0  # records that are finished
+    bytes: int = 0  # of its records that are waiting or in flight
     paused: bool = False
-    lanes: set[tuple[object, ...]] = field(default_factory=set)
 
     @property
     def where(self) -> TopicPartition:
         return self.topic, self.partition
 
 
-@dataclass(eq=False, slots=True)
-class Item(Generic[Output]):
+class Item(msgspec.Struct, Generic[Output], eq=False):
     """A record on its way through the engine."""
 
     record: Input
     tenancy: Tenancy
-    lane: tuple[object, ...]
+    lane: Hashable
+    new_work: bool
+    follower: Any = None
     attempt: int = 1
     outputs: Sequence[Output] = ()
     output_bytes: int = 0
     state: str | None = None  # of an ordered stage, after this record
     trace: Any = None  # what an observer keeps with it
+    prepared: Any = None  # what is known of it before it is handled
 
 
 @dataclass(slots=True)
@@ -124,7 +128,14 @@ class Engine(Generic[Output]):
         """A partition is ours from ``committed`` on. Raises ``CorruptOffsetMap``."""
         self.end([(topic, partition)])
         state, offset_map = foldstate.decode(metadata)
-        tenancy = Tenancy(topic, partition, Tracker(committed, offset_map), token, state)
+        tenancy = Tenancy(
+            topic=topic,
+            partition=partition,
+            tracker=Tracker(committed, offset_map),
+            token=token,
+            new_work=topic in self._new_work,
+            state=state,
+        )
         self._tenancies[tenancy.where] = tenancy
         return tenancy
 
@@ -143,16 +154,16 @@ class Engine(Generic[Output]):
 
     def drained(self, partitions: Iterable[TopicPartition]) -> bool:
         """Whether nothing of these partitions is in flight or waits to be committed."""
-        watched = {t for where in partitions if (t := self._tenancies.get(where))}
-        return not any(item.tenancy in watched for item in self._outstanding())
+        watched = [tenancy for where in partitions if (tenancy := self._tenancies.get(where))]
+        return not any(tenancy.running or tenancy.uncommitted for tenancy in watched)
 
     def end(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
         """Forget partitions that are not ours any more; whatever still runs for them will be ignored."""
         ended = [tenancy for where in partitions if (tenancy := self._tenancies.pop(where, None))]
         for tenancy in ended:
             tenancy.ended = True
-            for key in list(tenancy.lanes):
-                self._evict(key)
+            self._bytes -= tenancy.bytes
+            self._lanes.evict(tenancy)
         if ended:
             self._done = [item for item in self._done if self._keep(item)]
         return [tenancy.where for tenancy in ended]
@@ -161,9 +172,6 @@ class Engine(Generic[Output]):
         if item.tenancy.ended:
             self._bytes -= item.record.size
         return not item.tenancy.ended
-
-    def _evict(self, key: tuple[object, ...]) -> None:
-        self._drop(self._lanes.evict(key))
 
     @property
     def partitions(self) -> list[TopicPartition]:
@@ -178,16 +186,14 @@ class Engine(Generic[Output]):
 
     def offer(self, records: Iterable[Input]) -> None:
         """Take in received records; those of partitions that are not ours, or finished before, are dropped."""
+        tenancies, push = self._tenancies, self._lanes.push
         for record in records:
-            tenancy = self._tenancies.get((record.topic, record.partition))
+            tenancy = tenancies.get((record.topic, record.partition))
             if tenancy is None or tenancy.draining or not tenancy.tracker.receive(record.offset):
                 continue
-            lane = self._lane(tenancy, record)
-            tenancy.lanes.add(lane)
-            tenancy.waiting += 1
+            tenancy.bytes += record.size
             self._bytes += record.size
-            item: Item[Output] = Item(record, tenancy, lane)
-            self._lanes.push(lane, item, new_work=record.topic in self._new_work)
+            push(Item(record, tenancy, self._lane(record), tenancy.new_work))
 
     def reached(self, ends: Iterable[tuple[str, int, int]]) -> None:
         """Partitions that were read to their end, which is at this offset."""
@@ -195,18 +201,19 @@ class Engine(Generic[Output]):
             if tenancy := self._tenancies.get((topic, partition)):
                 tenancy.tracker.reach(offset)
 
-    def _lane(self, tenancy: Tenancy, record: Input) -> tuple[object, ...]:
+    def _lane(self, record: Input) -> Hashable:
         """Records without a key have no order to keep: each is a lane of its own."""
         if self._ordered:
-            return (tenancy,)
-        return tenancy, record.offset if record.key is None else record.key
+            return None
+        return record.offset if record.key is None else record.key
 
-    def startable(self) -> Iterator[Item[Output]]:
+    def startable(self) -> list[Item[Output]]:
         """Records to hand to the processor now; each must come back by ``finish`` or ``park``."""
-        for item in self._lanes.startable(self._may_start):
-            item.tenancy.waiting -= 1
-            item.state = item.tenancy.state  # unless handling it gives another
-            yield item
+        items = self._lanes.startable(self._may_start)
+        if self._ordered:
+            for item in items:
+                item.state = item.tenancy.state  # unless handling it gives another
+        return items
 
     @staticmethod
     def _may_start(item: Item[Output]) -> bool:
@@ -217,23 +224,25 @@ class Engine(Generic[Output]):
         if item.tenancy.ended:
             return False
         item.attempt += 1
-        item.tenancy.waiting += 1
-        self._lanes.park(item.lane)
+        self._lanes.park(item)
         return True
 
     def unpark(self, item: Item[Output]) -> None:
         """The pause of a parked ``item`` is over."""
         if not item.tenancy.ended:
-            self._lanes.unpark(item.lane)
+            self._lanes.unpark(item)
 
     def finish(self, item: Item[Output], outputs: Sequence[Output], output_bytes: int = 0) -> bool:
         """``item`` is finished with these outputs; False (and nothing happens) if its partition is gone."""
-        if item.tenancy.ended:
+        tenancy = item.tenancy
+        if tenancy.ended:
             return False
         item.outputs, item.output_bytes = outputs, output_bytes
-        item.tenancy.state = item.state
-        if self._lanes.release(item.lane):
-            item.tenancy.lanes.discard(item.lane)
+        tenancy.state = item.state
+        tenancy.bytes -= item.record.size
+        tenancy.uncommitted += 1
+        self._lanes.release(item)
+        item.follower = None
         self._done.append(item)
         return True
 
@@ -281,13 +290,9 @@ class Engine(Generic[Output]):
         return self._plan
 
     def _drop(self, items: Iterable[Item[Output]]) -> None:
-        self._bytes -= sum(item.record.size for item in items)
-
-    def _outstanding(self) -> Iterator[Item[Output]]:
-        yield from self._done
-        if self._plan:
-            yield from self._plan.items
-        yield from self._lanes.running()
+        for item in items:
+            item.tenancy.uncommitted -= 1
+            self._bytes -= item.record.size
 
     # --- flow control ----------------------------------------------------------------------------------------------
 
@@ -303,7 +308,7 @@ class Engine(Generic[Output]):
             tenancy.paused = (
                 tenancy.draining
                 or overfull
-                or (self._full and tenancy.topic in self._new_work)
+                or (self._full and tenancy.new_work)
                 or tenancy.waiting >= share * (0.5 if tenancy.paused else 1.0)
             )
         return frozenset(where for where, tenancy in self._tenancies.items() if tenancy.paused)

@@ -1,5 +1,5 @@
-"""From records to their outputs, through a processor: one record of many keys each, a batch of them, or (ordered stages) one
-partition after the other.
+"""From records to their outputs, through a processor: one record of many keys each (after what is prepared for many), a batch of
+them, or (ordered stages) one partition after the other.
 
 For an ordered stage the engine keeps a single lane per partition and commits the state with the offset and the outputs, in one
 transaction. So the state that a new owner finds is exactly that of the last record whose outputs are there, whatever crashed
@@ -8,99 +8,153 @@ in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from headrace.messages import headers as record_headers
 from headrace.messages.base import Message
 from headrace.messages.codec import Encoded
 from headrace.messages.errors import DependencyUnavailable, FatalError
 from headrace.pipeline import Stage
-from headrace.runtime.api import BatchProcessor, Context, Fold, Processor, Send, Source, Stored
+from headrace.runtime.api import BatchProcessor, Context, Fold, PreparingProcessor, Processor, Send, Source, Stored
 from headrace.runtime.engine import Item
 from headrace.runtime.poller import Record
 from headrace.runtime.wire import Wire
 
-AnyProcessor = Processor | BatchProcessor | Fold
+AnyProcessor = Processor | PreparingProcessor | BatchProcessor | Fold
 Outputs = list[Encoded]
 Focus = Callable[[Item[Encoded]], None]
 """Makes a record's span the current one, so that what is made for the record belongs to it."""
 
 
 class Handling(Protocol):
-    """``together``: whether ``run`` wants all that can start in one call, else one record a call."""
+    """``together``: whether ``run_all`` is called with all that can start, else ``run`` with one record a call, after ``prepare``
+    for records of the topics in ``prepares``.
+
+    A result is the outputs, or what decoding, the processor or encoding raised.
+    """
 
     together: bool
+    prepares: Collection[str]
 
-    async def run(self, items: Sequence[Item[Encoded]]) -> Sequence[Outputs | Exception]:
-        """For each item its outputs, or what decoding, the processor or encoding raised."""
+    async def prepare(self, items: Sequence[Item[Encoded]]) -> Sequence[Exception | None]:
+        """None for a record that may be run now."""
         ...
+
+    async def run(self, item: Item[Encoded]) -> Outputs | Exception: ...
+
+    async def run_all(self, items: Sequence[Item[Encoded]]) -> Sequence[Outputs | Exception]: ...
 
 
 def handling(stage: Stage, processor: AnyProcessor, wire: Wire, focus: Focus) -> Handling:
     if stage.ordered:
-        return InTurn(Ordered(cast("Fold", processor), wire), focus)
+        return Ordered(cast("Fold", processor), wire, focus)
     if hasattr(processor, "handle_all"):
         return Batched(cast("BatchProcessor", processor), wire, focus)
-    return Single(Keyed(cast("Processor", processor), wire), focus)
+    if hasattr(processor, "prepare"):
+        return Prepared(cast("PreparingProcessor", processor), wire, focus)
+    return Keyed(cast("Processor", processor), wire, focus)
 
 
-class One(Protocol):
-    async def run(self, item: Item[Encoded], record: Record) -> Outputs:
-        """The outputs of ``record``. Raises what decoding, the processor and encoding raise."""
-        ...
+class _OneByOne:
+    """Records that do not wait for each other's like are worked on one after the other, in one task where that is asked for."""
 
+    prepares: Collection[str] = ()
 
-class Single:
-    together = False
-
-    def __init__(self, one: One, focus: Focus) -> None:
-        self._one = one
+    def __init__(self, wire: Wire, focus: Focus) -> None:
+        self._wire = wire
         self._focus = focus
 
-    async def run(self, items: Sequence[Item[Encoded]]) -> Sequence[Outputs | Exception]:
-        (item,) = items
+    async def run(self, item: Item[Encoded]) -> Outputs | Exception:
+        raise NotImplementedError
+
+    async def run_all(self, items: Sequence[Item[Encoded]]) -> Sequence[Outputs | Exception]:
+        return [await self.run(item) for item in items]
+
+    async def prepare(self, items: Sequence[Item[Encoded]]) -> Sequence[Exception | None]:
+        return [None] * len(items)
+
+    async def _decoded(self, item: Item[Encoded]) -> tuple[Message, Context]:
+        record = cast("Record", item.record)
+        context = _context(item, record)
+        return await self._wire.decode(record.topic, record.key, record.value, context.headers), context
+
+
+class Keyed(_OneByOne):
+    """One record of many keys each."""
+
+    together = False
+
+    def __init__(self, processor: Processor, wire: Wire, focus: Focus) -> None:
+        super().__init__(wire, focus)
+        self._processor = processor
+
+    async def run(self, item: Item[Encoded]) -> Outputs | Exception:
         self._focus(item)
         try:
-            return (await self._one.run(item, cast("Record", item.record)),)
+            message, context = await self._decoded(item)
+            sends = await self._processor.handle(message, context)
+            return [await self._wire.encode(send, context.headers) for send in sends]
         except Exception as error:
-            return (error,)
+            return error
 
 
-class InTurn:
-    """One record of each partition after the other, in one task: for work that hardly ever waits, a task a record costs more."""
+class Prepared(_OneByOne):
+    """One record of many keys each, some of them with what was asked for many before."""
 
-    together = True
+    together = False
 
-    def __init__(self, one: One, focus: Focus) -> None:
-        self._single = Single(one, focus)
-
-    async def run(self, items: Sequence[Item[Encoded]]) -> Sequence[Outputs | Exception]:
-        return [result for item in items for result in await self._single.run((item,))]
-
-
-class Keyed:
-    def __init__(self, processor: Processor, wire: Wire) -> None:
+    def __init__(self, processor: PreparingProcessor, wire: Wire, focus: Focus) -> None:
+        super().__init__(wire, focus)
         self._processor = processor
-        self._wire = wire
+        self.prepares = processor.PREPARES
 
-    async def run(self, item: Item[Encoded], record: Record) -> Outputs:
-        context = _context(item, record)
-        message = await self._wire.decode(record.topic, record.key, record.value, context.headers)
-        sends = await self._processor.handle(message, context)
-        return [await self._wire.encode(send, context.headers) for send in sends]
+    async def prepare(self, items: Sequence[Item[Encoded]]) -> Sequence[Exception | None]:
+        decoded = [await self._try_decode(item) for item in items]
+        inputs = [one for one in decoded if not isinstance(one, Exception)]
+        answers = iter(await self._ask(inputs) if inputs else ())
+        return [
+            one if isinstance(one, Exception) else _prepared(item, one, next(answers))
+            for item, one in zip(items, decoded, strict=True)
+        ]
+
+    async def _ask(self, inputs: Sequence[tuple[Message, Context]]) -> Sequence[Any]:
+        try:
+            answers = await self._processor.prepare(inputs)
+        except Exception as error:
+            return [error] * len(inputs)
+        if len(answers) != len(inputs):
+            return [FatalError(f"{len(inputs)} records were prepared with {len(answers)} answers")] * len(inputs)
+        return answers
+
+    async def run(self, item: Item[Encoded]) -> Outputs | Exception:
+        self._focus(item)
+        given, item.prepared = item.prepared, None
+        try:
+            (message, context), prepared = given or (await self._decoded(item), None)
+            sends = await self._processor.handle(message, context, prepared)
+            return [await self._wire.encode(send, context.headers) for send in sends]
+        except Exception as error:
+            return error
+
+    async def _try_decode(self, item: Item[Encoded]) -> tuple[Message, Context] | Exception:
+        try:
+            return await self._decoded(item)
+        except Exception as error:
+            return error
 
 
-class Batched:
+class Batched(_OneByOne):
+    """All that can start in one call of the processor."""
+
     together = True
 
     def __init__(self, processor: BatchProcessor, wire: Wire, focus: Focus) -> None:
+        super().__init__(wire, focus)
         self._processor = processor
-        self._wire = wire
-        self._focus = focus
 
-    async def run(self, items: Sequence[Item[Encoded]]) -> Sequence[Outputs | Exception]:
+    async def run_all(self, items: Sequence[Item[Encoded]]) -> Sequence[Outputs | Exception]:
         decoded = [await self._decode(item) for item in items]
         inputs = [one for one in decoded if not isinstance(one, Exception)]
         answers = iter(await self._handle(inputs) if inputs else ())
@@ -111,10 +165,8 @@ class Batched:
 
     async def _decode(self, item: Item[Encoded]) -> tuple[Message, Context] | Exception:
         self._focus(item)
-        record = cast("Record", item.record)
-        context = _context(item, record)
         try:
-            return await self._wire.decode(record.topic, record.key, record.value, context.headers), context
+            return await self._decoded(item)
         except Exception as error:
             return error
 
@@ -145,14 +197,27 @@ class Batched:
             return error
 
 
-class Ordered:
-    """Outputs carry the record's trace, and no causation: they are about it, not made by it, and its headers may be of any size."""
+class Ordered(_OneByOne):
+    """One record of each partition after the other, in one task: for work that hardly ever waits.
 
-    def __init__(self, stage: Fold, wire: Wire) -> None:
+    Outputs carry the record's trace, and no causation: they are about it, not made by it, and its headers may be of any size.
+    """
+
+    together = True
+
+    def __init__(self, stage: Fold, wire: Wire, focus: Focus) -> None:
+        super().__init__(wire, focus)
         self._stage = stage
-        self._wire = wire
 
-    async def run(self, item: Item[Encoded], record: Record) -> Outputs:
+    async def run(self, item: Item[Encoded]) -> Outputs | Exception:
+        self._focus(item)
+        record = cast("Record", item.record)
+        try:
+            return await self._fold(item, record)
+        except Exception as error:
+            return error
+
+    async def _fold(self, item: Item[Encoded], record: Record) -> Outputs:
         context = _context(item, record)
         decode = partial(self._wire.decode, record.topic, record.key, record.value, context.headers)
         stored = Stored(record.key, record.value, record.headers, decode)
@@ -162,6 +227,13 @@ class Ordered:
         outputs = [await self._wire.encode(send, cause) for send in sends]
         item.state = state
         return outputs
+
+
+def _prepared(item: Item[Encoded], decoded: tuple[Message, Context], answer: Any) -> Exception | None:
+    if isinstance(answer, Exception):
+        return answer
+    item.prepared = decoded, answer
+    return None
 
 
 def _context(item: Item[Encoded], record: Record) -> Context:

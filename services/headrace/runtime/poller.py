@@ -13,8 +13,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, cast
+from itertools import chain
+from typing import Any, Protocol, cast
 
+import msgspec
 from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_INVALID,
@@ -35,10 +37,11 @@ log = get_logger(__name__)
 _POLL_S = 0.05
 _BATCH = 500
 _STATS_S = 1.0
+_OVERHEAD = 70  # bytes of a record, about, beside what it holds
 _MAX_UNDELIVERED = 10_000  # records handed to an event loop that does not take them
 
 
-class Record(NamedTuple):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """A record as received; ``topic`` is the logical name."""
 
     topic: str
@@ -48,7 +51,7 @@ class Record(NamedTuple):
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]]
     timestamp_ms: int
-    size: int
+    size: int  # bytes of key, value and headers, and some for the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +160,7 @@ class Poller(threading.Thread):
         for message in messages:
             error = message.error()
             if error is None:
-                records.append(self._record(message))
+                records.append(_record(message, self._names[message.topic() or ""]))
             elif error.code() == KafkaError._PARTITION_EOF:
                 reached.append(self._position(message))
             else:
@@ -173,12 +176,6 @@ class Poller(threading.Thread):
 
     def _position(self, message: Message) -> tuple[str, int, int]:
         return self._names[message.topic() or ""], message.partition() or 0, message.offset() or 0
-
-    def _record(self, message: Message) -> Record:
-        headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
-        key, value = message.key(), message.value()
-        size = len(key or b"") + len(value or b"") + sum([len(name) + len(text or b"") for name, text in headers]) + 70
-        return Record(*self._position(message), key, value, headers, message.timestamp()[1], size)
 
     def _refused(self, message: Message, error: KafkaError) -> None:
         code, where = error.code(), f"{message.topic()}/{message.partition()}"
@@ -313,3 +310,18 @@ class Poller(threading.Thread):
             self._loop.call_soon_threadsafe(function, *args)
         except RuntimeError:
             log.debug("loop_closed")
+
+
+def _record(message: Message, topic: str) -> Record:
+    headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
+    key, value = message.key(), message.value()
+    size = len(key or b"") + len(value or b"") + _size(headers) + _OVERHEAD
+    partition, offset = cast("int", message.partition()), cast("int", message.offset())
+    return Record(topic, partition, offset, key, value, headers, message.timestamp()[1], size)
+
+
+def _size(headers: Sequence[tuple[str, bytes | None]]) -> int:
+    try:
+        return sum(map(len, chain.from_iterable(headers)))  # type: ignore[arg-type]
+    except TypeError:  # a header without a value
+        return sum([len(name) + len(value or b"") for name, value in headers])

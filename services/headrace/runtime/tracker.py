@@ -60,6 +60,8 @@ class Tracker:
 
     def may_start(self, offset: int) -> bool:
         """Whether the map is sure to fit if ``offset`` finishes before everything below it. The first unfinished always may."""
+        if offset - self._committed <= offsetmap.MAX_SPAN:  # mostly: what is committed is never past the position
+            return True
         span = offset - self.position
         if span <= offsetmap.MAX_SPAN:
             return True

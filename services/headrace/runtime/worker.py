@@ -9,7 +9,7 @@
 
 The loop owns the engine, and so every decision; the threads own the clients. Group commit: whenever something is finished and no
 transaction is under way, the next one begins with all that is finished. No transaction is ever open across user code. What may go
-wrong has one place each: a processor's errors in ``_failed``, a transaction's in ``Transactions``, a lost partition in the
+wrong has one place each: a processor's errors in ``Dispatch``, a transaction's in ``Transactions``, a lost partition in the
 engine.
 """
 
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,13 +24,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 from headrace.messages.codec import Encoded
-from headrace.messages.errors import BadMessage, FatalError
+from headrace.messages.errors import FatalError
 from headrace.observe import metrics
 from headrace.observe.logging import get_logger
 from headrace.observe.records import RecordSpans
 from headrace.pipeline import NEW_WORK, Stage
 from headrace.runtime.api import ClaimCheck
-from headrace.runtime.deadletter import cause_of, dead_letter
+from headrace.runtime.dispatch import Dispatch
 from headrace.runtime.engine import Bounds, Engine, Item, TopicPartition
 from headrace.runtime.handling import AnyProcessor, handling
 from headrace.runtime.poller import Assigned, Poller, Record
@@ -42,8 +41,6 @@ from headrace.runtime.wire import Wire
 from headrace.settings import MeshSettings
 
 log = get_logger(__name__)
-
-Batch = tuple[Item[Encoded], ...]  # what one task handles
 
 _SPARE_AFTER_S = 15.0
 _REVOKE_DRAIN_S = 3.0
@@ -72,23 +69,19 @@ class Worker:
         self._settings = settings
         self._wire = Wire(stage.service, settings, claim_check, topics={*stage.consumes, *stage.produces})
         self._spans = RecordSpans(stage.group, settings.topic_prefix)
-        self._handling = handling(stage, processor, self._wire, self._focus)
+        self._processor = processor
         self._retry = retry or RetryPolicy()
         self._limit = dead_letter_limit or DeadLetterLimit()
         self._engine: Engine[Encoded] = Engine(
             bounds or Bounds(), new_work=() if stage.ordered else NEW_WORK, ordered=stage.ordered
         )
-        self._tasks: dict[Batch, asyncio.Task[None]] = {}
-        self._pumping = False
-        self._rng = random.Random()  # noqa: S311 - jitter
         self._work = asyncio.Event()
         self._ended: asyncio.Future[None] | None = None
         self._ends: dict[TopicPartition, int] = {}
         self._revoking: list[tuple[Sequence[TopicPartition], Callable[[], None]]] = []
         self._stop_waits = threading.Event()
         self._stopping = False
-        self._finished = 0
-        self._dead_letters = 0
+        self._dispatch: Dispatch | None = None
         self._poller: Poller | None = None
         self._joined = math.inf  # when the group was asked for partitions
         self._committer: asyncio.Task[None] | None = None
@@ -104,6 +97,17 @@ class Worker:
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._dispatch = Dispatch(
+            self._stage,
+            self._engine,
+            handling(self._stage, self._processor, self._wire, self._focus),
+            self._spans,
+            retry=self._retry,
+            limit=self._limit,
+            finished=self._work.set,
+            failed=self.on_failed,
+            pumped=self._pause,
+        )
         self._ended = self._loop.create_future()
         self._ended.add_done_callback(lambda future: future.cancelled() or future.exception())
         self._committer = asyncio.create_task(self._run(), name=f"committer-{self.name}")
@@ -139,8 +143,8 @@ class Worker:
             "in_flight": self._engine.in_flight,
             "waiting": self._engine.waiting,
             "uncommitted_bytes": self._engine.uncommitted_bytes,
-            "finished": self._finished,
-            "dead_lettered": self._dead_letters,
+            "finished": self._dispatch.finished if self._dispatch else 0,
+            "dead_lettered": self._dispatch.dead_lettered if self._dispatch else 0,
             "lag": sum(self._lag().values()),
         }
 
@@ -174,10 +178,8 @@ class Worker:
 
     async def _shut_down(self) -> None:
         self._stop_waits.set()
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._dispatch:
+            await asyncio.gather(*self._dispatch.cancel(), return_exceptions=True)
         if self._committer and self._committer is not asyncio.current_task():
             self._committer.cancel()
             await asyncio.gather(self._committer, return_exceptions=True)
@@ -246,9 +248,13 @@ class Worker:
         self._stop_waits.set()
         if self._poller:
             self._poller.stop()
-        for task in self._tasks.values():
-            task.cancel()
+        if self._dispatch:
+            self._dispatch.cancel()
         self._end(error)
+
+    def _cancel_orphans(self) -> None:
+        if self._dispatch:
+            self._dispatch.cancel_orphans()
 
     def _answer_revocations(self) -> None:
         waiting = []
@@ -259,28 +265,11 @@ class Worker:
                 waiting.append((partitions, done))
         self._revoking = waiting
 
-    def _cancel_orphans(self) -> None:
-        for items, task in self._tasks.items():
-            if all(item.tenancy.ended for item in items):
-                task.cancel()
-
     # --- records -----------------------------------------------------------------------------------------------------------
 
-    def _pump_soon(self) -> None:
-        """Once for all that finishes in this turn of the loop."""
-        if not self._pumping:
-            self._pumping = True
-            self._loop.call_soon(self._pump)
-
     def _pump(self) -> None:
-        self._pumping = False
-        if not self._failed_already():
-            items = tuple(self._engine.startable())
-            if self._handling.together and items:
-                self._tasks[items] = self._loop.create_task(self._handle(items))
-            else:
-                self._tasks.update({(item,): self._loop.create_task(self._handle((item,))) for item in items})
-            self._pause()
+        if self._dispatch and not self._failed_already():
+            self._dispatch.pump()
 
     def _pause(self) -> None:
         if self._poller:
@@ -288,89 +277,6 @@ class Worker:
 
     def _focus(self, item: Item[Encoded]) -> None:
         self._spans.enter(item, cast("Record", item.record))
-
-    async def _handle(self, items: Batch) -> None:
-        started = time.perf_counter()
-        try:
-            results = await self._handling.run(items)
-        except asyncio.CancelledError:
-            for item in items:
-                self._spans.abandoned(item)
-            return  # the partitions are gone, or the worker stops: their next owner runs the records again
-        finally:
-            del self._tasks[items]
-        elapsed = time.perf_counter() - started
-        for item, result in zip(items, results, strict=True):
-            metrics.HANDLE_SECONDS.labels(self.name, item.record.topic).observe(elapsed)
-            if isinstance(result, FatalError):
-                self._spans.ended(item, result)
-                self.on_failed(result)
-                return
-            if isinstance(result, Exception):
-                self._failed(item, cast("Record", item.record), result)
-            else:
-                self._spans.ended(item)
-                self._finish(item, result)
-        self._pump_soon()
-
-    def _failed(self, item: Item[Encoded], record: Record, error: Exception) -> None:
-        delay = self._retry.delay(error, item.attempt, self._rng)
-        where = {"service": self.name, "topic": record.topic, "partition": record.partition, "offset": record.offset}
-        if delay is None:
-            if not isinstance(error, BadMessage):
-                log.error("record_given_up", **where, attempts=item.attempt, exc_info=error)
-            self._bury(item, record, error)
-            return
-        log.warning(
-            "record_failed",
-            **where,
-            attempt=item.attempt,
-            retry_in_s=round(delay, 3),
-            error=f"{type(error).__name__}: {error}",
-        )
-        metrics.RETRIES.labels(self.name, record.topic).inc()
-        self._spans.retried(item, error, item.attempt, delay)
-        if self._engine.park(item):
-            self._loop.call_later(delay, self._try_again, item)
-        else:
-            self._spans.abandoned(item)
-
-    def _try_again(self, item: Item[Encoded]) -> None:
-        self._engine.unpark(item)
-        self._pump()
-
-    def _bury(self, item: Item[Encoded], record: Record, error: Exception) -> None:
-        letter = dead_letter(
-            record, error, topic=self._stage.dead_letters, group=self._stage.group, attempts=item.attempt
-        )
-        log.warning(
-            "record_dead_lettered",
-            service=self.name,
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            cause=cause_of(error),
-        )
-        if self._limit.note(dead=True):
-            self.on_failed(
-                FatalError(
-                    f"{self.name} dead-letters too much (last cause: {cause_of(error)}): stopped before the topic drains away"
-                )
-            )
-            return
-        self._dead_letters += 1
-        metrics.DEAD_LETTERS.labels(self.name, cause_of(error)).inc()
-        self._spans.ended(item, error)
-        self._finish(item, [letter], outcome="dead_lettered")
-
-    def _finish(self, item: Item[Encoded], outputs: Sequence[Encoded], outcome: str = "done") -> None:
-        size = sum([len(output.value or b"") + 200 for output in outputs])
-        if self._engine.finish(item, outputs, size):
-            if outcome == "done":
-                self._limit.note(dead=False)
-            metrics.RECORDS.labels(self.name, item.record.topic, outcome).inc()
-            self._finished += 1
-            self._work.set()
 
     # --- transactions --------------------------------------------------------------------------------------------------------
 

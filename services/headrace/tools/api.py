@@ -6,7 +6,7 @@ around it by ``wrap``; a tool holds no such rule itself and knows nothing of rec
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, Protocol
 
 from headrace.messages.base import JsonObject
@@ -34,7 +34,7 @@ class ToolOutput(NamedTuple):
     content: Any
 
 
-Run = Callable[[JsonObject, ToolContext], Awaitable[ToolOutput]]
+Run = Callable[[JsonObject, ToolContext], Coroutine[Any, Any, ToolOutput]]
 
 
 class Tool(Protocol):

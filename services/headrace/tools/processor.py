@@ -96,6 +96,8 @@ class ToolsProcessor:
         return tuple(task.result() for task in tasks)
 
     async def _run(self, call: ToolCall, message: ToolCalls, definition: AgentDefinition) -> ToolOutcome:
+        if not tracing.enabled():
+            return await self._outcome(call, message, definition)
         tool = self._known(call)
         facts = {
             "gen_ai.operation.name": "execute_tool",

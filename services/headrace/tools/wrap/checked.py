@@ -26,8 +26,8 @@ def checked(parameters: JsonObject, run: Run) -> Run:
     async def guarded(arguments: JsonObject, context: ToolContext) -> ToolOutput:
         if MALFORMED in arguments:
             raise ToolFailure("invalid_arguments", "the arguments were no JSON object: write them as one")
-        problems = [_described(error) for error in islice(validator.iter_errors(arguments), _MAX_PROBLEMS)]
-        if problems:
+        if not validator.is_valid(arguments):
+            problems = [_described(error) for error in islice(validator.iter_errors(arguments), _MAX_PROBLEMS)]
             raise ToolFailure("invalid_arguments", "; ".join(problems))
         return await run(arguments, context)
 

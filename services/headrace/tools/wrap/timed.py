@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from headrace.messages.base import JsonObject
+from headrace.runtime.within import TimeIsUp, within
 from headrace.tools.api import Run, ToolContext, ToolFailure, ToolOutput
 
 
@@ -14,11 +13,8 @@ def timed(timeout_s: float, run: Run) -> Run:
         if limit <= 0:
             raise ToolFailure("deadline", "the run has no time left for another tool call")
         try:
-            async with asyncio.timeout(limit) as timer:
-                return await run(arguments, context)
-        except TimeoutError:
-            if not timer.expired():
-                raise  # the tool's own
+            return await within(limit, run(arguments, context))
+        except TimeIsUp:
             raise ToolFailure("timeout", f"no result within {limit:g} s", retryable=True) from None
 
     return guarded

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from headrace.postgres.migrate import migrate
 from headrace.postgres.pool import open_pool
-from headrace.reasoning.finished import PostgresFinished
+from headrace.reasoning.ledger import Asked, PostgresEnded
 from headrace.settings import MeshSettings
 
 
@@ -24,7 +24,5 @@ async def test_only_an_ended_run_of_that_tenant_is_finished(database_url: str, s
             state,
             datetime.now(UTC),
         )
-        finished = PostgresFinished(pool)
-        assert await finished.finished("t", "r") is ended
-        assert not await finished.finished("other", "r")
-        assert not await finished.finished("t", "none")
+        asked = [Asked(*name, "agent.jobs/0/1") for name in (("other", "r"), ("t", "r"), ("t", "none"), ("t", "\x00"))]
+        assert await PostgresEnded(pool).ended_all(asked) == [False, ended, False, False]
