@@ -88,7 +88,7 @@ VARIANTS = {
         ),
         Variant(
             "headrace", "headrace", "headrace", "worker", _EXACTLY, ("kafka", "registry", "postgres"),
-            _counts(20_000, 8_000, 12_000), client="mesh", exactly_once=True, in_flight=1_000, warm=1_000,
+            _counts(40_000, 8_000, 40_000), client="mesh", exactly_once=True, in_flight=1_000, warm=1_000,
         ),
         Variant(
             "raw-batch", "raw librdkafka loop, exactly-once, a commit a batch", "raw", "batch", _EXACTLY, KAFKA, _FAST,

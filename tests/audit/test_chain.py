@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 import hashlib
 import struct
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from io import BytesIO
 from typing import Any
 
 import fastavro
+import msgspec
 import orjson
 import pytest
 from hypothesis import given, settings

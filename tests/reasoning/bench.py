@@ -142,8 +142,9 @@ class Bench:
         return await self.processor.handle(message, at, prepared)
 
     async def admit(self, a_job: Job, at: Context) -> Any:
-        (decision,) = await self.admission.admit_all([(a_job, at)])
-        return decision
+        (seen,) = await self.admission.seen_all([(a_job, at)])
+        assert not isinstance(seen, Exception)
+        return await self.admission.admit(a_job, at, seen)
 
     async def resume(self, results: ToolResults, at: Context | None = None) -> Any:
         """The one message that comes of a results record."""

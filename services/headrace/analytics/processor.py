@@ -180,5 +180,5 @@ class Analytics:
         metrics.LAG.labels(self._stage.service, self._stage.consumes[0]).set(self._faust.lag())
 
     async def _announce(self, windows: Sequence[UsageWindow]) -> None:
-        await self._faust.send([await self._wire.encode(Send(window), {}) for window in windows])
+        await self._faust.send(await self._wire.encode_all([Send(window) for window in windows], {}))
         metrics.USAGE_WINDOWS.inc(len(windows))

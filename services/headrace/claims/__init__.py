@@ -8,9 +8,10 @@ dedup needs no transaction with Kafka. Claims are kept for a window (72 h for de
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+
+import msgspec
 
 
 class Outcome(StrEnum):
@@ -20,8 +21,7 @@ class Outcome(StrEnum):
     CONFLICT = "conflict"  # another record had, with another digest: the same name for other content
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """``position`` is the claimant's ``str(Source)``; ``digest`` (hex) of the content tells a duplicate from a conflict."""
 
     scope: str

@@ -11,6 +11,7 @@ import asyncpg
 
 from headrace.claims import Claim, Outcome
 from headrace.claims.rules import utc_now, verdict
+from headrace.messages.errors import BadMessage
 from headrace.postgres.batch import Coalescer
 from headrace.postgres.errors import encoding, translated
 from headrace.postgres.json import storable_text
@@ -18,25 +19,22 @@ from headrace.postgres.json import storable_text
 _MAX_NAME: Final = 300  # characters: scope and key together must fit an index row of 2,700 bytes
 _MAX_PREFIX: Final = 64
 
-# Inserts in key order, so that two replicas with the same names can't wait for each other. The first of equal names in a batch
-# is the one inserted. A name that another replica commits while this runs is neither inserted nor yet visible: its row
-# comes back without a holder, and the caller asks again.
+# Inserts in key order, so that two replicas with the same names can't wait for each other. Names are told apart beforehand. What
+# comes back is what was not simply the first, which is little as a rule. A name that another replica commits while this runs is
+# neither inserted nor yet visible: its row comes back without a holder, and the caller asks again.
 _CLAIM: Final = """
 WITH given AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
         WITH ORDINALITY AS given (scope, key, position, digest, number)
 ), inserted AS (
     INSERT INTO claims (scope, key, position, digest, claimed_at)
-    SELECT DISTINCT ON (scope, key) scope, key, position, digest, $5::timestamptz
-    FROM given ORDER BY scope, key, number
+    SELECT scope, key, position, digest, $5::timestamptz FROM given ORDER BY scope, key
     ON CONFLICT (scope, key) DO NOTHING
-    RETURNING scope, key, position, digest
+    RETURNING scope, key
 )
-SELECT inserted.scope IS NOT NULL AS is_new,
-       coalesce(inserted.position, claims.position) AS position,
-       coalesce(inserted.digest, claims.digest) AS digest
+SELECT given.number, claims.position, claims.digest
 FROM given LEFT JOIN inserted USING (scope, key) LEFT JOIN claims USING (scope, key)
-ORDER BY given.number
+WHERE inserted.scope IS NULL
 """
 _FORGET: Final = "DELETE FROM claims WHERE claimed_at < $1"
 
@@ -53,7 +51,10 @@ class PostgresClaims:
         return await self._coalescer.submit(claim)
 
     async def claim_all(self, claims: Sequence[Claim]) -> list[Outcome | Exception]:
-        return await self._coalescer.submit_all(claims)
+        try:
+            return list(await self._claim_all(claims)) if claims else []
+        except BadMessage:  # one of them can't be stored: found by halving
+            return await self._coalescer.submit_all(claims)
 
     async def forget(self, older_than: timedelta) -> int:
         """Drop the claims that are older than the window; how many."""
@@ -66,17 +67,25 @@ class PostgresClaims:
         await self._coalescer.close()
 
     async def _claim_all(self, claims: Sequence[Claim]) -> list[Outcome]:
-        outcomes: dict[int, Outcome] = {}
-        open_: dict[int, Claim] = dict(enumerate(claims))
-        while open_:
-            rows = await self._round(list(open_.values()))
-            new: set[tuple[str, str]] = set()
-            for (number, claim), row in zip(tuple(open_.items()), rows, strict=True):
+        firsts: dict[tuple[str, str], int] = {}  # of each name in the batch
+        for number, claim in enumerate(claims):
+            firsts.setdefault((claim.scope, claim.key), number)
+        held = await self._held(claims, list(firsts.values()))
+        return [_outcome(claims, held, number, firsts) for number in range(len(claims))]
+
+    async def _held(self, claims: Sequence[Claim], asked: list[int]) -> dict[int, tuple[str, str]]:
+        """Position and digest that hold the names of these claims, those left out that hold it now themselves."""
+        held: dict[int, tuple[str, str]] = {}
+        while asked:
+            unclear: list[int] = []
+            for row in await self._round([claims[number] for number in asked]):
+                number = asked[row["number"] - 1]
                 if row["position"] is None:
-                    continue
-                outcomes[number] = _outcome(claim, row, new)
-                del open_[number]
-        return [outcomes[number] for number in range(len(claims))]
+                    unclear.append(number)
+                else:
+                    held[number] = row["position"], row["digest"]
+            asked = unclear
+        return held
 
     async def _round(self, claims: Sequence[Claim]) -> Sequence[asyncpg.Record]:
         columns = (
@@ -89,13 +98,14 @@ class PostgresClaims:
             return await self._pool.fetch(_CLAIM, *columns, self._now())
 
 
-def _outcome(claim: Claim, row: asyncpg.Record, new: set[tuple[str, str]]) -> Outcome:
-    """``new`` are the names that an earlier claim of this batch has taken as the first."""
-    name = (claim.scope, claim.key)
-    if row["is_new"] and name not in new:
-        new.add(name)
-        return Outcome.FIRST
-    return verdict(claim, row["position"], row["digest"])
+def _outcome(
+    claims: Sequence[Claim], held: dict[int, tuple[str, str]], number: int, firsts: dict[tuple[str, str], int]
+) -> Outcome:
+    claim = claims[number]
+    first = firsts[claim.scope, claim.key]
+    if holder := held.get(first):
+        return verdict(claim, *holder)
+    return Outcome.FIRST if number == first else verdict(claim, claims[first].position, claims[first].digest)
 
 
 def _name(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from typing import Final
 
-_YOUNG: Final = 50_000  # net allocations before a collection of the youngest: some 10 MB at worst
+_YOUNG: Final = 150_000  # net allocations before a collection of the youngest: some 30 MB at worst
 _MIDDLE, _OLD = 20, 50
 
 

@@ -56,7 +56,7 @@ def get_logger(name: str) -> FilteringBoundLogger:
 
 def redact_text(text: str) -> str:
     """``text`` with everything that looks like a credential masked."""
-    if text.isprintable() and not any([mark in text for mark in _MARKS]):  # ids and names, at a fifth of the price
+    if text.isprintable() and not any([mark in text for mark in _MARKS]):  # noqa: C419 - a list is twice as quick
         return text
     return _masked_again(text) if len(text) <= _REMEMBERED else _masked(text)
 

@@ -3,7 +3,7 @@
 The order is: seen before, agent and version, model, input, then the gates. A gate is one more condition behind the
 same port (policy, budget, session, concurrency); it sees a run that is admissible otherwise.
 
-What needs a question to Postgres (``ledger``: was the job seen before?) is asked for many jobs at once.
+What needs a question to Postgres (``ledger``: was the job seen before?) is asked for many jobs at once, as they are received.
 """
 
 from __future__ import annotations
@@ -57,9 +57,11 @@ Decision = Admitted | Refused | Skipped
 class Admission(Protocol):
     """Raises ``DependencyUnavailable`` while what it needs is away."""
 
-    async def admit_all(self, jobs: Sequence[tuple[Job, Context]]) -> Sequence[Decision | Exception]:
-        """The decision on each job, or the error that this one met."""
+    async def seen_all(self, jobs: Sequence[tuple[Job, Context]]) -> Sequence[Verdict | Exception]:
+        """Of each job whether it was seen before, or the error that this one met."""
         ...
+
+    async def admit(self, job: Job, context: Context, seen: Verdict) -> Decision: ...
 
 
 class Gate(Protocol):
@@ -81,21 +83,14 @@ class CatalogAdmission:
         self._resolve_model = resolve_model
         self._gates = tuple(gates)
 
-    async def admit_all(self, jobs: Sequence[tuple[Job, Context]]) -> Sequence[Decision | Exception]:
-        verdicts = await self._ledger.begin_all(
-            [Asked(job.tenant, job.job_id, context.position) for job, context in jobs]
-        )
-        return [
-            await self._decide(job, context, verdict) for (job, context), verdict in zip(jobs, verdicts, strict=True)
-        ]
+    async def seen_all(self, jobs: Sequence[tuple[Job, Context]]) -> Sequence[Verdict | Exception]:
+        return await self._ledger.begin_all([Asked(job.tenant, job.job_id, context.position) for job, context in jobs])
 
-    async def _decide(self, job: Job, context: Context, verdict: Verdict | Exception) -> Decision | Exception:
-        if isinstance(verdict, Exception):
-            return verdict
-        if verdict != "new":
+    async def admit(self, job: Job, context: Context, seen: Verdict) -> Decision:
+        if seen != "new":
             place = str(context.source)
-            log.info("job_skipped", reason=verdict, run_id=job.job_id, user_id=job.user_id, position=place)
-            return Skipped(verdict)
+            log.info("job_skipped", reason=seen, run_id=job.job_id, user_id=job.user_id, position=place)
+            return Skipped(seen)
         decision = self._resolve(job, context)
         if self._gates and isinstance(decision, Admitted):
             return await self._gated(job, decision)

@@ -19,10 +19,9 @@ from headrace.postgres.json import storable_text
 Verdict = Literal["new", "duplicate", "finished"]
 
 _ENDED = """
-SELECT runs.run_id IS NOT NULL
+SELECT asked.number
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked (tenant, run_id, number)
-LEFT JOIN runs ON runs.tenant = asked.tenant AND runs.run_id = asked.run_id AND runs.state IN ('completed', 'failed')
-ORDER BY asked.number
+JOIN runs ON runs.tenant = asked.tenant AND runs.run_id = asked.run_id AND runs.state IN ('completed', 'failed')
 """
 
 
@@ -71,7 +70,10 @@ class PostgresEnded:
         with translated(), encoding():
             tenants = [storable_text(one.tenant) for one in asked]
             rows = await self._pool.fetch(_ENDED, tenants, [storable_text(one.run_id) for one in asked])
-        return [row[0] for row in rows]
+        ended = [False] * len(asked)
+        for row in rows:
+            ended[row[0] - 1] = True
+        return ended
 
 
 def _verdict(outcome: Outcome | Exception, ended: bool) -> Verdict | Exception:

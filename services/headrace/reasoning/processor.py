@@ -20,10 +20,11 @@ from headrace.messages.result import AgentResult
 from headrace.messages.run import Entry, RunInfo, ToolCalls, ToolResults
 from headrace.observe.logging import get_logger
 from headrace.observe.metrics import AGENT_REQUESTS, AGENT_SECONDS, COST
-from headrace.reasoning.admission import Admission, Admitted, Decision, Refused, Skipped
+from headrace.reasoning.admission import Admission, Admitted, Refused, Skipped
 from headrace.reasoning.agents import Agents
 from headrace.reasoning.execution import Execution, Tools
 from headrace.reasoning.failures import definition_changed
+from headrace.reasoning.ledger import Verdict
 from headrace.reasoning.machine import Event, JobAdmitted, Phase, RunRefused, State, ToolsReturned
 from headrace.reasoning.paid import PaidReplies
 from headrace.reasoning.prompt import first_entry
@@ -48,14 +49,14 @@ class ReasoningProcessor:
 
     PREPARES: ClassVar[Collection[str]] = (Job.TOPIC,)
 
-    async def prepare(self, inputs: Sequence[tuple[Message, Context]]) -> Sequence[Decision | Exception]:
-        """Which jobs are admitted. Raises ``DependencyUnavailable`` while claims or the index are away."""
+    async def prepare(self, inputs: Sequence[tuple[Message, Context]]) -> Sequence[Verdict | Exception]:
+        """Which jobs are runs of their own. Raises ``DependencyUnavailable`` while claims or the index are away."""
         jobs = [(message, context) for message, context in inputs if isinstance(message, Job)]
         if len(jobs) != len(inputs):
             raise FatalError(f"{Job.TOPIC} gave something that is no job")
-        return await self._admission.admit_all(jobs)
+        return await self._admission.seen_all(jobs)
 
-    async def handle(self, message: Message, context: Context, prepared: Decision | None) -> Sequence[Send]:
+    async def handle(self, message: Message, context: Context, prepared: Verdict | None) -> Sequence[Send]:
         """One record in, one record out (two with a ``reply_to``, none for a duplicate job).
 
         Raises:
@@ -69,7 +70,8 @@ class ReasoningProcessor:
             return await self._resume(message, context)
         raise RejectedMessage(f"reasoning does not take {type(message).__name__}")
 
-    async def _start(self, job: Job, context: Context, decision: Decision) -> Sequence[Send]:
+    async def _start(self, job: Job, context: Context, seen: Verdict) -> Sequence[Send]:
+        decision = await self._admission.admit(job, context, seen)
         now_ms = self._tools.clock()
         event: Event
         match decision:

@@ -77,9 +77,9 @@ class BatchProcessor(Protocol):
 class PreparingProcessor(Protocol):
     """A stage that has something to ask before the work on a record begins, and asks it for many at once.
 
-    ``prepare`` gets the records of the topics in ``PREPARES`` that can start now, and gives for each what ``handle`` is to know, or
-    the error of that record alone. What it raises, all of them meet. Where an attempt fails, the next one is prepared anew.
-    Records of other topics are handled with ``None``.
+    ``prepare`` gets records of the topics in ``PREPARES`` as they are received, before their turn in their lanes, and gives for
+    each what ``handle`` is to know, or the error of that record alone. What it raises, all of them meet. A record may be prepared
+    more than once: after an error, or by its next owner. Records of other topics are handled with ``None``.
     """
 
     PREPARES: ClassVar[Collection[str]]

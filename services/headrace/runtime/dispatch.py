@@ -3,6 +3,10 @@
 Records that start one by one share tasks. A task takes records as long as none makes it wait; as soon as one does, the event loop
 runs the *relief*, which sees to it that another task takes the rest. So a record that never waits costs no task of its own, and a
 thousand that wait have a thousand tasks. A task that has worked for ``_SLICE_S`` lets the loop do other things first.
+
+What a processor prepares for many records at once is prepared when they are received, so that it is there when their lane is free.
+``Item.prepared`` says how far that is: None (not begun, or to be done again), ``_PENDING``, ``_WANTED`` (the record is in flight
+and waits for it), or what was prepared.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, Final, cast
 
 from headrace.messages.codec import Encoded
@@ -30,6 +34,8 @@ log = get_logger(__name__)
 
 _SLICE_S: Final = 0.005
 _PREPARED_AT_ONCE: Final = 250
+_PENDING: Final = object()
+_WANTED: Final = object()
 _PER_OUTPUT: Final = 200  # bytes beside its value, about
 
 
@@ -69,6 +75,12 @@ class Dispatch:
         self.dead_lettered = 0
 
     # --- for the worker ----------------------------------------------------------------------------------------------------
+
+    def received(self, items: Sequence[Item[Encoded]]) -> None:
+        """Records that wait for their turn: what is to be prepared is begun."""
+        prepares = self._handling.prepares
+        if prepares and not self._stopped:
+            self._begin_preparing([item for item in items if item.record.topic in prepares], _PENDING)
 
     def pump(self) -> None:
         """Start what may start."""
@@ -110,14 +122,30 @@ class Dispatch:
 
     def _start(self, items: list[Item[Encoded]]) -> None:
         prepares = self._handling.prepares
-        if prepares:
-            first = [item for item in items if item.record.topic in prepares]
-            for at in range(0, len(first), _PREPARED_AT_ONCE):
-                some = first[at : at + _PREPARED_AT_ONCE]
-                self._begin(some, self._prepare(some))
-            items = [item for item in items if item.record.topic not in prepares]
-        self._ready.extend(items)
+        if not prepares:
+            self._ready.extend(items)
+        else:
+            self._begin_preparing([item for item in items if not self._started(item, prepares)], _WANTED)
         self._relieve()
+
+    def _started(self, item: Item[Encoded], prepares: Collection[str]) -> bool:
+        """Put to those that are ready, or marked as waited for; False if its preparation has yet to begin."""
+        if item.record.topic not in prepares:
+            self._ready.append(item)
+        elif item.prepared is _PENDING:
+            item.prepared = _WANTED
+        elif item.prepared is None:
+            return False
+        else:
+            self._ready.append(item)
+        return True
+
+    def _begin_preparing(self, items: Sequence[Item[Encoded]], mark: object) -> None:
+        for at in range(0, len(items), _PREPARED_AT_ONCE):
+            some = items[at : at + _PREPARED_AT_ONCE]
+            for item in some:
+                item.prepared = mark
+            self._begin(some, self._prepare(some))
 
     async def _prepare(self, items: Sequence[Item[Encoded]]) -> None:
         try:
@@ -127,10 +155,14 @@ class Dispatch:
         finally:
             for item in items:
                 del self._tasks[item]
-        for item, error in zip(items, found, strict=True):
-            if error is None:
+        for item, prepared in zip(items, found, strict=True):
+            wanted = item.prepared is _WANTED
+            item.prepared = None if isinstance(prepared, Exception) else prepared
+            if not wanted:
+                continue  # an error counts when the record's turn has come and it is still there
+            if not isinstance(prepared, Exception):
                 self._ready.append(item)
-            elif not self._ended(item, error):
+            elif not self._ended(item, prepared):
                 return
         self._relieve()
         self.pump_soon()

@@ -102,7 +102,7 @@ class Bounds:
     """
 
     max_in_flight: int = 1_000
-    max_queued: int = 4_000
+    max_queued: int = 8_000
     max_bytes: int = 64 * 2**20
     max_plan_records: int = 5_000
     max_plan_bytes: int = 16 * 2**20
@@ -184,16 +184,20 @@ class Engine(Generic[Output]):
 
     # --- records ---------------------------------------------------------------------------------------------------
 
-    def offer(self, records: Iterable[Input]) -> None:
-        """Take in received records; those of partitions that are not ours, or finished before, are dropped."""
+    def offer(self, records: Iterable[Input]) -> list[Item[Output]]:
+        """Take in received records; those of partitions that are not ours, or finished before, are dropped. What was taken."""
         tenancies, push = self._tenancies, self._lanes.push
+        taken: list[Item[Output]] = []
         for record in records:
             tenancy = tenancies.get((record.topic, record.partition))
             if tenancy is None or tenancy.draining or not tenancy.tracker.receive(record.offset):
                 continue
             tenancy.bytes += record.size
             self._bytes += record.size
-            push(Item(record, tenancy, self._lane(record), tenancy.new_work))
+            item: Item[Output] = Item(record, tenancy, self._lane(record), tenancy.new_work)
+            push(item)
+            taken.append(item)
+        return taken
 
     def reached(self, ends: Iterable[tuple[str, int, int]]) -> None:
         """Partitions that were read to their end, which is at this offset."""

@@ -38,8 +38,8 @@ class Handling(Protocol):
     together: bool
     prepares: Collection[str]
 
-    async def prepare(self, items: Sequence[Item[Encoded]]) -> Sequence[Exception | None]:
-        """None for a record that may be run now."""
+    async def prepare(self, items: Sequence[Item[Encoded]]) -> Sequence[Any]:
+        """For each record what ``run`` is to find in ``prepared``, or an error."""
         ...
 
     async def run(self, item: Item[Encoded]) -> Outputs | Exception: ...
@@ -72,13 +72,14 @@ class _OneByOne:
     async def run_all(self, items: Sequence[Item[Encoded]]) -> Sequence[Outputs | Exception]:
         return [await self.run(item) for item in items]
 
-    async def prepare(self, items: Sequence[Item[Encoded]]) -> Sequence[Exception | None]:
+    async def prepare(self, items: Sequence[Item[Encoded]]) -> Sequence[Any]:
         return [None] * len(items)
 
     async def _decoded(self, item: Item[Encoded]) -> tuple[Message, Context]:
         record = cast("Record", item.record)
         context = _context(item, record)
-        return await self._wire.decode(record.topic, record.key, record.value, context.headers), context
+        given = record.topic, record.key, record.value, context.headers
+        return self._wire.decode_now(*given) or await self._wire.decode(*given), context
 
 
 class Keyed(_OneByOne):
@@ -95,7 +96,7 @@ class Keyed(_OneByOne):
         try:
             message, context = await self._decoded(item)
             sends = await self._processor.handle(message, context)
-            return [await self._wire.encode(send, context.headers) for send in sends]
+            return await self._wire.encode_all(sends, context.headers)
         except Exception as error:
             return error
 
@@ -110,14 +111,11 @@ class Prepared(_OneByOne):
         self._processor = processor
         self.prepares = processor.PREPARES
 
-    async def prepare(self, items: Sequence[Item[Encoded]]) -> Sequence[Exception | None]:
+    async def prepare(self, items: Sequence[Item[Encoded]]) -> Sequence[Any]:
         decoded = [await self._try_decode(item) for item in items]
         inputs = [one for one in decoded if not isinstance(one, Exception)]
         answers = iter(await self._ask(inputs) if inputs else ())
-        return [
-            one if isinstance(one, Exception) else _prepared(item, one, next(answers))
-            for item, one in zip(items, decoded, strict=True)
-        ]
+        return [one if isinstance(one, Exception) else next(answers) for one in decoded]
 
     async def _ask(self, inputs: Sequence[tuple[Message, Context]]) -> Sequence[Any]:
         try:
@@ -130,11 +128,11 @@ class Prepared(_OneByOne):
 
     async def run(self, item: Item[Encoded]) -> Outputs | Exception:
         self._focus(item)
-        given, item.prepared = item.prepared, None
+        prepared, item.prepared = item.prepared, None
         try:
-            (message, context), prepared = given or (await self._decoded(item), None)
+            message, context = await self._decoded(item)  # again: a record that waits is kept as it came, which is smaller
             sends = await self._processor.handle(message, context, prepared)
-            return [await self._wire.encode(send, context.headers) for send in sends]
+            return await self._wire.encode_all(sends, context.headers)
         except Exception as error:
             return error
 
@@ -192,7 +190,7 @@ class Batched(_OneByOne):
             return answer
         self._focus(item)
         try:
-            return [await self._wire.encode(send, context.headers) for send in answer]
+            return await self._wire.encode_all(answer, context.headers)
         except Exception as error:
             return error
 
@@ -224,16 +222,9 @@ class Ordered(_OneByOne):
         state, sends = await self._stage.fold(item.tenancy.state, stored, context)
         trace = context.headers.get(record_headers.TRACEPARENT)
         cause = {record_headers.TRACEPARENT: trace} if trace else {}
-        outputs = [await self._wire.encode(send, cause) for send in sends]
+        outputs = await self._wire.encode_all(sends, cause)
         item.state = state
         return outputs
-
-
-def _prepared(item: Item[Encoded], decoded: tuple[Message, Context], answer: Any) -> Exception | None:
-    if isinstance(answer, Exception):
-        return answer
-    item.prepared = decoded, answer
-    return None
 
 
 def _context(item: Item[Encoded], record: Record) -> Context:

@@ -90,7 +90,7 @@ class Publisher:
 
     async def _publish(self, sends: Sequence[Send], timeout_s: float, cause: Mapping[str, str]) -> None:
         self._check_open()
-        records = [await self._wire.encode(send, cause) for send in sends]
+        records = await self._wire.encode_all(sends, cause)
         self._check_open()
         size = sum(len(record.value) + 200 for record in records)
         loop = asyncio.get_running_loop()

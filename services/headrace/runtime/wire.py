@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from headrace.messages import headers as record_headers
 from headrace.messages.base import Message
@@ -57,27 +57,42 @@ class Wire:
             await self._schemas.fetch(unknown.schema_id)
             return self._codec.decode(topic, key, value, headers)
 
-    async def encode(self, send: Send, cause: Mapping[str, str]) -> Encoded:
-        """The record of ``send``; a value past the bound is put into the blob store and referred to.
+    def decode_now(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Mapping[str, str]
+    ) -> Message | None:
+        """As ``decode``, without a coroutine; None where there is something to fetch first."""
+        if record_headers.DATA_REF in headers:
+            return None
+        try:
+            return self._codec.decode(topic, key, value, headers)
+        except UnknownSchema:
+            return None
 
-        Its trace context is that of its making, where this process traces, else that of ``cause``.
+    async def encode_all(self, sends: Sequence[Send], cause: Mapping[str, str]) -> list[Encoded]:
+        """The records of ``sends``; a value past the bound is put into the blob store and referred to.
+
+        A record's trace context is that of its making, where this process traces, else that of ``cause``.
         """
-        if not tracing.enabled():
-            return await self._encode(send, cause, {})
-        with records.creating(self._prefix + (send.topic or send.message.TOPIC)):
-            return await self._encode(send, cause, tracing.current_headers())
+        if tracing.enabled():
+            return [await self._traced(send, cause) for send in sends]
+        made = [self._encode(send, cause) for send in sends]
+        return [record if len(record.value) <= self._bound else await self._checked(record) for record in made]
 
-    async def _encode(self, send: Send, cause: Mapping[str, str], context: Mapping[str, str]) -> Encoded:
-        topic, key, value, headers = self._codec.encode(
-            send.message, service=self._service, cause_headers=cause, key=send.key
-        )
+    async def _traced(self, send: Send, cause: Mapping[str, str]) -> Encoded:
+        with records.creating(self._prefix + (send.topic or send.message.TOPIC)):
+            context = tracing.current_headers()
+            record = self._encode(send, cause)
+            headers = [header for header in record.headers if header[0] not in context]
+            record = record._replace(headers=headers + record_headers.encode(context))
+            return record if len(record.value) <= self._bound else await self._checked(record)
+
+    def _encode(self, send: Send, cause: Mapping[str, str]) -> Encoded:
+        record = self._codec.encode(send.message, service=self._service, cause_headers=cause, key=send.key)
         if send.headers:
-            headers += record_headers.encode(send.headers)
-        if len(value) > self._bound:
-            ref = await self._claim_check.put(value)
-            metrics.CLAIM_CHECKS.labels(self._service).inc()
-            headers.append((record_headers.DATA_REF, ref.encode()))
-            value = b""
-        if context:
-            headers = [header for header in headers if header[0] not in context] + record_headers.encode(context)
-        return Encoded(send.topic or topic, key, value, headers)
+            record.headers.extend(record_headers.encode(send.headers))
+        return record if send.topic is None else record._replace(topic=send.topic)
+
+    async def _checked(self, record: Encoded) -> Encoded:
+        ref = await self._claim_check.put(record.value)
+        metrics.CLAIM_CHECKS.labels(self._service).inc()
+        return record._replace(value=b"", headers=[*record.headers, (record_headers.DATA_REF, ref.encode())])

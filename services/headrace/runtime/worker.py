@@ -31,7 +31,7 @@ from headrace.observe.records import RecordSpans
 from headrace.pipeline import NEW_WORK, Stage
 from headrace.runtime.api import ClaimCheck
 from headrace.runtime.dispatch import Dispatch
-from headrace.runtime.engine import Bounds, Engine, Item, TopicPartition
+from headrace.runtime.engine import Bounds, Engine, Item, Plan, TopicPartition
 from headrace.runtime.handling import AnyProcessor, handling
 from headrace.runtime.poller import Assigned, Poller, Record
 from headrace.runtime.predecessor import leave_for_predecessor
@@ -44,6 +44,7 @@ log = get_logger(__name__)
 
 _SPARE_AFTER_S = 15.0
 _REVOKE_DRAIN_S = 3.0
+_MANY, _GATHER_S = 50, 0.05  # a transaction of so many records is followed by a pause of so many seconds at most
 
 
 class Worker:
@@ -206,9 +207,11 @@ class Worker:
     # --- Listener: what the poller says ------------------------------------------------------------------------------------
 
     def on_records(self, records: Sequence[Record], reached: Sequence[tuple[str, int, int]]) -> None:
-        self._engine.offer(records)
+        taken = self._engine.offer(records)
         self._engine.reached(reached)
-        self._pump()
+        if self._dispatch and not self._failed_already():
+            self._dispatch.received(taken)
+            self._dispatch.pump()
 
     def on_assigned(self, partitions: Sequence[Assigned], token: object) -> None:
         for entry in partitions:
@@ -283,21 +286,35 @@ class Worker:
     async def _commit_all(self) -> None:
         plan = self._engine.plan()
         while plan is not None:
-            outputs = [output for item in plan.items for output in item.outputs]
-            commit = self._transactions.commit
-            with self._spans.committing(plan.items) as span:
-                outcome = await self._loop.run_in_executor(self._executor, commit, outputs, list(plan.offsets.values()))
-                span.set_attribute("headrace.outcome", outcome.name.lower())
+            started, records = self._loop.time(), len(plan.items)
+            outcome = await self._commit(plan)
             if outcome is Outcome.REFUSED and self._poller:
                 self._poller.renew_tokens()
                 await asyncio.sleep(0.1)
-            records = len(plan.items)
             plan = self._engine.settle(committed=outcome is Outcome.COMMITTED)
-            if outcome is Outcome.COMMITTED:
-                metrics.COMMIT_RECORDS.labels(self.name).observe(records)
-                plan = self._engine.plan()
             self._answer_revocations()
             self._pump()
+            if outcome is Outcome.COMMITTED:
+                metrics.COMMIT_RECORDS.labels(self.name).observe(records)
+                await self._gather(records, self._loop.time() - started)
+                plan = self._engine.plan()
+
+    async def _commit(self, plan: Plan[Encoded]) -> Outcome:
+        outputs = [output for item in plan.items for output in item.outputs]
+        offsets = list(plan.offsets.values())
+        with self._spans.committing(plan.items) as span:
+            outcome = await self._loop.run_in_executor(self._executor, self._transactions.commit, outputs, offsets)
+            span.set_attribute("headrace.outcome", outcome.name.lower())
+        return outcome
+
+    async def _gather(self, records: int, took_s: float) -> None:
+        """After a large transaction, wait as long as it took (bounded) for the next one to become as large.
+
+        Its price hardly depends on its size: without this a steady stream of work is committed in small pieces, and half of what
+        the mesh costs is transactions. Where little happens, or a partition is to be given back, nothing waits.
+        """
+        if records >= _MANY and not self._revoking and not self._stopping:
+            await asyncio.sleep(min(took_s, _GATHER_S))
 
     # --- figures -------------------------------------------------------------------------------------------------------------
 
