@@ -103,7 +103,7 @@ async def _encoded(settings: MeshSettings, messages: Iterable[Message]) -> list[
     wire = Wire("bench", settings, MemoryBlobs())
     await wire.open()
     try:
-        return [await wire.encode(Send(message), {}) for message in messages]
+        return await wire.encode_all([Send(message) for message in messages], {})
     finally:
         await wire.close()
 

@@ -141,10 +141,6 @@ def main() -> None:
     arguments.add_argument("--in-flight", type=int, default=1_000)
     arguments.add_argument("--calls", default="", help="note there each model call that starts and that finishes")
     options = arguments.parse_args()
-    import os
-    import sys
-
-    sys.setswitchinterval(float(os.environ.get("SWI", "0.005")))
     logs.configure("warning", service="bench")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(options))

@@ -102,7 +102,7 @@ def append(settings: MeshSettings, entries: Sequence[AuditEvent], *, commit: boo
         wire = Wire("audit", settings, MemoryBlobs(), topics=("audit.events",))
         try:
             await wire.open()
-            return [await wire.encode(Send(entry), {}) for entry in entries]
+            return await wire.encode_all([Send(entry) for entry in entries], {})
         finally:
             await wire.close()
 

@@ -188,7 +188,7 @@ async def write(settings: MeshSettings, messages: Iterable[Message]) -> None:
     producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers, "linger.ms": 5})
     try:
         for message in messages:
-            record = await wire.encode(Send(message), {"ce_id": "cause-1"})
+            (record,) = await wire.encode_all([Send(message)], {"ce_id": "cause-1"})
             headers: Any = record.headers
             producer.produce(settings.physical_topic(record.topic), record.value, record.key, headers=headers)
     finally:

@@ -96,7 +96,7 @@ async def write_avro(settings: MeshSettings, result: AgentResult) -> None:
     """The record that the reasoning service would write."""
     wire = Wire("reasoning", settings, MemoryBlobs())
     await wire.open()
-    record = await wire.encode(Send(result), {})
+    (record,) = await wire.encode_all([Send(result)], {})
     await wire.close()
     await asyncio.to_thread(write, settings, [record])
 

@@ -73,7 +73,7 @@ async def write(
     """Into their topics, in transactions, so that offsets have gaps; ``at_ms`` is the records' time (0: now)."""
     wire = Wire("test", settings, MemoryBlobs())
     await wire.open()
-    records = [await wire.encode(Send(message), {}) for message in messages]
+    records = await wire.encode_all([Send(message) for message in messages], {})
     await wire.close()
     producer = Producer(config.transactional_producer(settings, transactional_id="test.writer"))
     await asyncio.to_thread(producer.init_transactions, 20)

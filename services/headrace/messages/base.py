@@ -10,6 +10,7 @@ message from a stranger's values goes through ``Part.checked``.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
@@ -35,11 +36,12 @@ class Part(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     def plain(self, *, nulls: bool = True, defaults: bool = True) -> JsonObject:
         """The fields as plain JSON values. False leaves out what is null, or what is at its default."""
+        left_out = {} if defaults else defaults_of(type(self))
         shown: JsonObject = {}
-        for field in msgspec.structs.fields(self):
-            value = getattr(self, field.name)
-            if (value is not None or nulls) and (defaults or value != default_of(field)):
-                shown[field.name] = _plain(value, nulls, defaults)
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if (value is not None or nulls) and (name not in left_out or value != left_out[name]):
+                shown[name] = _plain(value, nulls, defaults)
         return shown
 
     @classmethod
@@ -66,6 +68,13 @@ class Message(Part, frozen=True, kw_only=True):
     def attributes(self) -> dict[str, str]:
         """Further CloudEvents attributes for the headers (lower case letters and digits only)."""
         return {}
+
+
+@cache  # msgspec reads the annotations anew at each look
+def defaults_of(part: type[Part]) -> dict[str, Any]:
+    """The defaults of the fields that have one."""
+    found = {field.name: default_of(field) for field in msgspec.structs.fields(part)}
+    return {name: value for name, value in found.items() if value is not msgspec.NODEFAULT}
 
 
 def default_of(field: msgspec.structs.FieldInfo) -> Any:

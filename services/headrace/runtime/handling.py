@@ -130,7 +130,8 @@ class Prepared(_OneByOne):
         self._focus(item)
         prepared, item.prepared = item.prepared, None
         try:
-            message, context = await self._decoded(item)  # again: a record that waits is kept as it came, which is smaller
+            # Again: a record that waits is kept as it came, which is smaller.
+            message, context = await self._decoded(item)
             sends = await self._processor.handle(message, context, prepared)
             return await self._wire.encode_all(sends, context.headers)
         except Exception as error:

@@ -35,7 +35,7 @@ from headrace.settings import MeshSettings
 log = get_logger(__name__)
 
 _POLL_S = 0.05
-_BATCH = 500
+_BATCH = 1_000
 _STATS_S = 1.0
 _OVERHEAD = 70  # bytes of a record, about, beside what it holds
 _MAX_UNDELIVERED = 10_000  # records handed to an event loop that does not take them

@@ -33,6 +33,7 @@ from headrace.runtime.api import ClaimCheck
 from headrace.runtime.dispatch import Dispatch
 from headrace.runtime.engine import Bounds, Engine, Item, Plan, TopicPartition
 from headrace.runtime.handling import AnyProcessor, handling
+from headrace.runtime.pace import Pace
 from headrace.runtime.poller import Assigned, Poller, Record
 from headrace.runtime.predecessor import leave_for_predecessor
 from headrace.runtime.retry import DeadLetterLimit, RetryPolicy
@@ -44,7 +45,6 @@ log = get_logger(__name__)
 
 _SPARE_AFTER_S = 15.0
 _REVOKE_DRAIN_S = 3.0
-_MANY, _GATHER_S = 50, 0.05  # a transaction of so many records is followed by a pause of so many seconds at most
 
 
 class Worker:
@@ -83,6 +83,7 @@ class Worker:
         self._stop_waits = threading.Event()
         self._stopping = False
         self._dispatch: Dispatch | None = None
+        self._pace = Pace(settings.commit_interval_ms / 1_000)
         self._poller: Poller | None = None
         self._joined = math.inf  # when the group was asked for partitions
         self._committer: asyncio.Task[None] | None = None
@@ -286,17 +287,17 @@ class Worker:
     async def _commit_all(self) -> None:
         plan = self._engine.plan()
         while plan is not None:
-            started, records = self._loop.time(), len(plan.items)
             outcome = await self._commit(plan)
             if outcome is Outcome.REFUSED and self._poller:
                 self._poller.renew_tokens()
                 await asyncio.sleep(0.1)
+            records = len(plan.items)
             plan = self._engine.settle(committed=outcome is Outcome.COMMITTED)
             self._answer_revocations()
             self._pump()
             if outcome is Outcome.COMMITTED:
                 metrics.COMMIT_RECORDS.labels(self.name).observe(records)
-                await self._gather(records, self._loop.time() - started)
+                await self._gather(records)
                 plan = self._engine.plan()
 
     async def _commit(self, plan: Plan[Encoded]) -> Outcome:
@@ -307,14 +308,15 @@ class Worker:
             span.set_attribute("headrace.outcome", outcome.name.lower())
         return outcome
 
-    async def _gather(self, records: int, took_s: float) -> None:
-        """After a large transaction, wait as long as it took (bounded) for the next one to become as large.
+    async def _gather(self, records: int) -> None:
+        """Under load, wait after a transaction of so many records for the next one to become larger.
 
-        Its price hardly depends on its size: without this a steady stream of work is committed in small pieces, and half of what
-        the mesh costs is transactions. Where little happens, or a partition is to be given back, nothing waits.
+        A transaction's price hardly depends on its size: without this a stream of work is committed in small pieces, and half of
+        what the mesh costs is transactions. Where a partition is to be given back, nothing waits.
         """
-        if records >= _MANY and not self._revoking and not self._stopping:
-            await asyncio.sleep(min(took_s, _GATHER_S))
+        pause = self._pace.after(records, self._loop.time())
+        if pause and not self._revoking and not self._stopping:
+            await asyncio.sleep(pause)
 
     # --- figures -------------------------------------------------------------------------------------------------------------
 
