@@ -5,9 +5,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from headrace.local.endpoints import Endpoints
-from headrace.local.kafka import KafkaCluster
 from tests.support.no_models import no_models
-from tests.support.stack import fresh_database, kafka_cluster, shared_stack, unique_namespace
+from tests.support.stack import fresh_database, shared_stack, unique_namespace
 
 __all__ = ["no_models"]  # an autouse fixture
 
@@ -38,10 +37,3 @@ async def database_url(stack: Endpoints) -> AsyncIterator[str]:
     """The URL of a fresh database of this test's own."""
     async with fresh_database(stack.database_url) as url:
         yield url
-
-
-@pytest.fixture(scope="module")
-def kafka_cluster3() -> Iterator[KafkaCluster]:
-    """A cluster of three brokers of this module's own, to kill, stop and pause."""
-    with kafka_cluster(brokers=3) as cluster:
-        yield cluster

@@ -152,7 +152,7 @@ async def test_gaps_in_source_offsets_are_no_breaks(settings: MeshSettings) -> N
 
 
 async def test_a_backlog_is_committed_in_groups(settings: MeshSettings) -> None:
-    count = 20_000
+    count = 8_000
     for partition in range(PARTITIONS):
         write_raw(settings, "agent.jobs", jobs(count // PARTITIONS, partition * count), partition=partition)
     began = time.perf_counter()

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from headrace.local.control import down
 from headrace.local.endpoints import VARIABLES
+from tests.support.interrupts import heed_interrupts
 from tests.support.mesh import until
 from tests.support.stack import data_folder
 
@@ -60,9 +61,7 @@ def without_reader(*arguments: str, **env: str) -> tuple[int, str]:
 
 @contextmanager
 def started(*arguments: str, **env: str) -> Iterator[subprocess.Popen[str]]:
-    """A command that runs; killed at the end if it still does. Ctrl-C works in it even where the tests run in the background of
-    a shell, which has its children ignore it.
-    """
+    """A command that runs; killed at the end if it still does."""
     process = subprocess.Popen(
         [*COMMAND, *arguments],
         env=environment(**env),
@@ -70,7 +69,7 @@ def started(*arguments: str, **env: str) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed_interrupts,
     )
     with process:
         try:

@@ -4,7 +4,6 @@ Real Kafka, registry and Postgres stand for Redpanda and Postgres; only addresse
 event goes through, and what the services then say to Prometheus is held against every expression of deploy/.
 """
 
-import asyncio
 import os
 import re
 import signal
@@ -21,7 +20,7 @@ from headrace.local.endpoints import Endpoints
 from headrace.samples import samples
 from tests.deploy import compose, expressions
 from tests.support.mesh import free_port, until
-from tests.support.stack import fresh_database, unique_namespace
+from tests.support.stack import own_database, unique_namespace
 
 pytestmark = pytest.mark.xdist_group("image")
 
@@ -90,14 +89,13 @@ def mesh(stack: Endpoints, image: Path, tmp_path_factory: pytest.TempPathFactory
     work = folder / "root"
     work.mkdir(mode=0o555)
     services: dict[str, Running] = {}
-    with asyncio.Runner() as runner:
-        database = fresh_database(stack.database_url)
+    with own_database(stack.database_url) as database_url:
         addresses = {
             "PATH": str(image / "bin"),
             "HEADRACE_TOPIC_PREFIX": unique_namespace(),
             "KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap_servers,
             "SCHEMA_REGISTRY_URL": stack.schema_registry_url,
-            "DATABASE_URL": runner.run(database.__aenter__()),
+            "DATABASE_URL": database_url,
         }
         try:
             argv = ["headrace", *compose.services()["prepare"]["command"]]
@@ -118,7 +116,6 @@ def mesh(stack: Endpoints, image: Path, tmp_path_factory: pytest.TempPathFactory
             for running in services.values():
                 running.process.kill()
                 running.process.wait()
-            runner.run(database.__aexit__(None, None, None))
 
 
 def healthy(mesh: Mesh, name: str) -> int:

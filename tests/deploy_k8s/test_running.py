@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,7 @@ def _isolated(spec: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("service", STAGES)
-def test_a_pod_without_its_servers_lives_and_is_not_ready(service: str) -> None:
+def _run(service: str) -> dict[str, Any]:
     objects = rendering("k8s")
     workload = services_of(objects)[service]
     one = container(workload)
@@ -58,7 +58,7 @@ def test_a_pod_without_its_servers_lives_and_is_not_ready(service: str) -> None:
         name: (ports[one[name]["httpGet"]["port"]], one[name]["httpGet"]["path"])
         for name in ("startupProbe", "livenessProbe", "readinessProbe")
     }
-    found = _isolated(
+    return _isolated(
         {
             "command": [str(Path(sys.executable).parent / one["command"][0]), *one["args"]],
             "environment": {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
@@ -67,6 +67,20 @@ def test_a_pod_without_its_servers_lives_and_is_not_ready(service: str) -> None:
             "probes": probes,
         }
     )
+
+
+@pytest.fixture(scope="module")
+def pods() -> dict[str, dict[str, Any]]:
+    """What was found, by service. All run side by side, since most of it is waiting for what does not answer."""
+    rendering("k8s")  # read once, for all threads
+    with ThreadPoolExecutor(len(STAGES)) as pool:
+        return dict(zip(STAGES, pool.map(_run, STAGES), strict=True))
+
+
+@pytest.mark.xdist_group("pods")
+@pytest.mark.parametrize("service", STAGES)
+def test_a_pod_without_its_servers_lives_and_is_not_ready(pods: dict[str, dict[str, Any]], service: str) -> None:
+    found = pods[service]
     assert found["answers"] == {"startupProbe": 200, "livenessProbe": 200, "readinessProbe": 503}
     assert found["exit"] == 0
     assert not found["root_writable"]

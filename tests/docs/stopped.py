@@ -14,10 +14,10 @@ import threading
 
 import httpx2
 
+from tests.support.interrupts import heed_interrupts
 from tests.support.mesh import free_port, until
 
 SECONDS = 60
-_INTERRUPTED = (0, 130, -signal.SIGINT)  # an interrupt that comes between two waits ends the command as it ends any
 EVENT = ("events", "send", "--source", "shop", "--type", "ticket.created", "--payload", '{"title": "Charged twice"}')
 
 
@@ -43,25 +43,30 @@ def _answers(port: str) -> bool:
 
 def line(arguments: list[str]) -> int:
     """0 if it printed a line, and ended well when it was told to."""
-    process = subprocess.Popen(["headrace", *arguments], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        ["headrace", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed_interrupts
+    )
     assert process.stdout is not None
+    assert process.stderr is not None
     printed = threading.Event()
 
     def send() -> None:
-        while not printed.wait(3):
+        while not printed.is_set():
             subprocess.run(["headrace", *EVENT], stdout=subprocess.DEVNULL, check=True)
+            printed.wait(3)
 
     sender = threading.Thread(target=send)
     killer = threading.Timer(SECONDS, process.kill)
-    sender.start()
     killer.start()
     try:
+        said = process.stderr.readline()  # that it follows the topic: it does not show what was sent before
+        sender.start()
         first = process.stdout.readline()
-        sys.stdout.write(first.decode())
         process.send_signal(signal.SIGINT)
-        code = process.wait(SECONDS)
-        sys.stderr.write(f"ended with {code}\n")
-        return 0 if first and code in _INTERRUPTED else 1
+        _, errors = process.communicate(timeout=SECONDS)
+        sys.stdout.write(first.decode())
+        sys.stderr.write(f"{(said + errors).decode()}ended with {process.returncode}\n")
+        return 0 if first and process.returncode == 0 else 1
     finally:
         printed.set()
         killer.cancel()

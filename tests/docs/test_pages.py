@@ -11,13 +11,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import prometheus_client
 import pytest
 from cyclopts import App
 from cyclopts.exceptions import MissingArgumentError, UnknownCommandError, UnknownOptionError, UnusedCliTokensError
+from prometheus_client import Gauge
 
 from headrace.cli.app import commands
 from headrace.observe import metrics
+from headrace.observe.series import Counter, Histogram
 from headrace.pipeline import PIPELINE
 from headrace.topology.spec import load_all
 from tests.docs.pages import PAGES, ROOT, Block, anchors, blocks, prose, shell_calls, text_of
@@ -96,12 +97,12 @@ def test_the_listed_metrics_are_all_that_there_are() -> None:
         r"^\| `((?:agent|headrace)_\w+)` \| ([^|]*)\|", text_of(ROOT / "docs/operating.md"), re.MULTILINE
     )
     listed = {metric: tuple(labels.replace(" ", "").split(",")) if labels.strip() else () for metric, labels in table}
-    kinds = (prometheus_client.Counter, prometheus_client.Gauge, prometheus_client.Histogram)
     real: dict[str, Any] = {}
     for metric in vars(metrics).values():
-        if isinstance(metric, kinds):
-            total = "_total" if isinstance(metric, prometheus_client.Counter) else ""
-            real[metric._name + total] = metric._labelnames
+        if isinstance(metric, Counter | Histogram):
+            real[metric._name] = metric._labels
+        elif isinstance(metric, Gauge):
+            real[metric._name] = metric._labelnames
     for family in metrics.CONTAINER.collect():
         total = "_total" if family.type == "counter" else ""
         real[family.name + total] = tuple(name for sample in family.samples[:1] for name in sample.labels)

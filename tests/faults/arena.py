@@ -47,6 +47,12 @@ class Ground:
     cluster: KafkaCluster
     proxies: Proxies
     endpoints: Endpoints
+    replicas: int = BROKERS
+
+    def slow_commits(self, seconds: float) -> None:
+        """Answers to EndTxn take this long, until ``restore``: transactions are fewer and larger."""
+        for proxy in self.proxies.by_node.values():
+            proxy.end_txn_delay_s = seconds
 
     def restore(self) -> None:
         """Whatever a cell did to it is undone."""
@@ -56,6 +62,17 @@ class Ground:
                 self.cluster.resume(broker.node)
             else:
                 self.cluster.start(broker.node)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A broker that is not to be harmed, for cells that harm nobody but their own workers."""
+
+    endpoints: Endpoints
+    replicas: int = 1
+
+    def restore(self) -> None:
+        """Nothing was done to it."""
 
 
 @contextmanager
@@ -75,7 +92,7 @@ class Setup:
     """What a cell starts with.
 
     ``limit_s``: how soon after the faults everything must be done. ``others_wait_s``: how long jobs that nothing is wrong with may
-    take.
+    take. ``drain_s``: how long a worker that is told to go waits for what it has begun.
     """
 
     rate: float = 150
@@ -86,6 +103,7 @@ class Setup:
     bounds: Bounds = field(default_factory=lambda: Bounds(max_in_flight=200))
     limit_s: float = 45.0
     others_wait_s: float | None = None
+    drain_s: float = 10.0
     bug: str | None = None
 
 
@@ -93,7 +111,7 @@ class Setup:
 class Arena:
     """A cell's own topics and processes. ``injected`` tells what was done to them and when (seconds from its start)."""
 
-    ground: Ground
+    ground: Ground | Shared
     settings: MeshSettings
     folder: Path
     rng: random.Random
@@ -120,7 +138,7 @@ class Arena:
 
     def begin(self) -> None:
         """Workers, load and observer, until the first results are there."""
-        make_topics(self.settings, TOPICS, partitions=PARTITIONS, replicas=BROKERS)
+        make_topics(self.settings, TOPICS, partitions=PARTITIONS, replicas=self.ground.replicas)
         self.observer.start()
         for slot in range(self.setup.workers):
             self.start(slot)
@@ -128,6 +146,8 @@ class Arena:
         self.wait(self._all_at_work, 60, "every worker has partitions, and there are results")
 
     def _all_at_work(self) -> bool:
+        for slot, process in self.processes.items():
+            assert process.is_alive(), f"worker {slot} ended with {process.exitcode}"
         if len(self.observer.done) <= 20:
             return False
         held: dict[int, set[int]] = {}
@@ -222,18 +242,24 @@ class Arena:
         known = {note["pid"] for note in self.notes()}
         self.start(slot)
         process = self.processes.pop(slot)
-        process.join(15)
+        deadline = time.monotonic() + 15
+        while process.is_alive() and time.monotonic() < deadline and not self._works(process):
+            process.join(0.1)
         mine = [note for note in self.notes() if note["pid"] not in known]
         errors = [note["error"] for note in mine if note["event"] == "stopped"]
         self.refusals += errors
         self.note(f"worker {slot} stopped: {errors}")
-        if process.is_alive() or process.exitcode != 3 or not any(reason in error for error in errors):
+        went_on = process.is_alive()
+        if went_on or process.exitcode != 3 or not any(reason in error for error in errors):
             self.found.append(f"invariant 14: worker {slot} did not stop for {reason!r} but went on")
         if any(note["event"] == "start" for note in mine):
             self.found.append(f"invariant 14: worker {slot} worked before it stopped")
-        if process.is_alive():
-            process.kill()
-            process.join()
+        if went_on:
+            self.processes[slot] = process
+            self._end(slot)
+
+    def _works(self, process: ForkServerProcess) -> bool:
+        return any(note["event"] == "start" and note["pid"] == process.pid for note in self.notes())
 
     # --- the end ---------------------------------------------------------------------------------------------------------
 
@@ -245,8 +271,10 @@ class Arena:
         self.healed_at = time.monotonic()
         (self.folder / worker.HEALED).touch()
         inputs = self.inputs()
-        finished_at = self._until_done({read.job for read in inputs})
+        finished_at = self._until_done(inputs)
         time.sleep(1.0)  # whatever is doubled would come after
+        for process in self.processes.values():
+            process.terminate()
         for slot in list(self.processes):
             self._end(slot)
         outputs = read_to_end(self.settings, OUTPUTS, PARTITIONS)
@@ -283,9 +311,12 @@ class Arena:
     def notes(self) -> list[Note]:
         return list(read_notes(self.folder))
 
-    def _until_done(self, jobs: set[str]) -> float:
+    def _until_done(self, inputs: list[Read]) -> float:
+        jobs = {read.job for read in inputs}
         deadline = time.monotonic() + 2 * self.setup.limit_s
         while time.monotonic() < deadline and not jobs <= self.observer.done.keys():
+            if self.setup.bug and self.observer.all_committed(inputs):
+                break  # what a bug has lost will not come
             time.sleep(0.05)
         if not jobs <= self.observer.done.keys():
             for slot in self.processes:
@@ -312,12 +343,16 @@ class Arena:
 
 
 @contextmanager
-def arena(ground: Ground, setup: Setup, seed: int, *, protocol: str) -> Iterator[Arena]:
+def arena(ground: Ground | Shared, setup: Setup, seed: int, *, protocol: str) -> Iterator[Arena]:
     folder = Path(tempfile.mkdtemp(prefix="headrace-faults-"))
-    settings = settings_for(ground.endpoints, unique_namespace(), group_protocol=protocol, drain_seconds=10.0)
+    settings = settings_for(ground.endpoints, unique_namespace(), group_protocol=protocol, drain_seconds=setup.drain_s)
     made = Arena(ground, settings, folder, random.Random(seed), setup)
     try:
         yield made
+    except Exception as error:
+        made.kept = True
+        error.add_note(f"logs and notes are kept in {folder}")
+        raise
     finally:
         made.close()
         if not made.kept:

@@ -18,7 +18,7 @@ from headrace.cli.sending import github_signature
 from tests.faults.arena import BROKERS, Ground
 from tests.runtime.kafka import read_all
 from tests.support.mesh import GITHUB_SECRET, Mesh, running_mesh
-from tests.support.stack import fresh_database, unique_namespace
+from tests.support.stack import own_database, unique_namespace
 
 CONNECTIONS = 24
 _BODY = b'{"action":"opened","repository":{"full_name":"acme/site"},"padding":"%s","number":%d}'
@@ -160,10 +160,7 @@ def run(ground: Ground, seed: int, sends: int) -> tuple[Verdict, list[str]]:
     """The verdict on that many sends, and what was injected and when."""
     rng, verdict, namespace = random.Random(seed), Verdict(), unique_namespace()
     with ExitStack() as exits:
-        runner = exits.enter_context(asyncio.Runner())
-        database = fresh_database(ground.endpoints.database_url)
-        url = runner.run(database.__aenter__())
-        exits.callback(lambda: runner.run(database.__aexit__(None, None, None)))
+        url = exits.enter_context(own_database(ground.endpoints.database_url))
         meshes = [
             exits.enter_context(
                 running_mesh(
@@ -172,6 +169,7 @@ def run(ground: Ground, seed: int, sends: int) -> tuple[Verdict, list[str]]:
                     url,
                     services=("gateway",),
                     environment={"HEADRACE_INSTANCE": str(slot), "HEADRACE_LOG_LEVEL": "error"},
+                    prepare=slot == 0,
                 )
             )
             for slot in range(2)
@@ -180,7 +178,7 @@ def run(ground: Ground, seed: int, sends: int) -> tuple[Verdict, list[str]]:
         harm = Harm(ground, meshes, rng, verdict.figures)
         harm.start()
         try:
-            runner.run(senders.run())
+            asyncio.run(senders.run())
         finally:
             harm.stopping.set()
             harm.join(90)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
 from tests.runtime.simulation import Violation
@@ -25,10 +27,23 @@ class Verdict:
 
 
 def run(first: int, seeds: int) -> Verdict:
-    """Lives of ``seeds`` seeds from ``first`` on."""
-    with multiprocessing.get_context("forkserver").Pool(os.cpu_count()) as pool:
-        found = pool.map(_lived, range(first, first + seeds), chunksize=_CHUNK)
+    """Lives of ``seeds`` seeds from ``first`` on. Interrupted, it ends as soon as each process is through with its chunk.
+
+    Raises ``BrokenProcessPool`` where a process was killed.
+    """
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(os.cpu_count(), context, _leave_interrupts_to_the_parent) as pool:
+        try:
+            found = list(pool.map(_lived, range(first, first + seeds), chunksize=_CHUNK))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     return Verdict(Figures(seeds), [text for text in found if text])
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    """Ctrl-C reaches every process of a terminal; one that died of it in the middle of a queue would leave the others waiting."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _lived(seed: int) -> str:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from tests.faults import cells, gateway, lives, pipeline
-from tests.faults.arena import Ground, arena
+from tests.faults.arena import Ground, Shared, arena
 from tests.faults.servers import Servers
 
 GATEWAY_SENDS = {"short": 3_000, "long": 110_000}
@@ -64,7 +64,7 @@ def _runtime(cell: cells.Cell) -> Entry:
 
 
 def run_cell(
-    cell: cells.Cell, ground: Ground, seed: int, seconds: float, *, protocol: str, bug: str | None = None
+    cell: cells.Cell, ground: Ground | Shared, seed: int, seconds: float, *, protocol: str, bug: str | None = None
 ) -> tuple[Verdict, int, list[str]]:
     """A cell of the bare runtime; with ``bug``, of a runtime that has it."""
     with arena(ground, replace(cell.setup, bug=bug), seed, protocol=protocol) as made:

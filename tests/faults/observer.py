@@ -138,6 +138,12 @@ class Observer(threading.Thread):
             now = time.monotonic()
             self.commits += [Commit(now, a.partition, a.offset, a.metadata or "") for a in answers if a.offset >= 0]
 
+    def all_committed(self, inputs: Iterable[Read]) -> bool:
+        """Whether the group was through with these records a second ago, so that what came of them is here."""
+        since = time.monotonic() - 1.0
+        reached = {commit.partition: commit.offset for commit in list(self.commits) if commit.at < since}
+        return all(reached.get(read.partition, 0) > read.offset for read in inputs)
+
     def finish(self) -> None:
         self._stopped.set()
         self.join(30)

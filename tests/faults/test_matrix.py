@@ -21,6 +21,8 @@ SHORT = (
     ("commit-answers-lost", "consumer"),
     ("poison", "consumer"),
 )
+COMMIT_S = 0.2
+"""What answers to EndTxn take: workers that commit as fast as they can keep the brokers, and with them the machine, busy."""
 
 
 def judge(name: str, verdict: Verdict, seed: int, injected: list[str]) -> None:
@@ -31,6 +33,7 @@ def judge(name: str, verdict: Verdict, seed: int, injected: list[str]) -> None:
 @pytest.mark.parametrize(("name", "protocol"), SHORT)
 def test_a_cell_of_the_runtime_holds(battleground: Ground, name: str, protocol: str) -> None:
     seed, cell = random.randrange(2**32), BY_NAME[name]
+    battleground.slow_commits(COMMIT_S)
     verdict, _, injected = run_cell(cell, battleground, seed, cell.short_s, protocol=protocol)
     judge(name, verdict, seed, injected)
 

@@ -19,7 +19,10 @@ from headrace.simulator.script import Script
 from headrace.simulator.server import Simulator
 from tests.runtime.kafka import produce, read_all
 from tests.support.mesh import GITHUB_SECRET, Mesh, running_mesh, until
+from tests.support.stack import own_database, unique_namespace
 
+pytestmark = pytest.mark.xdist_group("flow")
+MODEL_KEY = "sk-planted-key-000"
 FLIGHTS = [{"airline": name, "price": price} for name, price in [("A", 410), ("B", 120), ("C", 99), ("D", 310)]]
 
 
@@ -65,31 +68,6 @@ def flights() -> Iterator[ThreadingHTTPServer]:
     server.server_close()
 
 
-def test_every_sample_becomes_the_runs_that_it_promises(stack: Endpoints, namespace: str, database_url: str) -> None:
-    """The demo's own deliveries, on the offline model; then what must not happen: doubles, leaks."""
-    with running_mesh(stack, namespace, database_url) as mesh:
-        batch = samples("flow")
-        for sample in batch:
-            for response in deliver(mesh, sample.name, "flow", times=2):  # senders retry: each is delivered twice
-                assert response.status_code == 202, response.text
-        expected = sum(sample.runs for sample in batch)
-        runs = mesh.finished(expected)
-        assert len(runs) == expected
-        assert {run["state"] for run in runs} == {"completed"}
-        assert {run["model"] for run in runs} == {"offline"}
-        assert all("offline" in run["outcome"]["summary"] for run in runs)
-        assert len({run["agent_name"] for run in runs}) >= 6
-        results = read_all(mesh.settings, "agent.results")
-        assert Counter(record.key for record in results) == Counter(run["run_id"] for run in runs)
-
-        for record in read_all(mesh.settings, "ingest.raw"):
-            sent = next(s for s in batch if s.body == record.value)  # byte for byte
-            assert "signature" not in " ".join(record.headers), sent.name
-        for topic in ("ingest.raw", "ingest.events", "agent.jobs", "agent.results"):
-            assert not any(GITHUB_SECRET.encode() in r.value for r in read_all(mesh.settings, topic))
-        assert not any(GITHUB_SECRET in mesh.log(name) for name in mesh.processes)
-
-
 SCRIPT = Script.model_validate(
     {
         "rules": [
@@ -128,93 +106,117 @@ http_domains: ["127.0.0.1"]
 """
 
 
-def test_a_protocol_v1_job_runs_tools_and_stores_its_result(
-    stack: Endpoints, namespace: str, database_url: str, flights: ThreadingHTTPServer, tmp_path: Path
-) -> None:
-    """Straight to Kafka, as the protocol's own document writes it; the model is real HTTP, the tool calls a real server."""
+@pytest.fixture(scope="module")
+def mesh(stack: Endpoints, flights: ThreadingHTTPServer) -> Iterator[Mesh]:
+    """One mesh for all of them. Its agents work offline, but for those whose definition names the simulated provider."""
     address = f"127.0.0.1:{flights.server_port}"
     script = Script.model_validate_json(
         SCRIPT.model_dump_json(by_alias=True).replace("URL", f"http://{address}/flights")
     )
-    with Simulator(script) as simulator:
+    with Simulator(script) as simulator, own_database(stack.database_url) as database_url:
         environment = {
-            "OPENAI_API_KEY": "sk-planted-key-000",
+            "HEADRACE_MODEL": "offline",
+            "OPENAI_API_KEY": MODEL_KEY,
             "OPENAI_BASE_URL": simulator.openai_base_url,
             "HEADRACE_EGRESS_ALLOW_PRIVATE": address,
         }
-        with running_mesh(stack, namespace, database_url, environment=environment) as mesh:
-            definition = tmp_path / "travel.yaml"
-            definition.write_text(TRAVEL_AGENT)
-            mesh.cli("agents", "publish", str(definition))
-            job = {
-                "version": "1.0",
-                "job_id": "550e8400-e29b-41d4-a716-446655440000",
-                "run_id": "run-2024-001",
-                "node_id": "agent_analyze_data",
-                "agent": "travel-agent",
-                "user_id": "sdutt",
-                "prompt": "fetch flights from NYC to LAX, sort by price, show top 2",
-                "context": {"session_id": "sess-xyz789"},
-                "timeout_sec": 300,
-                "retry_count": 0,
-                "created_at": "2024-10-12T10:30:00Z",
-            }
-            produce(mesh.settings, "agent.jobs", [("sess-xyz789", json.dumps(job).encode())])
-            run = mesh.run(job["job_id"])
-            assert run["state"] == "completed", run
-            assert run["outcome"] == "C and B are the cheapest"
-            assert run["workflow_run_id"] == "run-2024-001"
-            assert run["usage"]["model_calls"] == 2
-            assert run["usage"]["cost_usd"] > 0
-            assert [record["kind"] for record in run["records"]] == ["job", "tool_calls", "tool_results", "result"]
-            tool_result = json.loads(read_all(mesh.settings, "tool.results")[0].value)["results"][0]
-            assert tool_result["status"] == "ok", tool_result
-            assert "99" in json.dumps(tool_result)
-            assert "410" not in json.dumps(tool_result)
-            stored = mesh.gateway.get(run["result_url"]).json()
-            assert stored["data"] == "C and B are the cheapest"
-            shown = json.loads(mesh.cli("runs", "show", job["job_id"], "--json").stdout)
-            assert shown["result_ref"].startswith("artifact://")
-            events = mesh.gateway.get(f"/v1/runs/{job['job_id']}/events", headers={"accept": "text/event-stream"}).text
-            assert [line.split(": ")[1] for line in events.splitlines() if line.startswith("event:")] == [
-                "job",
-                "tool_calls",
-                "tool_results",
-                "result",
-            ]
-            everything = "".join(mesh.log(name) for name in mesh.processes)
-            assert "sk-planted-key-000" not in everything
+        with running_mesh(stack, unique_namespace(), database_url, environment=environment) as running:
+            yield running
 
 
-def test_garbage_on_any_topic_is_dead_lettered_and_can_be_redriven(
-    stack: Endpoints, namespace: str, database_url: str
-) -> None:
-    with running_mesh(stack, namespace, database_url) as mesh:
-        topics = ("ingest.raw", "ingest.events", "agent.jobs", "tool.calls", "tool.results", "agent.results")
-        for topic in topics:
-            produce(
-                mesh.settings,
-                topic,
-                [("k", b"\x00garbage"), (None, b"{}"), ("k", b'{"version": "2.0", "schema_version": "2.0"}')],
-            )
+def test_every_sample_becomes_the_runs_that_it_promises(mesh: Mesh) -> None:
+    """The demo's own deliveries, on the offline model; then what must not happen: doubles, leaks."""
+    batch = samples("flow")
+    for sample in batch:
+        for response in deliver(mesh, sample.name, "flow", times=2):  # senders retry: each is delivered twice
+            assert response.status_code == 202, response.text
+    expected = sum(sample.runs for sample in batch)
+    runs = mesh.finished(expected)
+    assert len(runs) == expected
+    assert {run["state"] for run in runs} == {"completed"}
+    assert {run["model"] for run in runs} == {"offline"}
+    assert all("offline" in run["outcome"]["summary"] for run in runs)
+    assert len({run["agent_name"] for run in runs}) >= 6
+    results = read_all(mesh.settings, "agent.results")
+    assert Counter(record.key for record in results) == Counter(run["run_id"] for run in runs)
+
+    for record in read_all(mesh.settings, "ingest.raw"):
+        sent = next(s for s in batch if s.body == record.value)  # byte for byte
+        assert "signature" not in " ".join(record.headers), sent.name
+    for topic in ("ingest.raw", "ingest.events", "agent.jobs", "agent.results"):
+        assert not any(GITHUB_SECRET.encode() in r.value for r in read_all(mesh.settings, topic))
+    assert not any(GITHUB_SECRET in mesh.log(name) for name in mesh.processes)
+
+
+def test_a_protocol_v1_job_runs_tools_and_stores_its_result(mesh: Mesh, tmp_path: Path) -> None:
+    """Straight to Kafka, as the protocol's own document writes it; the model is real HTTP, the tool calls a real server."""
+    definition = tmp_path / "travel.yaml"
+    definition.write_text(TRAVEL_AGENT)
+    mesh.cli("agents", "publish", str(definition))
+    job = {
+        "version": "1.0",
+        "job_id": "550e8400-e29b-41d4-a716-446655440000",
+        "run_id": "run-2024-001",
+        "node_id": "agent_analyze_data",
+        "agent": "travel-agent",
+        "user_id": "sdutt",
+        "prompt": "fetch flights from NYC to LAX, sort by price, show top 2",
+        "context": {"session_id": "sess-xyz789"},
+        "timeout_sec": 300,
+        "retry_count": 0,
+        "created_at": "2024-10-12T10:30:00Z",
+    }
+    produce(mesh.settings, "agent.jobs", [("sess-xyz789", json.dumps(job).encode())])
+    run = mesh.run(job["job_id"])
+    assert run["state"] == "completed", run
+    assert run["outcome"] == "C and B are the cheapest"
+    assert run["workflow_run_id"] == "run-2024-001"
+    assert run["usage"]["model_calls"] == 2
+    assert run["usage"]["cost_usd"] > 0
+    assert [record["kind"] for record in run["records"]] == ["job", "tool_calls", "tool_results", "result"]
+    tool_result = json.loads(read_all(mesh.settings, "tool.results")[0].value)["results"][0]
+    assert tool_result["status"] == "ok", tool_result
+    assert "99" in json.dumps(tool_result)
+    assert "410" not in json.dumps(tool_result)
+    stored = mesh.gateway.get(run["result_url"]).json()
+    assert stored["data"] == "C and B are the cheapest"
+    shown = json.loads(mesh.cli("runs", "show", job["job_id"], "--json").stdout)
+    assert shown["result_ref"].startswith("artifact://")
+    events = mesh.gateway.get(f"/v1/runs/{job['job_id']}/events", headers={"accept": "text/event-stream"}).text
+    assert [line.split(": ")[1] for line in events.splitlines() if line.startswith("event:")] == [
+        "job",
+        "tool_calls",
+        "tool_results",
+        "result",
+    ]
+    everything = "".join(mesh.log(name) for name in mesh.processes)
+    assert MODEL_KEY not in everything
+
+
+def test_garbage_on_any_topic_is_dead_lettered_and_can_be_redriven(mesh: Mesh) -> None:
+    topics = ("ingest.raw", "ingest.events", "agent.jobs", "tool.calls", "tool.results", "agent.results")
+    for topic in topics:
         produce(
-            mesh.settings, "agent.jobs", [("good", b'{"version": "1.0", "job_id": "still-works", "prompt": "hello"}')]
+            mesh.settings,
+            topic,
+            [("k", b"\x00garbage"), (None, b"{}"), ("k", b'{"version": "2.0", "schema_version": "2.0"}')],
         )
-        assert mesh.run("still-works")["state"] == "completed"
-        expected = {"ingest": 3, "reasoning": 6, "tools": 3, "persistence": 15}
-        for service, count in expected.items():
-            letters = until(
-                lambda s=service, c=count: (found := read_all(mesh.settings, f"{s}.dlq")) and len(found) >= c and found,
-                30,
-                f"{count} dead letters of {service}",
-            )
-            assert len(letters) == count
-            assert all(letter.headers["dlq_cause"] and letter.headers["dlq_offset"] for letter in letters)
-        for name in mesh.processes:
-            assert mesh.processes[name].poll() is None, f"{name} crashed"
-        listed = json.loads(mesh.cli("dlq", "list", "tools", "--json").stdout)
-        assert len(listed) == 3
-        gone = json.loads(mesh.cli("dlq", "redrive", "tools", listed[0]["id"], "--json").stdout)
-        assert len(gone) == 1
-        again = until(lambda: (r := read_all(mesh.settings, "tools.dlq")) and len(r) >= 4 and r, 30, "it came back")
-        assert max(int(letter.headers.get("dlq_redrives", 0)) for letter in again) == 1
+    produce(mesh.settings, "agent.jobs", [("good", b'{"version": "1.0", "job_id": "still-works", "prompt": "hello"}')])
+    assert mesh.run("still-works")["state"] == "completed"
+    expected = {"ingest": 3, "reasoning": 6, "tools": 3, "persistence": 15}
+    for service, count in expected.items():
+        letters = until(
+            lambda s=service, c=count: (found := read_all(mesh.settings, f"{s}.dlq")) and len(found) >= c and found,
+            30,
+            f"{count} dead letters of {service}",
+        )
+        assert len(letters) == count
+        assert all(letter.headers["dlq_cause"] and letter.headers["dlq_offset"] for letter in letters)
+    for name in mesh.processes:
+        assert mesh.processes[name].poll() is None, f"{name} crashed"
+    listed = json.loads(mesh.cli("dlq", "list", "tools", "--json").stdout)
+    assert len(listed) == 3
+    gone = json.loads(mesh.cli("dlq", "redrive", "tools", listed[0]["id"], "--json").stdout)
+    assert len(gone) == 1
+    again = until(lambda: (r := read_all(mesh.settings, "tools.dlq")) and len(r) >= 4 and r, 30, "it came back")
+    assert max(int(letter.headers.get("dlq_redrives", 0)) for letter in again) == 1

@@ -50,6 +50,7 @@ def read_all(settings: MeshSettings, topic: str) -> list[Seen]:
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
+            "fetch.wait.max.ms": 10,  # how long the broker keeps the news that a partition has ended
         }
     )
     try:

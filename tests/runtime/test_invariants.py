@@ -61,10 +61,11 @@ async def test_an_ambiguous_commit_is_resolved_never_guessed(
     """8, 2: a new producer, then the committed offsets say whether it happened."""
     losses = LostAnswers(3, before=before)
     monkeypatch.setattr(transactions, "Producer", losses.producer)
-    produce(settings, "agent.jobs", [job(n, f"key-{n % 5}") for n in range(40)])
     relay = Relay(lambda _job: 0.005)
     async with running(settings, relay) as worker:
-        await until(lambda: len(read_all(settings, "relayed")) >= 40, 60)
+        for first in range(0, 40, 10):  # each ten takes a transaction at least
+            produce(settings, "agent.jobs", [job(n, f"key-{n % 5}") for n in range(first, first + 10)])
+            await until(lambda due=first + 10: len(read_all(settings, "relayed")) >= due, 60)
         assert worker.status()["finished"] == 40
     assert losses.lost == 3
     assert losses.made == 2 + 3

@@ -158,8 +158,9 @@ def running_mesh(
     *,
     services: Sequence[str] = tuple(STAGES),
     environment: Mapping[str, str] | None = None,
+    prepare: bool = True,
 ) -> Iterator[Mesh]:
-    """A prepared mesh with ``services`` running and ready; gone afterwards."""
+    """A mesh with ``services`` running and ready; gone afterwards. It is prepared here, unless somebody has done that."""
     given = {
         "KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap_servers,
         "SCHEMA_REGISTRY_URL": stack.schema_registry_url,
@@ -173,7 +174,8 @@ def running_mesh(
     with tempfile.TemporaryDirectory(prefix="headrace-flow-") as logs:
         mesh = Mesh(given | dict(environment or {}), Path(logs))
         try:
-            mesh.cli("prepare")
+            if prepare:
+                mesh.cli("prepare")
             mesh.start(*services)
             yield mesh
         finally:

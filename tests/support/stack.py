@@ -6,6 +6,7 @@ death, the host stops the stack, removes its data and exits. So nothing is left 
 run that needs no stack starts none.
 """
 
+import asyncio
 import fcntl
 import hashlib
 import json
@@ -24,11 +25,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from headrace.local.download import ensure_software
+from headrace.local.aot import ensure_trained
+from headrace.local.download import cache_dir, ensure_software
 from headrace.local.endpoints import Endpoints, check_reachable, external
 from headrace.local.guard import Guard
 from headrace.local.kafka import KafkaCluster
 from headrace.local.ports import PortBook
+from headrace.local.progress import silent
 from headrace.local.server import Site
 
 _START_SECONDS = 600  # the first start of all downloads ~200 MB
@@ -125,6 +128,18 @@ async def fresh_database(server_url: str) -> AsyncIterator[str]:
         await _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@contextmanager
+def own_database(server_url: str) -> Iterator[str]:
+    """`fresh_database` for those who are in no event loop."""
+    with asyncio.Runner() as runner:
+        database = fresh_database(server_url)
+        url = runner.run(database.__aenter__())
+        try:
+            yield url
+        finally:
+            runner.run(database.__aexit__(None, None, None))
+
+
 async def _execute(url: str, statement: str) -> None:
     connection = await asyncpg.connect(url)
     try:
@@ -149,12 +164,20 @@ def kafka_cluster(*, brokers: int = 3, advertise: Mapping[int, str] | None = Non
 
     `advertise` (node -> "host:port") puts a proxy before brokers.
     """
-    classpath = ensure_software(registry=False).kafka_classpath
+    software = ensure_software(registry=False)
+    trained = ensure_trained(software, cache_dir(), silent).kafka  # brokers are started again and again
     guard = Guard()
     try:
         with data_folder() as folder:
             site = Site(folder, PortBook(folder / "ports.json"), guard)
-            cluster = KafkaCluster(site, classpath, brokers=brokers, fast=True, advertise=dict(advertise or {}))
+            cluster = KafkaCluster(
+                site,
+                software.kafka_classpath,
+                brokers=brokers,
+                fast=True,
+                advertise=dict(advertise or {}),
+                aot=trained,
+            )
             cluster.start_all()
             try:
                 yield cluster
