@@ -12,8 +12,10 @@ from typing import Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+SettingsProblem = ValidationError | SettingsError
 
-def problems(error: ValidationError | SettingsError) -> str:
+
+def problems(error: SettingsProblem) -> str:
     """Which settings are wrong, and why; without the values, which may be secrets."""
     if isinstance(error, SettingsError):  # names the field only; its cause would quote the value
         return str(error)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.gateway.settings import GatewaySettings, secret_variable, split, webhook_secrets
+from headrace.gateway.secrets import secret_variable
+from headrace.gateway.settings import GatewaySettings, split, webhook_secrets
 from headrace.gateway.sources.load import load_sources
 from headrace.messages.errors import FatalError
 from tests.gateway.support import Gateway, github_headers, signature

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from headrace.local.control import down, up_detached
@@ -59,9 +60,15 @@ def pid_of(state: MeshState, name: str) -> int:
     return pid
 
 
-def test_up_restarts_what_crashes_and_down_drains_services_before_the_stack_stops(folder: Path) -> None:
+FORMS = pytest.mark.parametrize("form", [[], ["forked"]], ids=["started", "forked"])
+
+
+@FORMS
+def test_up_restarts_what_crashes_and_down_drains_services_before_the_stack_stops(
+    folder: Path, form: list[str]
+) -> None:
     steps: list[Step] = []
-    state = up_detached(mesh(folder), folder / "data", progress=steps.append, timeout=200)
+    state = up_detached(mesh(folder, *form), folder / "data", progress=steps.append, timeout=200)
 
     assert (state.phase, state.gateway_url) == ("ready", "http://127.0.0.1:1")
     assert [(one.name, one.state) for one in state.services] == [("tiny", State.READY), ("other", State.READY)]
@@ -70,6 +77,7 @@ def test_up_restarts_what_crashes_and_down_drains_services_before_the_stack_stop
     assert state.endpoints is not None
     seen = f"{state.endpoints.database_url} True hello"
     assert (folder / "seen").read_text().splitlines() == [seen, seen]
+    assert (folder / "forked").exists() == bool(form)
     assert fetch_value(state.endpoints.database_url, "SELECT count(*) FROM prepared") == 0
 
     os.kill(pid_of(state, "tiny"), signal.SIGKILL)
@@ -96,11 +104,15 @@ def test_a_second_up_on_the_same_directory_is_refused_and_harms_nothing(folder: 
     assert running_state(folder / "data") == state
 
 
-def test_nothing_outlives_a_killed_supervisor(folder: Path) -> None:
-    state = up(folder)
+@FORMS
+def test_nothing_outlives_a_killed_supervisor(folder: Path, form: list[str]) -> None:
+    state = up(folder, *form)
+    family = psutil.Process(state.pid).children(recursive=True)
+    assert {service.pid for service in state.services} <= {one.pid for one in family}
 
     os.kill(state.pid, signal.SIGKILL)
 
+    assert psutil.wait_procs(family, 60)[1] == []
     assert wait_until_gone(folder) == []
     with pytest.raises(NotRunning):
         running_state(folder / "data")
@@ -124,9 +136,19 @@ def test_down_cleans_up_after_a_supervisor_and_guard_that_were_both_killed(folde
     assert read_state(folder / "data") is None
 
 
-def test_a_service_that_cannot_start_fails_the_start_with_its_log(folder: Path) -> None:
+@FORMS
+def test_a_preparation_that_fails_fails_the_start(folder: Path, form: list[str]) -> None:
+    with pytest.raises(StartFailed, match="the tiny mesh can't be prepared"):
+        up(folder, "refuse", *form)
+
+    assert not (folder / "seen").exists()
+    assert wait_until_gone(folder) == []
+
+
+@FORMS
+def test_a_service_that_cannot_start_fails_the_start_with_its_log(folder: Path, form: list[str]) -> None:
     with pytest.raises(StartFailed, match="the tiny service has no configuration"):
-        up(folder, "crash")
+        up(folder, "crash", *form)
 
     state = read_state(folder / "data")
     assert state is not None

@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
+IMPORTED_IN = os.getpid()
+
 
 class Ready(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
@@ -31,16 +33,22 @@ def database_answers() -> bool:
     return True
 
 
-def drain(_number: int, _frame: object) -> None:
-    (folder / "drained").write_text(str(database_answers()))
-    sys.exit(0)
+def main(arguments: list[str]) -> None:
+    folder = Path(arguments[0])
 
+    def drain(_number: int, _frame: object) -> None:
+        (folder / "drained").write_text(str(database_answers()))
+        sys.exit(0)
 
-if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    if "crash" in sys.argv:
+    if "crash" in arguments:
         sys.exit("the tiny service has no configuration")
     signal.signal(signal.SIGTERM, drain)
     with (folder / "seen").open("a") as seen:
         seen.write(f"{os.environ['DATABASE_URL']} {(folder / 'prepared').exists()} {os.environ['GREETING']}\n")
+    if os.getpid() != IMPORTED_IN:
+        (folder / "forked").touch()
     HTTPServer(("127.0.0.1", int(os.environ["HEADRACE_OPS_PORT"])), Ready).serve_forever()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-import structlog
 from cyclopts import App
-from pydantic import ValidationError
-from pydantic_settings import SettingsError
 
 from headrace import __version__
-from headrace.cli.output import Exit, fail
+from headrace.cli.output import Exit, fail, quiet_logs
 from headrace.local.endpoints import VARIABLES
 from headrace.local.errors import NotRunning, StackError, Unreachable
 from headrace.messages.errors import DependencyUnavailable, HeadraceError
-from headrace.settings import problems
 
 # Each command is imported when it is used, so the list of all repeats their first lines. A test holds them together.
 VERBS: Final = {
@@ -67,8 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(argv: Sequence[str]) -> int:
     """Run a command; its exit code."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    logging.getLogger("librdkafka").setLevel(logging.CRITICAL)
+    quiet_logs()
     try:
         try:
             return _call(argv)
@@ -85,14 +79,6 @@ def _call(argv: Sequence[str]) -> int:
         code: Any = commands(argv)(argv, result_action="return_value", exit_on_error=False, print_error=True)
     except Exit as stop:
         return stop.code
-    except NotRunning as error:
-        return fail(f"{error}: start it with `headrace up`, or set {', '.join(VARIABLES.values())}", 3)
-    except (DependencyUnavailable, Unreachable) as error:
-        return fail(str(error), 3)
-    except (StackError, HeadraceError) as error:
-        return fail(str(error), 1)
-    except (ValidationError, SettingsError) as error:
-        return fail(f"bad settings: {problems(error)}", 2)
     except KeyboardInterrupt:
         return 130
     except SystemExit as end:
@@ -102,5 +88,20 @@ def _call(argv: Sequence[str]) -> int:
     except Exception as error:
         if type(error).__module__.startswith("cyclopts"):
             return 2  # printed already
-        raise
+        return told(error)
     return code if isinstance(code, int) and not isinstance(code, bool) else 0
+
+
+def told(error: Exception) -> int:
+    """Say on stderr what is wrong; the exit code. An error that nobody expected is raised again."""
+    if isinstance(error, NotRunning):
+        return fail(f"{error}: start it with `headrace up`, or set {', '.join(VARIABLES.values())}", 3)
+    if isinstance(error, DependencyUnavailable | Unreachable):
+        return fail(str(error), 3)
+    if isinstance(error, StackError | HeadraceError):
+        return fail(str(error), 1)
+    from headrace.settings import SettingsProblem, problems  # pydantic: most commands never need it
+
+    if isinstance(error, SettingsProblem):
+        return fail(f"bad settings: {problems(error)}", 2)
+    raise error

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from headrace.gateway.settings import secret_variable
+from headrace.gateway.secrets import secret_variable
 from headrace.local.endpoints import Endpoints
+from headrace.local.nursery import Entry
 from headrace.local.service import ServiceSpec
 from headrace.local.stack import Stack, StackPorts
 from headrace.local.supervisor import Mesh
@@ -33,19 +34,28 @@ def local_mesh(data: Path, *, gateway_port: int, ports: StackPorts | None = None
         services=[_service(name, environment, gateway_port) for name in STAGES],
         prepare=_prepare,
         gateway_url=f"http://{GATEWAY_HOST}:{gateway_port}",
+        preload="headrace.cli.preload",
     )
 
 
 def _prepare(endpoints: Endpoints) -> None:
+    from headrace.cli.output import quiet_logs
     from headrace.cli.prepare import prepare_endpoints  # imported when the servers have long been launched
 
+    quiet_logs()
     prepare_endpoints(endpoints)
 
 
 def _service(name: str, environment: Mapping[str, str], gateway_port: int) -> ServiceSpec:
     argv = [sys.executable, "-m", "headrace", "run", name]
     gateway = name == "gateway"
-    return ServiceSpec(name, argv, env=environment if gateway else {}, listens=[gateway_port] if gateway else [])
+    return ServiceSpec(
+        name,
+        argv,
+        env=environment if gateway else {},
+        listens=[gateway_port] if gateway else [],
+        entry=Entry("headrace.host.process", "main", [name]),
+    )
 
 
 def webhook_secrets(data: Path) -> dict[str, str]:

@@ -6,16 +6,15 @@ to ``app.run``, through everything that the command has to close.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import orjson
-from pydantic import BaseModel
 
 from headrace.cli import tables
-from headrace.messages.base import Part
 
 
 class Exit(Exception):
@@ -37,6 +36,14 @@ def stop(message: str, code: int) -> Exit:
     return Exit(fail(message, code))
 
 
+def quiet_logs() -> None:
+    """A command says itself what matters: of the logs of what it calls it lets errors through."""
+    import structlog
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    logging.getLogger("librdkafka").setLevel(logging.CRITICAL)
+
+
 def note(message: str) -> None:
     """Something beside the data, on stderr."""
     print(tables.printable(message), file=sys.stderr)
@@ -53,10 +60,8 @@ def print_json_line(value: Any) -> None:
 
 
 def _default(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, Part):
-        return value.plain()
+    if (plain := tables.plain(value)) is not value:
+        return plain
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, tuple | set | frozenset):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from headrace.local.endpoints import Endpoints
 from headrace.postgres.migrate import migrate
 from headrace.postgres.pool import open_pool
 from headrace.registry.builtin import builtin_definitions
-from headrace.registry.publish import Published, publish
+from headrace.registry.publish import Published, connecting, publish
 from headrace.runtime.admin import Admin
 from headrace.runtime.schemas import Schemas
 from headrace.settings import MeshSettings
@@ -69,9 +70,12 @@ def prepare_endpoints(endpoints: Endpoints) -> None:
 
 
 async def prepare_mesh(settings: MeshSettings, *, agents: bool = True) -> Prepared:
-    topics, migrations, _ = await asyncio.gather(_topics(settings), _migrations(settings), _schemas(settings))
-    published = await publish(settings, builtin_definitions(), only_new=True) if agents else []
-    return Prepared(topics, migrations, published)
+    async with connecting(settings) if agents else nullcontext() as publisher:
+        topics, migrations, _ = await asyncio.gather(_topics(settings), _migrations(settings), _schemas(settings))
+        if publisher is None:
+            return Prepared(topics, migrations, [])
+        published = await publish(settings, builtin_definitions(), only_new=True, publisher=publisher)
+        return Prepared(topics, migrations, published)
 
 
 async def _topics(settings: MeshSettings) -> list[Change]:

@@ -5,11 +5,13 @@ Shows what that process shows, says why when it does not come up, and takes it a
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
@@ -35,20 +37,8 @@ def start_detached(data: Path, port: int, ports: StackPorts | None = None) -> Me
 
 
 def _argv(data: Path, port: int, ports: StackPorts) -> list[str]:
-    argv = [
-        sys.executable,
-        "-m",
-        "headrace",
-        "up",
-        "--data",
-        str(data.absolute()),
-        "--port",
-        str(port),
-        "--no-say-where",
-    ]
-    for name, value in (("kafka", ports.kafka), ("registry", ports.registry), ("postgres", ports.postgres)):
-        argv += [f"--{name}-port", str(value)] if value is not None else []
-    return argv
+    wanted = {"data": str(data.absolute()), "port": port, "ports": asdict(ports)}
+    return [sys.executable, "-m", "headrace.cli.supervise", json.dumps(wanted)]
 
 
 def _relayed(progress: Progress) -> Progress:

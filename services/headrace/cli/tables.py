@@ -14,7 +14,6 @@ from datetime import datetime
 from typing import Final
 
 import orjson
-from pydantic import BaseModel
 from rich.cells import cell_len, set_cell_size
 
 from headrace.messages.base import Part
@@ -29,6 +28,14 @@ def printable(text: str) -> str:
     return _CONTROL.sub("�", text.replace("\r\n", "\n"))
 
 
+def plain(value: object) -> object:
+    """What a message or a model of pydantic's is as JSON; any other value as it is."""
+    if isinstance(value, Part):
+        return value.plain()
+    dump = getattr(value, "model_dump", None)  # by its name: pydantic takes long to import, and most commands don't
+    return dump(mode="json") if dump else value
+
+
 def cell(value: object) -> str:
     """A value as a table shows it. May have several lines."""
     if value is None:
@@ -37,10 +44,7 @@ def cell(value: object) -> str:
         return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, float):
         return f"{value:.3g}"
-    if isinstance(value, BaseModel):
-        value = value.model_dump(mode="json")
-    if isinstance(value, Part):
-        value = value.plain()
+    value = plain(value)
     if isinstance(value, Mapping | list | tuple):
         return printable(orjson.dumps(value, default=str).decode())
     return printable(str(value))

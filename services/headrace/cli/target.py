@@ -14,22 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
-import uvloop
 from cyclopts import Parameter
-from pydantic import SecretStr
 
 from headrace.local.endpoints import VARIABLES, Endpoints, check_reachable, external
 from headrace.local.kafka_probe import live_brokers
 from headrace.local.stack import State
 from headrace.local.state import MeshState, read_state, running_state
 from headrace.messages.errors import DependencyUnavailable
-from headrace.settings import MeshSettings
 
 if TYPE_CHECKING:  # each is imported where it is used: half of the commands need none of them
     import httpx2
 
     from headrace.blobs import BlobStore
     from headrace.index import RunIndex
+    from headrace.settings import MeshSettings
 
 T = TypeVar("T")
 DEFAULT_DATA = Path(".headrace")
@@ -62,6 +60,8 @@ class Target:
         but nobody answers.
         """
         if external(os.environ).keys() >= VARIABLES.keys():
+            from headrace.settings import MeshSettings
+
             settings = MeshSettings()
             servers = settings.kafka_bootstrap_servers
             if kafka and _PLAIN_SERVERS.fullmatch(servers):
@@ -96,6 +96,10 @@ JsonFlag = Annotated[bool, Parameter(name="--json", negative=())]
 
 def settings_for(endpoints: Endpoints) -> MeshSettings:
     """Settings of a mesh on these endpoints; everything else is from the environment."""
+    from pydantic import SecretStr
+
+    from headrace.settings import MeshSettings
+
     return MeshSettings(
         kafka_bootstrap_servers=endpoints.kafka_bootstrap_servers,
         schema_registry_url=endpoints.schema_registry_url,
@@ -104,6 +108,8 @@ def settings_for(endpoints: Endpoints) -> MeshSettings:
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
+    import uvloop
+
     return uvloop.run(work)
 
 

@@ -26,7 +26,6 @@ def up(
     registry_port: int | None = None,
     postgres_port: int | None = None,
     detach: Annotated[bool, Parameter(negative=())] = False,
-    say_where: Annotated[bool, Parameter(show=False)] = True,
 ) -> None:
     """Start the whole mesh on this machine: Kafka, schema registry, Postgres, and every service. No Docker needed.
 
@@ -47,8 +46,6 @@ def up(
         Port of Postgres.
     detach
         Return once everything is ready, and leave it running: `headrace down` stops it.
-    say_where
-        Print the addresses once it is up.
     """
     ports = StackPorts(kafka_port, registry_port, postgres_port)
     if detach:
@@ -57,7 +54,7 @@ def up(
         return
     with console_progress() as progress:
         mesh = local_mesh(target.data.absolute(), gateway_port=port, ports=ports)
-        Supervisor(mesh, progress).run(lambda: announce(target.data, mesh.gateway_url) if say_where else None)
+        Supervisor(mesh, progress).run(lambda: announce(target.data, mesh.gateway_url))
 
 
 def announce(data: Path, gateway: str) -> None:

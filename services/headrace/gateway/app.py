@@ -1,7 +1,7 @@
-"""The gateway's application: endpoints over injected ports, inside one boundary.
+"""The gateway's application: endpoints over injected ports, inside a boundary.
 
-The endpoints that senders write to (webhooks, events, runs) are plain Starlette routes, first in the table, and are called right
-below the boundary (``Direct``); the rest is FastAPI.
+The endpoints that senders write to (webhooks, events, runs) are plain Starlette routes and are called right below it, with nothing
+else around them (``DirectApp``); the rest is FastAPI.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from starlette.responses import Response
 from headrace import __version__
 from headrace.gateway import openapi, operations, queries
 from headrace.gateway.accepted import AcceptedRuns
-from headrace.gateway.boundary import Boundary
-from headrace.gateway.direct import Direct, PlainRoute
+from headrace.gateway.direct import DirectApp, PlainRoute
 from headrace.gateway.events import Events
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import HttpError, error_response
@@ -32,7 +31,15 @@ _DESCRIPTION = "Events and runs in, results out. A 202 means that the broker has
 
 def create_app(deps: Deps) -> FastAPI:
     """The ASGI application. ``app.state.streams.close()`` ends open event streams before a shutdown."""
-    app = FastAPI(
+    accepted = AcceptedRuns()
+    streams = RunStreams(deps, accepted)
+    writing = [
+        PlainRoute("/webhooks/{source}", Webhooks(deps).handle, methods=["POST"]),
+        PlainRoute("/events", Events(deps).handle, methods=["POST"]),
+        PlainRoute("/v1/runs", RunRequests(deps, accepted).handle, methods=["POST"]),
+    ]
+    app = DirectApp(
+        writing,
         title="headrace gateway",
         version=__version__,
         description=_DESCRIPTION,
@@ -44,21 +51,12 @@ def create_app(deps: Deps) -> FastAPI:
             "auto_configure": False,
         },  # ours is in ``Boundary``
     )
-    accepted = AcceptedRuns()
-    streams = RunStreams(deps, accepted)
     app.state.streams = streams
-    writing = [
-        PlainRoute("/webhooks/{source}", Webhooks(deps).handle, methods=["POST"]),
-        PlainRoute("/events", Events(deps).handle, methods=["POST"]),
-        PlainRoute("/v1/runs", RunRequests(deps, accepted).handle, methods=["POST"]),
-    ]
-    app.router.routes[:0] = [*writing, PlainRoute("/v1/runs/{run_id}/events", streams.handle, methods=["GET"])]
+    app.router.routes.append(PlainRoute("/v1/runs/{run_id}/events", streams.handle, methods=["GET"]))
     app.include_router(queries.router(deps, accepted))
     app.include_router(operations.router(deps))
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_middleware(Direct, routes=writing)
-    app.add_middleware(Boundary)  # the one that is added last is outside
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     return app
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Scope
 
 from headrace.gateway.problems import HttpError, bad_request
 from headrace.messages.errors import UndecodableMessage
 from headrace.messages.json_check import check
 
 
-def header_map(headers: Headers) -> dict[str, str]:
+def header_map(scope: Scope) -> dict[str, str]:
     """Lower-case names to values; a repeated header is joined, so that no reader picks the one it likes."""
     result: dict[str, str] = {}
-    for raw_name, raw_value in headers.raw:
+    for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         result[name] = f"{result[name]}, {value}" if name in result else value
     return result
@@ -35,12 +35,17 @@ async def read_body(request: Request, headers: Mapping[str, str], limit: int) ->
     if declared is not None and declared > limit:
         raise _too_large(limit)
     chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
+    size, more = 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit:
             raise _too_large(limit)
         chunks.append(chunk)
+        more = message.get("more_body", False)
     if declared is not None and declared != size:
         raise HttpError(400, "content_length", "the body is not as long as Content-Length says")
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)

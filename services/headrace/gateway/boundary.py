@@ -5,9 +5,9 @@ An exception that nobody expected is logged with its trace under the request id;
 
 from __future__ import annotations
 
+import random
 import re
 import time
-import uuid
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
@@ -123,7 +123,7 @@ def _request_id(scope: Scope) -> bytes:
     for name, value in scope["headers"]:
         if name == REQUEST_ID and _ACCEPTABLE_ID.fullmatch(value):
             return bytes(value)
-    return uuid.uuid4().hex.encode()
+    return b"%032x" % random.getrandbits(128)
 
 
 def route_of(scope: Scope) -> str:

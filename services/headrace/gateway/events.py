@@ -30,7 +30,7 @@ class Events:
         self._tokens = tuple(digest(t.get_secret_value().encode()) for t in deps.settings.events_token)
 
     async def handle(self, request: Request) -> Response:
-        headers = header_map(request.headers)
+        headers = header_map(request.scope)
         self._authorize(headers)
         mode = cloudevent.mode(headers)
         body = await read_body(request, headers, self._deps.settings.gateway_max_body_bytes)

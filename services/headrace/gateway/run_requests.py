@@ -57,7 +57,7 @@ class RunRequests:
         self._schemas = InputSchemas()
 
     async def handle(self, request: Request) -> Response:
-        headers = header_map(request.headers)
+        headers = header_map(request.scope)
         if not is_json(headers.get("content-type", "")):
             raise HttpError(415, "content_type", "the content type must be application/json", where="content-type")
         body = await read_body(request, headers, self._deps.settings.gateway_max_body_bytes)

@@ -15,6 +15,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from headrace.gateway.one_write import OneWrite
 from headrace.gateway.settings import GatewaySettings
 from headrace.messages.errors import FatalError
 from headrace.observe.logging import get_logger
@@ -95,6 +96,9 @@ class GatewayServer:
             access_log=False,
             lifespan="off",
             server_header=False,
+            http=OneWrite,
+            ws="none",
+            proxy_headers=False,  # nothing here depends on who the client is said to be
             backlog=self._settings.gateway_backlog,
             timeout_graceful_shutdown=max(1, round(self._drain_s)),
         )

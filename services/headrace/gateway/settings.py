@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -13,10 +12,10 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from headrace.gateway.secrets import secret_variable
 from headrace.messages.errors import FatalError
 
 MIB: Final = 1024 * 1024
-SECRET_PREFIX: Final = "HEADRACE_WEBHOOK_SECRET_"  # noqa: S105 - the name of a variable
 Items = Annotated[tuple[str, ...], NoDecode]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode]
 
@@ -70,11 +69,6 @@ def split(text: str) -> tuple[str, ...]:
     else:
         items = [item.strip() for item in text.split(",")]
     return tuple(item for item in items if item)
-
-
-def secret_variable(source: str) -> str:
-    """The environment variable that holds a source's secret(s)."""
-    return SECRET_PREFIX + re.sub(r"[^A-Z0-9]", "_", source.upper())
 
 
 def environment() -> dict[str, str]:

@@ -38,7 +38,7 @@ class Webhooks:
 
     async def handle(self, request: Request) -> Response:
         source = self._source(request.path_params["source"])
-        headers = header_map(request.headers)
+        headers = header_map(request.scope)
         body = await read_body(request, headers, self._limit)
         _authenticate(source, headers, body)
         _check_content(source.config, headers.get("content-type", ""), body)

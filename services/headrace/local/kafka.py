@@ -87,7 +87,7 @@ class KafkaBroker(Server):
     def _format(self) -> None:
         aot = self._cluster.aot
         argv = [
-            *self._java(None if aot and aot.training else aot),
+            *self._java(None if aot and aot.training else aot, quick=True),
             "kafka.tools.StorageTool",
             "format",
             "-t",
@@ -103,10 +103,14 @@ class KafkaBroker(Server):
             raise StartFailed(self.label, "its storage could not be formatted", log_path, tail(log_path))
 
     def command(self) -> Command:
-        return Command([*self._java(self._cluster.aot), "kafka.Kafka", self._config], java.ENV, self._home)
+        return Command(
+            [*self._java(self._cluster.aot, quick=self._cluster.fast), "kafka.Kafka", self._config],
+            java.ENV,
+            self._home,
+        )
 
-    def _java(self, aot: java.Aot | None) -> list[str | Path]:
-        flags = [*java.BASE_FLAGS, *(java.QUICK_FLAGS if self._cluster.fast else ()), *([aot.flag] if aot else ())]
+    def _java(self, aot: java.Aot | None, *, quick: bool) -> list[str | Path]:
+        flags = [*java.BASE_FLAGS, *(java.QUICK_FLAGS if quick else ()), *([aot.flag] if aot else ())]
         classpath = ":".join(map(str, self._cluster.classpath))
         return [java.java(), _HEAP, *flags, *_LOGGING, "-cp", classpath]
 

@@ -22,6 +22,7 @@ import psutil
 
 from headrace.local.errors import Cancelled
 from headrace.local.guard import Guard
+from headrace.local.nursery import Entry, Forked, Nursery
 
 _TAIL_BYTES = 8_192
 _TAIL_LINES = 25
@@ -31,13 +32,17 @@ _SAME_START_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run. `user` is a (uid, gid) to switch to, when we are root and the program refuses to be."""
+    """What to run. `user` is a (uid, gid) to switch to, when we are root and the program refuses to be.
+
+    `entry` is the same as a call, for a child of the nursery.
+    """
 
     argv: Sequence[str | Path]
     env: Mapping[str, str]
     cwd: Path
     stop_signal: signal.Signals = signal.SIGTERM
     user: tuple[int, int] | None = None
+    entry: Entry | None = None
 
 
 class ManagedProcess:
@@ -47,15 +52,22 @@ class ManagedProcess:
     """
 
     def __init__(
-        self, name: str, log_path: Path, pid_path: Path, guard: Guard, closing: threading.Event | None = None
+        self,
+        name: str,
+        log_path: Path,
+        pid_path: Path,
+        guard: Guard,
+        closing: threading.Event | None = None,
+        nursery: Nursery | None = None,
     ) -> None:
         self.name = name
+        self._nursery = nursery
         self._closing = closing or threading.Event()
         self.log_path = log_path
         self._pid_path = pid_path
         self._guard = guard
         self._lock = threading.RLock()
-        self._popen: subprocess.Popen[bytes] | None = None
+        self._popen: subprocess.Popen[bytes] | Forked | None = None
         self._stop_signal: signal.Signals = signal.SIGTERM
 
     @property
@@ -85,21 +97,30 @@ class ManagedProcess:
             end_leftover(self._pid_path)
             self._pid_path.parent.mkdir(parents=True, exist_ok=True)
             self._stop_signal = command.stop_signal
-            with _open_log(self.log_path) as log:
-                self._popen = subprocess.Popen(
-                    list(command.argv),
-                    env=dict(command.env),
-                    cwd=command.cwd,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                    user=command.user[0] if command.user else None,
-                    group=command.user[1] if command.user else None,
-                    extra_groups=[] if command.user else None,
-                )
+            self._popen = self._launched(command)
             self._guard.watch(self._popen.pid, command.stop_signal)
             _save(self._pid_path, self._popen.pid, command.stop_signal)
+
+    def _launched(self, command: Command) -> subprocess.Popen[bytes] | Forked:
+        with _open_log(self.log_path) as log:
+            if self._nursery is not None and command.entry is not None:
+                # No answer: the nursery was killed, or can't fork. Then the command line does it.
+                with suppress(OSError, EOFError):
+                    return self._nursery.fork(
+                        self.name, command.entry, env=command.env, cwd=command.cwd, log=self.log_path
+                    )
+            return subprocess.Popen(
+                list(command.argv),
+                env=dict(command.env),
+                cwd=command.cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                user=command.user[0] if command.user else None,
+                group=command.user[1] if command.user else None,
+                extra_groups=[] if command.user else None,
+            )
 
     def stop(self, grace: float) -> None:
         """Asks it to end, waits up to `grace` seconds, then kills it. Does nothing when it has not been started."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from headrace.local.errors import StartFailed
 from headrace.local.guard import Guard
+from headrace.local.nursery import Nursery
 from headrace.local.ports import PortBook, require_free
 from headrace.local.process import Command, ManagedProcess, end_leftover
 from headrace.local.progress import Progress, Step, silent
@@ -25,7 +26,7 @@ _POLL_SECONDS = 0.03
 class Site:
     """Where servers live: one data directory with its ports, and the guard that ends them with us.
 
-    Once `closing` is set, no process starts any more.
+    Once `closing` is set, no process starts any more. Those that can come from the `nursery`, if there is one.
     """
 
     data_dir: Path
@@ -33,10 +34,11 @@ class Site:
     guard: Guard
     progress: Progress = silent
     closing: threading.Event = field(default_factory=threading.Event)
+    nursery: Nursery | None = None
 
     def process(self, name: str) -> ManagedProcess:
         """A process of this site, not started."""
-        return ManagedProcess(name, self.log_path(name), self.pid_path(name), self.guard, self.closing)
+        return ManagedProcess(name, self.log_path(name), self.pid_path(name), self.guard, self.closing, self.nursery)
 
     def pid_path(self, name: str) -> Path:
         """The pid file of a process."""

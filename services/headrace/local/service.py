@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.local.errors import PartFailed
+from headrace.local.nursery import Entry
 from headrace.local.ports import HOST, is_free, require_free
 from headrace.local.process import Command, end_leftover
 from headrace.local.restarts import RestartBudget
@@ -35,7 +36,7 @@ DRAIN_SECONDS = 35.0
 
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:
-    """What to run: `argv` with `env` on top of our environment and the endpoints.
+    """What to run: `argv`, or `entry` from the nursery, with `env` on top of our environment and the endpoints.
 
     It must answer `GET http://127.0.0.1:$HEADRACE_OPS_PORT/readyz` with 200 once it is ready. `ops_port` None: a free one, the
     same after a restart unless somebody else has taken it. `listens` are further ports that it takes; they are checked before
@@ -47,6 +48,7 @@ class ServiceSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     ops_port: int | None = None
     listens: Sequence[int] = ()
+    entry: Entry | None = None
 
 
 class Service:
@@ -128,7 +130,7 @@ class Service:
                 f"{self.name}-ops"
             )  # somebody was quicker, and nobody knows this one by heart
         env = {**os.environ, **self._environment, "HEADRACE_OPS_PORT": str(self.ops_port), **self.spec.env}
-        self.process.start(Command(self.spec.argv, env, Path.cwd()))
+        self.process.start(Command(self.spec.argv, env, Path.cwd(), entry=self.spec.entry))
         self._become(State.STARTING)
 
     def _hold(self, now: float) -> None:

@@ -26,6 +26,7 @@ from headrace.local.errors import StackError, StartFailed
 from headrace.local.guard import Guard
 from headrace.local.holds import held
 from headrace.local.instance import InstanceLock
+from headrace.local.nursery import Nursery
 from headrace.local.ports import PortBook
 from headrace.local.progress import Progress, Step, silent
 from headrace.local.server import Site
@@ -41,12 +42,16 @@ Prepare = Callable[[Endpoints], None]
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """What to run: a stack, the preparation, the services; `gateway_url` is only passed on to the state file."""
+    """What to run: a stack, the preparation, the services; `gateway_url` is only passed on to the state file.
+
+    `preload` is a module that imports what the services' entries need: with it they come from a nursery.
+    """
 
     stack: Stack
     services: Sequence[ServiceSpec]
     prepare: Prepare | None = None
     gateway_url: str = ""
+    preload: str = ""
 
 
 class Supervisor:
@@ -98,7 +103,9 @@ class Supervisor:
 
     def _start(self, guard: Guard) -> None:
         self._write("starting")
-        site = Site(self._data_dir, PortBook(self._data_dir / "service-ports.json"), guard, self._progress)
+        nursery = Nursery(self._mesh.preload) if self._mesh.preload and Nursery.possible() else None
+        book = PortBook(self._data_dir / "service-ports.json")
+        site = Site(self._data_dir, book, guard, self._progress, nursery=nursery)
         self._services = [Service(spec, site) for spec in self._mesh.services]
         for service in self._services:
             service.check_ports()
@@ -106,7 +113,10 @@ class Supervisor:
         self._write("preparing")
         if self._mesh.prepare is not None:
             self._progress(Step("mesh", "preparing"))
-            self._mesh.prepare(self._endpoints)
+            if nursery is not None:
+                nursery.call(self._mesh.prepare, self._endpoints)
+            else:
+                self._mesh.prepare(self._endpoints)
         for service in self._services:
             self._progress(Step(service.name, "starting"))
             service.start(self._endpoints.environment())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,10 +50,29 @@ async def read_catalog(settings: MeshSettings) -> Catalog:
     return catalog
 
 
+@asynccontextmanager
+async def connecting(settings: MeshSettings) -> AsyncIterator[Publisher]:
+    """A publisher that connects in the background: a new cluster takes a second for its first transactional producer."""
+    # Definitions are never large enough for a claim check: the topic is read whole by everybody.
+    publisher = Publisher(settings, "registry", MemoryBlobs())
+    await publisher.start()
+    try:
+        yield publisher
+    finally:
+        await publisher.stop()
+
+
 async def publish(
-    settings: MeshSettings, definitions: Sequence[AgentDefinition], *, only_new: bool = False, dry_run: bool = False
+    settings: MeshSettings,
+    definitions: Sequence[AgentDefinition],
+    *,
+    only_new: bool = False,
+    dry_run: bool = False,
+    publisher: Publisher | None = None,
 ) -> list[Published]:
     """Publish ``definitions`` and make them live; with ``only_new``, agents that have any live version are left as they are.
+
+    ``publisher`` is one that is ``connecting``; by default one is made when there is something to publish.
 
     Raises:
         VersionTaken: before anything is published.
@@ -62,7 +82,8 @@ async def publish(
     decided = [(definition, _decide(catalog, definition, only_new=only_new)) for definition in definitions]
     sends = [send for definition, decision in decided for send in _sends(definition, decision)]
     if sends and not dry_run:
-        await _send(settings, sends)
+        async with nullcontext(publisher) if publisher else connecting(settings) as sender:
+            await _send(sender, sends)
     return [decision for _, decision in decided]
 
 
@@ -86,10 +107,7 @@ def _sends(definition: AgentDefinition, decision: Published) -> list[Send]:
     return [pointer] if decision.outcome == "made live" else []
 
 
-async def _send(settings: MeshSettings, sends: Sequence[Send]) -> None:
-    # Definitions are never large enough for a claim check: the topic is read whole by everybody.
-    publisher = Publisher(settings, "registry", MemoryBlobs())
-    await publisher.start()
+async def _send(publisher: Publisher, sends: Sequence[Send]) -> None:
     try:
         async with asyncio.timeout(_PATIENCE_S):
             while not publisher.ready():
@@ -99,5 +117,3 @@ async def _send(settings: MeshSettings, sends: Sequence[Send]) -> None:
         await publisher.publish(sends, timeout_s=_PATIENCE_S)
     except TimeoutError:
         raise DependencyUnavailable("Kafka did not answer") from None
-    finally:
-        await publisher.stop()

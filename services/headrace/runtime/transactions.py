@@ -199,6 +199,8 @@ class Transactions:
         while True:
             producer = Producer(config.transactional_producer(self._settings, transactional_id=self._ids[slot]))
             try:
+                # Asked for before it has a connection, librdkafka looks for a coordinator again after 500 ms only.
+                producer.list_topics(timeout=_INIT_TIMEOUT_S)
                 producer.init_transactions(_INIT_TIMEOUT_S)
             except KafkaException as exception:
                 error = _kafka_error(exception)

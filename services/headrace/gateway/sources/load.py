@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from headrace.gateway.settings import GatewaySettings, secret_variable, webhook_secrets
+from headrace.gateway.secrets import secret_variable
+from headrace.gateway.settings import GatewaySettings, webhook_secrets
 from headrace.gateway.sources.model import HmacAuth, NoAuth, SourceConfig
 from headrace.gateway.sources.verify import HmacVerifier, OpenVerifier, TokenVerifier, Verifier
 from headrace.messages.errors import FatalError
