@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headrace.messages.agent import AgentDefinition
+from headrace.messages.agent import AgentDefinition, Trigger
 from headrace.messages.job import DEFAULT_AGENT
 from headrace.registry.builtin import builtin_definitions
 from headrace.registry.load import check
@@ -62,3 +62,10 @@ def test_a_bad_answer_is_refused(agent: AgentDefinition) -> None:
     bad += [{**good, "recommended_actions": "one"}, {**good, "extra": 1}, [good], "text", None]
     bad += [{**good, key: 17} for key in good]
     assert [answer for answer in bad if validator.is_valid(answer)] == []
+
+
+def test_a_definition_keeps_its_hash_from_release_to_release() -> None:
+    """Results name the definition that they are from by it."""
+    made = AgentDefinition(name="a", version="1.0.0", category="c", description="d", system_prompt="p")
+    assert made.definition_hash == "c1d0374cd069001c"
+    assert made.replace(triggers=(Trigger(type="x"),)).definition_hash != made.definition_hash
