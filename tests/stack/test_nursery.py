@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import psutil
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.skipif(not Nursery.possible(), reason="the nursery need
 
 @pytest.fixture(scope="module")
 def nursery() -> Nursery:
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # there is one a process, and another test's imports other things
     return Nursery(__name__)
 
 
