@@ -315,7 +315,7 @@ def main() -> None:
     arguments.add_argument("--connections", type=int, default=128)
     arguments.add_argument("--gateway-target", type=float, default=2_500, help="webhooks a second; half of it is paced")
     arguments.add_argument("--paced-seconds", type=float, default=30.0)
-    arguments.add_argument("--records", type=int, default=60_000, help="of each backlog")
+    arguments.add_argument("--records", type=int, default=150_000, help="of each backlog")
     arguments.add_argument("--invocations", type=int, default=8_000, help="webhooks of the whole mesh")
     arguments.add_argument("--json", type=Path, help="write the figures of every round there")
     options = arguments.parse_args()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from benchmarks.harness.catalog import SETTINGS, VARIANTS
 from benchmarks.harness.figures import median
 from benchmarks.harness.processes import ROOT
 from benchmarks.harness.store import TOTALS, Results
+from benchmarks.text import number, ratio, table
 
-from benchmarks import plots
+from benchmarks import aims, plots
 
 PAGE = ROOT / "docs" / "performance.md"
 PLOTS = ROOT / "docs" / "performance"
@@ -25,21 +26,8 @@ _UNMEASURED = "Not measured yet.\n"
 Content = Mapping[str, Any]
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
 def _picture(name: str, text: str) -> str:
     return f"![{text}](performance/{name}.svg)\n\n"
-
-
-def _number(value: float | None, digits: int = 0) -> str:
-    return "" if value is None else f"{value:,.{digits}f}"
-
-
-def _ratio(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}" if value >= 0.095 else f"{value:.3f}"
 
 
 def _rate(figures: Content | None) -> str:
@@ -47,7 +35,7 @@ def _rate(figures: Content | None) -> str:
     if figures is None:
         return ""
     rate = figures["per_second"]
-    return f"{_number(rate, 0 if rate >= 10 else 1)} ({_ratio(figures['ratio_to_raw'])})"
+    return f"{number(rate, 0 if rate >= 10 else 1)} ({ratio(figures['ratio_to_raw'])})"
 
 
 def _by_rate(content: Content, setting: str) -> list[tuple[str, Content]]:
@@ -79,14 +67,14 @@ def throughput(content: Content) -> str:
             _emphasised(variant, _title(one)),
             one["promise"],
             _rate(one),
-            _number(one["worker_cpu_s_per_1000"], 2),
-            _number(one["servers_cpu_s_per_1000"], 2),
-            _number(one["client_cpu_s_per_1000"], 2),
-            _number(one["peak_rss_mb"]),
+            number(one["worker_cpu_s_per_1000"], 2),
+            number(one["servers_cpu_s_per_1000"], 2),
+            number(one["client_cpu_s_per_1000"], 2),
+            number(one["peak_rss_mb"]),
         ]
         for variant, one in _by_rate(content, "A")
     ]
-    return _picture("throughput", "Invocations a second") + _table(head, rows)
+    return _picture("throughput", "Invocations a second") + table(head, rows)
 
 
 def waits(content: Content) -> str:
@@ -101,19 +89,19 @@ def waits(content: Content) -> str:
         row = [_emphasised(variant, both[variant]["title"])]
         for name in ("B1000", "B5000"):
             one = summary.get(name, {}).get(variant)
-            row += [_rate(one), _number(one["peak_rss_mb"]) if one else ""]
+            row += [_rate(one), number(one["peak_rss_mb"]) if one else ""]
         rows.append(row)
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def latency(content: Content) -> str:
     found = content["summary"].get("latency", {})
     order = sorted(found, key=lambda variant: found[variant]["p50_ms"] or 0)
     rows = [
-        [_emphasised(one, found[one]["title"]), _number(found[one]["p50_ms"]), _number(found[one]["p99_ms"])]
+        [_emphasised(one, found[one]["title"]), number(found[one]["p50_ms"]), number(found[one]["p99_ms"])]
         for one in order
     ]
-    return _table(["system", "P50, ms", "P99, ms"], rows)
+    return table(["system", "P50, ms", "P99, ms"], rows)
 
 
 def kills(content: Content) -> str:
@@ -131,17 +119,17 @@ def kills(content: Content) -> str:
                 str(one["finished_calls_again"]),
                 str(one["in_flight_calls_again"]),
                 _back(one["back_s"]),
-                _number(one["per_second"]),
+                number(one["per_second"]),
                 str(one["seed"]),
             ]
         )
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _back(seconds: Sequence[float | None]) -> str:
     there = [one for one in seconds if one is not None]
     never = len(seconds) - len(there)
-    text = f"{_number(median(there), 1)}; {_number(max(there), 1)}" if there else ""
+    text = f"{number(median(there), 1)}; {number(max(there), 1)}" if there else ""
     return text + (f"{', ' if text else ''}not before the next kill: {never}" if never else "")
 
 
@@ -168,15 +156,15 @@ def _growth(name: str, content: Content) -> str:
         rows.append(
             [
                 f"{x:,}",
-                _number(ours.get("per_second")),
-                _number(raw.get("per_second")),
-                _ratio(ours["per_second"] / raw["per_second"]) if both else "",
-                f"{_number(ours['p50_ms'])} / {_number(ours['p99_ms'])}" if "p50_ms" in ours else "",
-                _number(ours.get("worker_cpu_s_per_1000"), 2),
-                _number(ours.get("peak_rss_mb")),
+                number(ours.get("per_second")),
+                number(raw.get("per_second")),
+                ratio(ours["per_second"] / raw["per_second"]) if both else "",
+                f"{number(ours['p50_ms'])} / {number(ours['p99_ms'])}" if "p50_ms" in ours else "",
+                number(ours.get("worker_cpu_s_per_1000"), 2),
+                number(ours.get("peak_rss_mb")),
             ]
         )
-    return _picture(name, curve["title"]) + _table(head, rows)
+    return _picture(name, curve["title"]) + table(head, rows)
 
 
 def transcript(content: Content) -> str:
@@ -187,15 +175,15 @@ def transcript(content: Content) -> str:
         [
             one["shape"],
             str(one["turns"]),
-            _number(one["unique_bytes"]),
-            _number(one["stored_bytes"]),
+            number(one["unique_bytes"]),
+            number(one["stored_bytes"]),
             f"{one['ratio']:.2f}",
-            _number(one["greatest_record_bytes"]),
+            number(one["greatest_record_bytes"]),
         ]
         for one in content["transcript"]["shapes"]
         if one["turns"] >= 100
     ]
-    return _picture("transcript", "Stored bytes and the greatest record, by length") + _table(head, rows)
+    return _picture("transcript", "Stored bytes and the greatest record, by length") + table(head, rows)
 
 
 def about(content: Content) -> str:
@@ -252,12 +240,12 @@ def clients(content: Content) -> str:
     for case, by_name in found.items():
         bare = next(iter(by_name.values()))
         for name, runs in by_name.items():
-            ratio = median(ours["per_second"] / other["per_second"] for ours, other in zip(runs, bare, strict=True))
+            share = median(ours["per_second"] / other["per_second"] for ours, other in zip(runs, bare, strict=True))
             middle = {key: median(one[key] for one in runs) for key in runs[0]}
-            latency = f"{_number(middle['p50_ms'])} / {_number(middle['p99_ms'])}"
-            cost, size = _number(middle["cpu_s_per_1000"], 2), _number(middle["peak_rss_mb"])
-            rows.append([case, name, f"{_number(middle['per_second'])} ({_ratio(ratio)})", cost, latency, size])
-    return _table(head, rows)
+            latency = f"{number(middle['p50_ms'])} / {number(middle['p99_ms'])}"
+            cost, size = number(middle["cpu_s_per_1000"], 2), number(middle["peak_rss_mb"])
+            rows.append([case, name, f"{number(middle['per_second'])} ({ratio(share)})", cost, latency, size])
+    return table(head, rows)
 
 
 def hop(content: Content) -> str:
@@ -267,10 +255,10 @@ def hop(content: Content) -> str:
     bare = found["bare loop"]
     rows = []
     for name, runs in found.items():
-        ratio = median(one["per_second"] / other["per_second"] for one, other in zip(runs, bare, strict=True))
+        share = median(one["per_second"] / other["per_second"] for one, other in zip(runs, bare, strict=True))
         rate, cost = median(one["per_second"] for one in runs), median(one["cpu_per_1000"] for one in runs)
-        rows.append([name, f"{_number(rate)} ({_ratio(ratio)})", _number(cost, 3)])
-    return _table(["", "rate, /s (of the bare loop)", "CPU s per 1,000"], rows)
+        rows.append([name, f"{number(rate)} ({ratio(share)})", number(cost, 3)])
+    return table(["", "rate, /s (of the bare loop)", "CPU s per 1,000"], rows)
 
 
 def accounts(content: Content) -> str:
@@ -280,14 +268,15 @@ def accounts(content: Content) -> str:
     bare = [one["bare read of the records"][0] for one in found]
     rows = []
     for what in found[0]:
-        ratio = median(one[what][0] / rate for one, rate in zip(found, bare, strict=True))
+        share = median(one[what][0] / rate for one, rate in zip(found, bare, strict=True))
         rate, cost = (median(one[what][at] for one in found) for at in (0, 1))
-        rows.append([what, _number(rate), _ratio(ratio), _number(cost or None, 2)])
-    return _table(["", "records/s", "of a bare read", "CPU s per 1,000"], rows)
+        rows.append([what, number(rate), ratio(share), number(cost or None, 2)])
+    return table(["", "records/s", "of a bare read", "CPU s per 1,000"], rows)
 
 
 TABLES: dict[str, Callable[[Content], str]] = {
     "about": about,
+    "aims": aims.aims,
     "throughput": throughput,
     "waits": waits,
     "latency": latency,
@@ -300,6 +289,7 @@ TABLES: dict[str, Callable[[Content], str]] = {
     "clients": clients,
     "hop": hop,
     "accounts": accounts,
+    "edges": aims.edges,
 }
 
 

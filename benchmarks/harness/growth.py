@@ -44,14 +44,14 @@ CURVES = (
         "partitions",
         "Throughput against partitions of each topic",
         "partitions",
-        [Point(n, Shape(count=8_000, partitions=n)) for n in (1, 3, 6, 12, 24)],
+        [Point(n, Shape(count=20_000, partitions=n)) for n in (1, 3, 6, 12, 24)],
         with_latency=True,
     ),
     Curve(
         "workers",
         "Throughput against worker processes, all on the same two cores",
         "workers",
-        [Point(n, Shape(count=8_000, workers=n)) for n in (1, 2)],
+        [Point(n, Shape(count=20_000, workers=n)) for n in (1, 2)],
         with_latency=True,
     ),
     Curve(

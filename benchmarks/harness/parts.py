@@ -28,7 +28,7 @@ _SCRIPTS = {  # and what makes each quick
     "pipeline": ("--invocations", "200", "--runs", "1"),
     "accounts": ("--runs", "400", "--rounds", "1"),
     "relay": ("--records", "2000", "--runs", "1"),
-    "edges": ("--rounds", "1", "--records", "2000", "--invocations", "200"),
+    "edges": ("--rounds", "1", "--records", "60000", "--invocations", "200", "--paced-seconds", "2"),
     "persistence_batch": ("--runs", "1000"),
 }
 
