@@ -62,9 +62,16 @@ class Broker:
     committed: dict[Where, tuple[int, str]] = field(default_factory=dict)
     owner: dict[Where, int] = field(default_factory=dict)
     given_at: dict[Where, int] = field(default_factory=dict)
+    written: dict[Where, int] = field(default_factory=lambda: defaultdict(int))  # how much of the log is there
     epoch: int = 0
     outputs: dict[Rec, int] = field(default_factory=dict)
     order: dict[tuple[Where, bytes], list[int]] = field(default_factory=lambda: defaultdict(list))
+
+    def readable(self, where: Where) -> tuple[list[Rec], int]:
+        """The records that are there, and where the log ends: past the control records behind them."""
+        there, to_come = self.logs[where][: self.written[where]], self.logs[where][self.written[where] :]
+        end = (there[-1].offset if there else 0) + 3
+        return there, min(end, to_come[0].offset) if to_come else end
 
     def valid(self, where: Where, token: Token) -> bool:
         return self.owner.get(where) == token.node and token.epoch >= self.given_at[where]
@@ -102,6 +109,7 @@ class Node:
         self.running: list[Item[Rec]] = []
         self.parked: list[Item[Rec]] = []
         self.transaction: Transaction | None = None
+        self.paused: frozenset[Where] = frozenset()  # as the poller knows it, which is some time later
         self.view = 0  # epoch of the last rebalance that this node heard of
         self.news: list[tuple[str, Where, int]] = []  # rebalances that it will hear of, in order
 
@@ -111,6 +119,8 @@ class Node:
         if kind == "lost":
             self.engine.end([where])
             self.fetch.pop(where, None)
+        elif kind == "revoking":
+            self.engine.drain([where])
         else:
             self.world.end_pending(where, but=self)
             offset, metadata = self.world.broker.committed.get(where, (0, ""))
@@ -118,15 +128,17 @@ class Node:
             self.fetch[where] = offset
 
     def receive(self) -> None:
-        paused = self.engine.paused()
-        for where in [w for w in self.fetch if w not in paused]:
-            log, start = self.world.broker.logs[where], self.fetch[where]
-            batch = [r for r in log if r.offset >= start][: self.world.rng.randrange(1, 12)]
+        if self.world.rng.random() < 0.5:
+            self.paused = self.engine.paused()
+        for where in [w for w in self.fetch if w not in self.paused]:
+            there, end = self.world.broker.readable(where)
+            batch = [r for r in there if r.offset >= self.fetch[where]][: self.world.rng.randrange(1, 12)]
             if batch:
                 self.engine.offer(batch)
                 self.fetch[where] = batch[-1].offset + 1
-            elif start and self.world.rng.random() < 0.5:
-                self.engine.reached([(*where, (log[-1].offset if log else 0) + 3)])  # the end: past its control records
+            at_the_end = not there or self.fetch[where] > there[-1].offset
+            if self.fetch[where] and at_the_end and self.world.rng.random() < 0.5:  # with its last records, or later
+                self.engine.reached([(*where, end)])
 
     def start(self) -> None:
         for item in self.engine.startable():
@@ -204,12 +216,13 @@ class World:
         )
         self.broker = Broker({(t, p): self._log(t, p) for t in TOPICS for p in range(rng.choice([1, 2]))})
         self.nodes = [Node(n, self) for n in range(rng.choice([1, 2, 3]))]
+        self.asked_for: list[Where] = []
         for where in self.broker.logs:
             self.give(where, rng.choice(self.nodes))
 
     def _log(self, topic: str, partition: int) -> list[Rec]:
         records, offset = [], 0
-        for _ in range(self.rng.randrange(0, 40)):
+        for _ in range(self.rng.randrange(0, 60)):
             offset += self.rng.choice([1, 1, 1, 2, 5])
             key = None if self.rng.random() < 0.1 else b"k%d" % self.rng.randrange(6)
             records.append(Rec(topic, partition, offset, key))
@@ -223,6 +236,13 @@ class World:
             self.nodes[before].news.append(("lost", where, broker.epoch))
         broker.owner[where], broker.given_at[where] = node.number, broker.epoch
         node.news.append(("given", where, broker.epoch))
+
+    def ask_for(self, where: Where) -> None:
+        """A rebalance that asks its owner for a partition first: it is given away some time later."""
+        owner = self.nodes[self.broker.owner[where]]
+        owner.news.append(("revoking", where, owner.view))
+        self.asked_for.append(where)
+        self.broker.written[where] += self.rng.choice([0, 1, 2])  # what comes just then
 
     def end_pending(self, where: Where, *, but: Node) -> None:
         """A new owner reads stable offsets: the broker ends the transactions that touch the partition first."""
@@ -244,11 +264,19 @@ class World:
 
     def step(self, faults: bool) -> None:
         node = self.rng.choice(self.nodes)
-        if faults and (dice := self.rng.random()) < 0.03:
+        if faults and (dice := self.rng.random()) < 0.05:
             if dice < 0.01:
                 self.crash(node)
-            else:
+            elif dice < 0.03:
                 self.give(self.rng.choice(list(self.broker.logs)), node)
+            else:
+                self.ask_for(self.rng.choice(list(self.broker.logs)))
+            return
+        if self.rng.random() < 0.06:
+            self.broker.written[self.rng.choice(list(self.broker.logs))] += self.rng.randrange(1, 5)
+            return
+        if self.asked_for and self.rng.random() < 0.03:
+            self.give(self.asked_for.pop(), node)
             return
         actions = [node.receive, node.start, node.work, node.work, node.begin, node.conclude, node.retry]
         if node.news:

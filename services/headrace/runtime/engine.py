@@ -200,9 +200,13 @@ class Engine(Generic[Output]):
         return taken
 
     def reached(self, ends: Iterable[tuple[str, int, int]]) -> None:
-        """Partitions that were read to their end, which is at this offset."""
+        """Partitions that were read to their end, which is at this offset.
+
+        Of one that drains nothing is taken in any more, so what was read of it is no record of what is there.
+        """
         for topic, partition, offset in ends:
-            if tenancy := self._tenancies.get((topic, partition)):
+            tenancy = self._tenancies.get((topic, partition))
+            if tenancy is not None and not tenancy.draining:
                 tenancy.tracker.reach(offset)
 
     def _lane(self, record: Input) -> Hashable:
