@@ -12,15 +12,18 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """``consumes`` is in order of priority: continuations before new work. ``reads`` are tables, read whole by each instance."""
+    """``consumes`` is in order of priority: continuations before new work. ``reads`` are tables, read whole by each instance.
+
+    ``ordered``: each source partition is one sequence, folded record by record, instead of many keys at once. ``unhurried``: no run
+    waits for its commits, so under load they may be fewer and larger.
+    """
 
     service: str
     consumes: tuple[str, ...] = ()
     produces: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
-    ordered: bool = (
-        False  # each source partition is one sequence, folded record by record, instead of many keys at once
-    )
+    ordered: bool = False
+    unhurried: bool = False
 
     @property
     def group(self) -> str:
@@ -43,7 +46,11 @@ PIPELINE: Final[tuple[Stage, ...]] = (
         reads=("agent.definitions",),
     ),
     Stage("tools", consumes=("tool.calls",), produces=("tool.results",), reads=("agent.definitions",)),
-    Stage("persistence", consumes=("agent.results", "tool.results", "tool.calls", "agent.jobs", "ingest.events")),
+    Stage(
+        "persistence",
+        consumes=("agent.results", "tool.results", "tool.calls", "agent.jobs", "ingest.events"),
+        unhurried=True,
+    ),
     Stage(
         "audit",
         consumes=(
@@ -61,6 +68,7 @@ PIPELINE: Final[tuple[Stage, ...]] = (
         ),
         produces=("audit.events",),
         ordered=True,
+        unhurried=True,
     ),
     Stage("analytics", consumes=("audit.events",), produces=("usage.windows",)),
 )

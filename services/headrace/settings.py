@@ -58,7 +58,10 @@ class MeshSettings(BaseSettings):
     ops_host: str = "127.0.0.1"
     ops_port: int = Field(default=0, description="/healthz /readyz /metrics /status of this process; 0: any free port")
     commit_interval_ms: int = Field(
-        default=100, ge=0, le=1_000, description="Longest pause between two transactions of a busy service; 0: none"
+        default=100,
+        ge=0,
+        le=1_000,
+        description="Longest pause between two transactions of a busy service; 0: none. Five times as long where no run waits",
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     drain_seconds: float = Field(default=30, ge=0, description="How long a stop waits for work in flight")

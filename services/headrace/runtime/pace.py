@@ -1,4 +1,4 @@
-"""How long to wait between two deliveries or transactions: not at all where little happens, longer the more there is to do."""
+"""How long to wait between two transactions: not at all where little happens, longer the more there is to do."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ _WEIGHT: Final = 0.3  # of the newest one in the average
 
 
 class Pace:
-    """``interval_s`` is the longest pause. Clock readings are in seconds."""
+    """``interval_s`` is the longest pause; in none are more than ``most`` records to come. Clock readings are in seconds."""
 
-    def __init__(self, interval_s: float) -> None:
+    def __init__(self, interval_s: float, most: int) -> None:
         self._interval_s = interval_s
+        self._most = most
         self._rate = 0.0  # records a second, a moving average
         self._last = 0.0  # when the one before was over
 
@@ -21,4 +22,4 @@ class Pace:
         elapsed = max(now - self._last, 0.001)
         self._rate += _WEIGHT * (records / elapsed - self._rate)
         self._last = now
-        return self._interval_s * min(1.0, self._rate / _BUSY)
+        return min(self._interval_s * min(1.0, self._rate / _BUSY), self._most / max(self._rate, 1.0))

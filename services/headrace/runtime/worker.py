@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, cast
 
 from headrace.messages.codec import Encoded
@@ -45,6 +46,7 @@ log = get_logger(__name__)
 
 _SPARE_AFTER_S = 15.0
 _REVOKE_DRAIN_S = 3.0
+_UNHURRIED = 5  # times the pause of others
 
 
 class Worker:
@@ -73,17 +75,20 @@ class Worker:
         self._processor = processor
         self._retry = retry or RetryPolicy()
         self._limit = dead_letter_limit or DeadLetterLimit()
+        bounds = bounds or Bounds()
         self._engine: Engine[Encoded] = Engine(
-            bounds or Bounds(), new_work=() if stage.ordered else NEW_WORK, ordered=stage.ordered
+            bounds, new_work=() if stage.ordered else NEW_WORK, ordered=stage.ordered
         )
         self._work = asyncio.Event()
+        self._hurry = asyncio.Event()  # somebody waits for what is finished to be committed
         self._ended: asyncio.Future[None] | None = None
         self._ends: dict[TopicPartition, int] = {}
         self._revoking: list[tuple[Sequence[TopicPartition], Callable[[], None]]] = []
         self._stop_waits = threading.Event()
         self._stopping = False
         self._dispatch: Dispatch | None = None
-        self._pace = Pace(settings.commit_interval_ms / 1_000)
+        interval_s = settings.commit_interval_ms / 1_000 * (_UNHURRIED if stage.unhurried else 1)
+        self._pace = Pace(interval_s, most=bounds.max_plan_records // 2)
         self._poller: Poller | None = None
         self._joined = math.inf  # when the group was asked for partitions
         self._committer: asyncio.Task[None] | None = None
@@ -123,6 +128,7 @@ class Worker:
         if self._stopping:
             return
         self._stopping = True
+        self._hurry.set()
         self._engine.drain(self._engine.partitions)
         self._pause()
         deadline = time.monotonic() + self._settings.drain_seconds
@@ -233,6 +239,7 @@ class Worker:
 
     def on_revoking(self, partitions: Sequence[TopicPartition], done: Callable[[], None]) -> None:
         self._engine.drain(partitions)
+        self._hurry.set()
         self._revoking.append((partitions, done))
         self._answer_revocations()
 
@@ -268,6 +275,8 @@ class Worker:
             else:
                 waiting.append((partitions, done))
         self._revoking = waiting
+        if not waiting and not self._stopping:
+            self._hurry.clear()
 
     # --- records -----------------------------------------------------------------------------------------------------------
 
@@ -312,11 +321,12 @@ class Worker:
         """Under load, wait after a transaction of so many records for the next one to become larger.
 
         A transaction's price hardly depends on its size: without this a stream of work is committed in small pieces, and half of
-        what the mesh costs is transactions. Where a partition is to be given back, nothing waits.
+        what the mesh costs is transactions. Where a partition is to be given back, or the worker is to stop, nothing waits.
         """
-        pause = self._pace.after(records, self._loop.time())
-        if pause and not self._revoking and not self._stopping:
-            await asyncio.sleep(pause)
+        if pause := self._pace.after(records, self._loop.time()):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._hurry.wait()
 
     # --- figures -------------------------------------------------------------------------------------------------------------
 
