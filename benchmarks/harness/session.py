@@ -160,11 +160,12 @@ def headrace(environment: Mapping[str, str], *arguments: str) -> None:
 
 
 def _spec(run: str, variant: Variant, setting: Setting, shape: Shape, servers: Mapping[str, Server]) -> Spec:
+    count = shape.count or variant.count(setting.name)
     base = Spec(
         run=run,
         mode=variant.mode,
-        count=shape.count or variant.count(setting.name),
-        warm=variant.warm,
+        count=count,
+        warm=min(variant.warm, count) if setting.calls_ms else variant.warm,  # some take their calls one by one
         per_second=setting.per_second,
         model_s=setting.model_s,
         tool_s=setting.tool_s,
