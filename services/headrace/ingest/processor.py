@@ -23,8 +23,8 @@ from urllib.parse import quote
 
 from headrace.claims import Claim, Claims, Outcome
 from headrace.ingest.normalise.delivery import Delivery, to_event
+from headrace.ingest.normalise.dispatch import normalise
 from headrace.ingest.normalise.forms import open_delivery
-from headrace.ingest.normalise.senders import normalise
 from headrace.ingest.settings import IngestSettings
 from headrace.messages.agent import AgentDefinition
 from headrace.messages.base import Message

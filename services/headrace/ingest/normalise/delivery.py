@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final, Literal
 
+import msgspec
+
+from headrace.ingest.normalise.times import from_millis, rfc3339
 from headrace.messages.errors import RejectedMessage
 from headrace.messages.event import Event, Origin
 from headrace.messages.ids import event_uid
@@ -29,12 +31,12 @@ MAX_KEY: Final = 512
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """One raw record, opened. ``id`` is the sender's name for it, unique within ``source``; None if the sender has none.
 
     ``content`` is what the form already had to parse (the attributes and data of a CloudEvent, an envelope); a webhook's body is
-    left to its sender's normaliser. ``received`` is RFC 3339. ``position`` is where the record is, ``place`` where it was first
+    left to its sender's normaliser. ``written_ms`` is when the record was written to the log, ``ce_time`` when the gateway took the
+    delivery in, as it says. ``position`` is where the record is, ``place`` where it was first
     read (another one after a redrive).
     """
 
@@ -42,13 +44,19 @@ class Delivery:
     source: str
     id: str | None
     tenant: str
-    received: str
+    written_ms: int
     position: Source
     place: str
     body: bytes
     content_type: str = ""
-    http_headers: Mapping[str, str] = field(default_factory=dict)
+    http_headers: Mapping[str, str] = {}
     content: Any = None
+    ce_time: str | None = None
+
+    @property
+    def received(self) -> str:
+        """When the gateway took it in, else when it was written to the log: the same at each reading, unlike a clock. RFC 3339."""
+        return rfc3339(self.ce_time) or from_millis(self.written_ms)
 
     def json(self) -> Any:
         """The body, parsed strictly. Raises ``UndecodableMessage``."""
@@ -59,8 +67,7 @@ class Delivery:
         return self.id or self.place
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """A canonical event but for what every event of the delivery shares. ``partition_key`` defaults to source and subject."""
 
     id: str
@@ -114,7 +121,7 @@ def name(value: str, where: str, limit: int) -> str:
         raise RejectedMessage("empty name", cause="empty_name", where=f"/{where}")
     if len(value) > limit:
         raise RejectedMessage(f"longer than {limit} characters", cause="too_long", where=f"/{where}")
-    if _CONTROL.search(value):
+    if not value.isprintable() and _CONTROL.search(value):
         raise RejectedMessage("control character in a name", cause="control_character", where=f"/{where}")
     return value
 
