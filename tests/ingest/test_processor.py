@@ -118,6 +118,30 @@ async def test_same_id_with_other_content_is_flagged_and_processed_once() -> Non
     assert await target.handle(github("push", PUSH), at(4)) == ()
 
 
+async def test_a_reminder_is_the_same_event_again_and_a_retry_is_none() -> None:
+    """The same bytes of a sender without ids: a retry comes within minutes, a reminder after ``repeat_interval``, 4 hours."""
+    target = processor(agent("a", Trigger(type="*")))
+
+    async def delivered(time: str, offset: int) -> object:
+        record = webhook("alertmanager", alerts("f1"), delivery_id="sha256:ab", ce_time=f"2026-03-02T{time}Z")
+        return await target.handle(record, at(offset))
+
+    first = await delivered("10:00:00", 1)
+    assert await delivered("10:59:59.999", 2) == ()
+    reminder = await delivered("14:00:00", 3)
+    assert events(reminder)[0].uid == events(first)[0].uid
+    assert jobs(reminder)[0].job_id == jobs(first)[0].job_id, "so that reasoning begins no second run"
+    assert await delivered("14:00:30", 4) == ()
+    assert await delivered("14:00:00", 3) == reminder, "read again"
+    assert await delivered("10:30:00", 5) == ()
+
+
+async def test_a_sender_s_own_id_is_claimed_whenever_it_comes() -> None:
+    target = processor()
+    assert await target.handle(github("push", PUSH, ce_time="2026-03-02T10:00:00Z"), at(1))
+    assert await target.handle(github("push", PUSH, ce_time="2026-03-04T10:00:00Z"), at(2)) == ()
+
+
 async def test_envelopes_without_an_id_are_named_by_position_and_never_deduped() -> None:
     target = processor()
     one = events(await target.handle(plain(ENVELOPE), at(10)))[0]
