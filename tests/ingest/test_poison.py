@@ -73,6 +73,16 @@ POISON = {
         "cloudevent",
         "/1/id",
     ),
+    "a sender with a type of the mesh's own": (
+        webhook("standard-webhooks", {"type": "dev.headrace.agent.job"}),
+        "reserved",
+        "/source or /type",
+    ),
+    "a sender that calls itself the mesh": (
+        webhook("eventgrid", [{"eventType": "t", "topic": "/headrace/ingest"}]),
+        "reserved",
+        "/source or /type",
+    ),
     "http-headers not JSON": (webhook("github", {}, **{"http-headers": "x"}), "json", "byte 0"),
     "http-headers not text": (
         webhook("github", {}, **{"http-headers": '{"a": 1}'}),

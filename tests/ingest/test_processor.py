@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 from prometheus_client import REGISTRY
 
@@ -10,6 +13,7 @@ from headrace.claims.memory import MemoryClaims
 from headrace.ingest.processor import CONFLICT_HEADER
 from headrace.messages.agent import AgentRecord, Trigger
 from headrace.messages.errors import BadMessage, DependencyUnavailable, FatalError
+from headrace.messages.event import RawDelivery
 from headrace.messages.ids import event_uid, triggered_job_id
 from headrace.messages.job import Job
 from headrace.registry.builtin import builtin_definitions
@@ -136,10 +140,18 @@ async def test_a_reminder_is_the_same_event_again_and_a_retry_is_none() -> None:
     assert await delivered("10:30:00", 5) == ()
 
 
-async def test_a_sender_s_own_id_is_claimed_whenever_it_comes() -> None:
+@pytest.mark.parametrize(
+    "delivery",
+    [
+        partial(github, "push", PUSH),
+        partial(webhook, "jenkins", {"build": {"phase": "STARTED"}}, delivery_id="sha256:ab"),
+    ],
+    ids=["an id of the sender", "a digest, but never a reminder"],
+)
+async def test_other_ids_are_claimed_whenever_they_come(delivery: Callable[..., RawDelivery]) -> None:
     target = processor()
-    assert await target.handle(github("push", PUSH, ce_time="2026-03-02T10:00:00Z"), at(1))
-    assert await target.handle(github("push", PUSH, ce_time="2026-03-04T10:00:00Z"), at(2)) == ()
+    assert await target.handle(delivery(ce_time="2026-03-02T10:00:00Z"), at(1))
+    assert await target.handle(delivery(ce_time="2026-03-04T10:00:00Z"), at(2)) == ()
 
 
 async def test_envelopes_without_an_id_are_named_by_position_and_never_deduped() -> None:

@@ -11,9 +11,9 @@ It owns the dedup by delivery id, through claims:
     conflict                        same id, other content: processed under an id with the content's digest, flagged
     (the sender gives no id)        processed; the place in the log names it
 
-A webhook of a sender that names no delivery has a digest of its body for an id, and the same bytes may well come again on purpose:
-Alertmanager reminds of a group at every ``repeat_interval``. Such an id is claimed for one stretch of time at a time
-(``unnamed_window_hours``), by when the gateway took the delivery in. The next stretch makes the same events, under the same ids.
+A delivery whose sender gives no id comes with a digest of its body for one. Where the same bytes come again on purpose, as a
+reminder, such an id is claimed for one stretch of time at a time (``reminder_window_hours``), by when the gateway took the delivery
+in. The next stretch makes the same events, under the same ids.
 
 It refuses to know senders (``normalise``), agents' work, and Kafka.
 """
@@ -28,7 +28,7 @@ from urllib.parse import quote
 
 from headrace.claims import Claim, Claims, Outcome
 from headrace.ingest.normalise.delivery import Delivery, to_event
-from headrace.ingest.normalise.dispatch import normalise
+from headrace.ingest.normalise.dispatch import REMINDING, normalise
 from headrace.ingest.normalise.forms import open_delivery
 from headrace.ingest.settings import IngestSettings
 from headrace.messages.agent import AgentDefinition
@@ -129,9 +129,11 @@ class IngestProcessor:
 
     def _claimed_name(self, delivery: Delivery, delivery_id: str) -> str:
         """What a delivery is claimed by. Never change its form."""
-        if delivery.form != "webhook" or not delivery_id.startswith(_DIGEST):
+        if not (delivery_id.startswith(_DIGEST) and delivery.source in REMINDING):
             return delivery_id
-        stretch = datetime.fromisoformat(delivery.received).timestamp() // (self._settings.unnamed_window_hours * 3_600)
+        stretch = datetime.fromisoformat(delivery.received).timestamp() // (
+            self._settings.reminder_window_hours * 3_600
+        )
         return f"{delivery_id}@{stretch:.0f}"
 
     def _answer(self, opened: _Opened, outcome: Admission) -> Answer:

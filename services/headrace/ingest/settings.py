@@ -11,12 +11,12 @@ class IngestSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_INGEST_", env_file=".env", extra="ignore")
 
-    unnamed_window_hours: float = Field(
+    reminder_window_hours: float = Field(
         default=1.0,
         gt=0,
         le=72,
-        description="Within this time the same bytes of a sender that names no delivery are one delivery; less than Alertmanager's "
-        "repeat_interval, so that a reminder is an event again",
+        description="The same notification of Alertmanager or Grafana is dropped within this time; less than their repeat "
+        "interval, so that a reminder is an event again",
     )
     max_fan_out: int = Field(
         default=1_000, ge=1, description="Events that one delivery may become; more is a bad record"

@@ -16,6 +16,7 @@ import msgspec
 from headrace.ingest.normalise.times import from_millis, rfc3339
 from headrace.messages.errors import RejectedMessage
 from headrace.messages.event import Event, Origin
+from headrace.messages.headers import SOURCE_PREFIX
 from headrace.messages.ids import event_uid
 from headrace.messages.json_check import check
 from headrace.runtime.api import Source
@@ -28,6 +29,7 @@ MAX_TYPE: Final = 256
 MAX_SUBJECT: Final = 1024
 MAX_TENANT: Final = 128
 MAX_KEY: Final = 512
+_OWN_TYPES: Final = "dev.headrace."
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
@@ -86,10 +88,12 @@ def to_event(draft: Draft, delivery: Delivery, index: int, *, id_suffix: str = "
     """The canonical event. ``id_suffix`` keeps apart deliveries of one id with different content.
 
     Raises:
-        RejectedMessage: a name is too long, empty or has control characters; ``where`` says which.
+        RejectedMessage: a name is too long, empty, has control characters, or is one of the mesh's own; ``where`` says which.
     """
     event_id = name(draft.id + id_suffix, "id", MAX_ID + len(id_suffix))
     source = name(draft.source, "source", MAX_SOURCE)
+    if delivery.form == "webhook" and (source.startswith(SOURCE_PREFIX) or draft.type.startswith(_OWN_TYPES)):
+        raise RejectedMessage("only the mesh itself speaks as this", cause="reserved", where="/source or /type")
     subject = name(draft.subject, "subject", MAX_SUBJECT) if draft.subject else None
     return Event(
         uid=event_uid(delivery.tenant, source, event_id),

@@ -26,4 +26,7 @@ SENDERS: Final[dict[str, Normaliser]] = {
     "/webhooks/cloudevents": cloudevents.normalise_webhook,
     "/webhooks/grafana": grafana.normalise,
 }
+REMINDING: Final = frozenset(
+    {"/webhooks/alertmanager", "/webhooks/grafana"}
+)  # who send the same bytes again as a reminder
 FORMS: Final[dict[str, Normaliser]] = {"cloudevent": cloudevents.normalise, "envelope": envelope.normalise}
