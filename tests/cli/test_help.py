@@ -16,6 +16,7 @@ COMMANDS = [
     *VERBS,
     *("events send", "runs list", "runs show", "results tail", "agents list", "agents show", "agents publish"),
     *("dlq list", "dlq show", "dlq redrive", "topics diff", "topics apply", "schemas export", "schemas check"),
+    "triggers test",
 ]
 SILENT = {"up", "down", "demo", "run"}
 """These print no data."""

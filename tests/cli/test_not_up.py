@@ -14,6 +14,7 @@ from tests.cli.conftest import Run
 
 NOBODY = "127.0.0.1:9"  # the discard port: refused at once
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "refund-watcher.yaml"
+EVENT = EXAMPLE.with_name("refund-requested.json")
 CLIENTS = [
     "topics diff",
     "topics apply",
@@ -27,6 +28,7 @@ CLIENTS = [
     "agents list",
     "agents show assistant",
     f"agents publish {EXAMPLE}",
+    f"triggers test {EVENT}",
     "dlq list",
     "dlq show ingest 0/1",
     "dlq redrive ingest --all",

@@ -50,7 +50,7 @@ def of(page: str, *, own_servers: bool = False) -> list[Block]:
     ]
 
 
-EMBEDDED = ("docs/quickstart.md", "README.md", "docs/producing-and-consuming.md", "docs/replay.md")
+EMBEDDED = ("docs/quickstart.md", "README.md", "docs/producing-and-consuming.md", "docs/triggers.md", "docs/replay.md")
 OWN = ("README.md", "docs/operating.md", "docs/observability.md")
 
 
@@ -125,8 +125,9 @@ def test_the_quick_start_the_readme_and_the_pages_on_topics_and_on_replay(reader
         if block.page.name == "README.md":
             script = block.text.replace("127.0.0.1:9092", reader.places["127.0.0.1:9092"])
             subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
-    for block in of("docs/producing-and-consuming.md"):
-        reader.run(block)
+    for page in ("docs/producing-and-consuming.md", "docs/triggers.md"):
+        for block in of(page):
+            reader.run(block)
     runs = json.loads(headrace(reader, "runs", "list", "--json"))["runs"]
     assert {"job-1", "job-2", "kcat-1"} <= {run["run_id"] for run in runs}
 

@@ -13,9 +13,11 @@ import pytest
 from headrace.messages.event import Event
 from tests.ingest.records import RECEIVED, at, events, github, processor
 
-BESIDE_THE_CHECKOUT = Path(__file__).parents[3] / "shared" / "payloads"
-PAYLOADS = Path(os.environ.get("HEADRACE_TEST_PAYLOADS", BESIDE_THE_CHECKOUT)) / "github"
-FILES = sorted(PAYLOADS.glob("*/*.json")) if PAYLOADS.is_dir() else []
+ROOT = Path(__file__).parents[2]
+# Beside the checkout; a worktree of it is often one folder deeper.
+PLACES = [ROOT / "../shared/payloads", ROOT / "../../shared/payloads"]
+PAYLOADS = [Path(os.environ["HEADRACE_TEST_PAYLOADS"])] if "HEADRACE_TEST_PAYLOADS" in os.environ else PLACES
+FILES = next((files for folder in PAYLOADS if (files := sorted((folder / "github").glob("*/*.json")))), [])
 
 
 async def one(event: str, body: Any) -> Event:
@@ -23,7 +25,9 @@ async def one(event: str, body: Any) -> Event:
     return found
 
 
-@pytest.mark.skipif(not FILES, reason="the example bodies are not here (HEADRACE_TEST_PAYLOADS names their folder)")
+@pytest.mark.skipif(
+    not FILES, reason="no example bodies in ../shared/payloads/github; HEADRACE_TEST_PAYLOADS names another folder"
+)
 def test_all_example_bodies_are_there() -> None:
     assert len(FILES) >= 141
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
+import msgspec
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.ingest.normalise.dispatch import SENDERS
 from headrace.messages.errors import BadMessage
 from headrace.messages.event import RawDelivery
 from tests.ingest.records import at, github, plain, processor, webhook
+from tests.ingest.test_senders import CASES, delivery
 
 CE = {"specversion": "1.0", "id": "1", "source": "s", "type": "t"}
 BINARY = {f"ce_{key}": value for key, value in CE.items()}
 ENVELOPE = {"source": "s", "event_type": "t", "payload": 1}
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+CE_BATCH = {"content-type": "application/cloudevents-batch+json"}
 FIRING = {"status": "firing", "fingerprint": "f"}
 
 POISON = {
@@ -36,6 +44,44 @@ POISON = {
         webhook("alertmanager", {"alerts": [FIRING, {"status": "firing"}]}),
         "alertmanager_body",
         "/alerts/1/labels",
+    ),
+    "grafana with a list": (webhook("grafana", []), "grafana_body", "/"),
+    "grafana without alerts": (webhook("grafana", {"alerts": []}), "grafana_body", "/alerts"),
+    "a grafana alert without a state": (webhook("grafana", {"alerts": [{}]}), "grafana_body", "/alerts/0/status"),
+    "gitlab without an event name": (webhook("gitlab", {}), "gitlab_event", "/object_kind"),
+    "gitlab with a strange event name": (webhook("gitlab", {"object_kind": "../x"}), "gitlab_event", "/object_kind"),
+    "jira with a number for an event name": (webhook("jira", {"webhookEvent": [1]}), "jira_event", "/webhookEvent"),
+    "shopify without a topic": (webhook("shopify", {"id": 1}), "shopify_event", "header x-shopify-topic"),
+    "eventgrid with an empty batch": (webhook("eventgrid", []), "eventgrid_body", "/"),
+    "eventgrid with a number in a batch": (webhook("eventgrid", [{"eventType": "t"}, 1]), "eventgrid_body", "/1"),
+    "eventgrid with a batch in a batch": (webhook("eventgrid", [[]]), "eventgrid_body", "/0"),
+    "eventgrid with an event without a type": (
+        webhook("eventgrid", [{"eventType": "t"}, {}]),
+        "eventgrid_event",
+        "/1/eventType",
+    ),
+    "a batch from a sender of single events": (webhook("stripe", [{"type": "t"}]), "stripe_body", "/"),
+    "a form with a field twice": (webhook("slack", b"type=a&type=b", **FORM), "form", "/"),
+    "a form that is no UTF-8": (webhook("slack", b"type=%ff", **FORM), "form", "/"),
+    "a form without fields": (webhook("slack", b"", **FORM), "form", "/"),
+    "a form of a thousand fields and one": (webhook("slack", b"&a=1" * 1_001, **FORM), "form", "/"),
+    "a form with a payload that is not JSON": (webhook("slack", b"payload=x", **FORM), "json", "byte 0"),
+    "a form from a sender of JSON": (webhook("jira", b"webhookEvent=x", **FORM), "json", "byte 0"),
+    "cloudevents in an empty batch": (webhook("cloudevents", [], **CE_BATCH), "cloudevent", "/"),
+    "two cloudevents of one name": (
+        webhook("cloudevents", [{**CE, "data": 1}, {**CE, "data": 2}], **CE_BATCH),
+        "cloudevent",
+        "/1/id",
+    ),
+    "a sender with a type of the mesh's own": (
+        webhook("standard-webhooks", {"type": "dev.headrace.agent.job"}),
+        "reserved",
+        "/source or /type",
+    ),
+    "a sender that calls itself the mesh": (
+        webhook("eventgrid", [{"eventType": "t", "topic": "/headrace/ingest"}]),
+        "reserved",
+        "/source or /type",
     ),
     "http-headers not JSON": (webhook("github", {}, **{"http-headers": "x"}), "json", "byte 0"),
     "http-headers not text": (
@@ -113,26 +159,61 @@ SHAPED = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=6),
     max_leaves=20,
 )
-FORMS = st.sampled_from(["github", "alertmanager", "acme", "plain", "structured", "binary"])
 EVENTS = st.sampled_from(["push", "issues", "pull_request", "check_run", "dependabot_alert", "installation", "fork"])
+FORMS = st.sampled_from(["plain", "structured", "binary"])
+SENDER = st.sampled_from([source.rpartition("/")[2] for source in SENDERS] + ["acme"])
+CONTENT_TYPES = st.sampled_from(["application/json", *FORM.values(), *CE_BATCH.values(), "text/plain"])
 
 
-@given(form=FORMS, event=EVENTS, value=JSON | SHAPED)
-async def test_any_json_is_an_event_or_a_bad_message(form: str, event: str, value: object) -> None:
-    body = orjson.dumps(value)
-    records = {
-        "github": github(event, body),
-        "alertmanager": webhook("alertmanager", body),
-        "acme": webhook("acme", body),
-        "plain": plain(body),
-        "structured": plain(body, **{"content-type": "application/cloudevents+json"}),
-        "binary": plain(body, **BINARY),
-    }
+async def _is_an_event_or_bad(record: RawDelivery) -> None:
     try:
-        first = await processor().handle(records[form], at())
+        first = await processor().handle(record, at())
     except BadMessage:
         return
-    assert first == await processor().handle(records[form], at())
+    assert first == await processor().handle(record, at())
     for send in first:
         assert send.message.message_id()
         assert send.message.record_key()
+        assert msgspec.json.encode(send.message)
+
+
+@given(form=FORMS, value=JSON | SHAPED)
+async def test_any_json_is_an_event_or_a_bad_message(form: str, value: object) -> None:
+    headers = {"structured": {"content-type": "application/cloudevents+json"}, "binary": BINARY}.get(form, {})
+    await _is_an_event_or_bad(plain(orjson.dumps(value), **headers))
+
+
+@given(sender=SENDER, event=EVENTS, content_type=CONTENT_TYPES, value=JSON | SHAPED)
+async def test_any_json_of_any_sender_is_an_event_or_a_bad_message(
+    sender: str, event: str, content_type: str, value: object
+) -> None:
+    http = {"x-github-event": event, "x-event-key": event, "x-shopify-topic": event, "ce-specversion": "1.0"}
+    await _is_an_event_or_bad(webhook(sender, value, http=http, **{"content-type": content_type}))
+
+
+@given(sample=st.sampled_from(CASES), place=st.integers(0, 99), value=JSON | st.just("x" * 3_000))
+async def test_a_real_delivery_with_something_else_in_it(sample: Any, place: int, value: object) -> None:
+    sender, written = sample.values
+    changed = copy.deepcopy(written)
+    if "body" in changed:
+        changed["body"] = _with(changed["body"], place, value)
+    await _is_an_event_or_bad(delivery(sender, changed))
+
+
+@given(sender=SENDER, body=st.binary(max_size=40), content_type=CONTENT_TYPES)
+async def test_any_bytes_of_any_sender(sender: str, body: bytes, content_type: str) -> None:
+    await _is_an_event_or_bad(webhook(sender, body, **{"content-type": content_type}))
+
+
+def _with(body: Any, place: int, value: object) -> Any:
+    """``body`` with the ``place``-th of its values, however deep, replaced."""
+    places: list[tuple[Any, Any]] = []
+    level = [body]
+    for container in level:
+        for key, inner in container.items() if isinstance(container, dict) else enumerate(container):
+            places.append((container, key))
+            if isinstance(inner, dict | list):
+                level.append(inner)
+    container, key = places[place % len(places)]
+    container[key] = value
+    return body

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 from prometheus_client import REGISTRY
 
@@ -10,6 +13,7 @@ from headrace.claims.memory import MemoryClaims
 from headrace.ingest.processor import CONFLICT_HEADER
 from headrace.messages.agent import AgentRecord, Trigger
 from headrace.messages.errors import BadMessage, DependencyUnavailable, FatalError
+from headrace.messages.event import RawDelivery
 from headrace.messages.ids import event_uid, triggered_job_id
 from headrace.messages.job import Job
 from headrace.registry.builtin import builtin_definitions
@@ -116,6 +120,38 @@ async def test_same_id_with_other_content_is_flagged_and_processed_once() -> Non
     assert await target.handle(github("push", changed), at(2)) == second  # read again
     assert await target.handle(github("push", changed), at(3)) == ()  # delivered again
     assert await target.handle(github("push", PUSH), at(4)) == ()
+
+
+async def test_a_reminder_is_the_same_event_again_and_a_retry_is_none() -> None:
+    """The same bytes of a sender without ids: a retry comes within minutes, a reminder after ``repeat_interval``, 4 hours."""
+    target = processor(agent("a", Trigger(type="*")))
+
+    async def delivered(time: str, offset: int) -> object:
+        record = webhook("alertmanager", alerts("f1"), delivery_id="sha256:ab", ce_time=f"2026-03-02T{time}Z")
+        return await target.handle(record, at(offset))
+
+    first = await delivered("10:00:00", 1)
+    assert await delivered("10:59:59.999", 2) == ()
+    reminder = await delivered("14:00:00", 3)
+    assert events(reminder)[0].uid == events(first)[0].uid
+    assert jobs(reminder)[0].job_id == jobs(first)[0].job_id, "so that reasoning begins no second run"
+    assert await delivered("14:00:30", 4) == ()
+    assert await delivered("14:00:00", 3) == reminder, "read again"
+    assert await delivered("10:30:00", 5) == ()
+
+
+@pytest.mark.parametrize(
+    "delivery",
+    [
+        partial(github, "push", PUSH),
+        partial(webhook, "jenkins", {"build": {"phase": "STARTED"}}, delivery_id="sha256:ab"),
+    ],
+    ids=["an id of the sender", "a digest, but never a reminder"],
+)
+async def test_other_ids_are_claimed_whenever_they_come(delivery: Callable[..., RawDelivery]) -> None:
+    target = processor()
+    assert await target.handle(delivery(ce_time="2026-03-02T10:00:00Z"), at(1))
+    assert await target.handle(delivery(ce_time="2026-03-04T10:00:00Z"), at(2)) == ()
 
 
 async def test_envelopes_without_an_id_are_named_by_position_and_never_deduped() -> None:

@@ -11,20 +11,25 @@ It owns the dedup by delivery id, through claims:
     conflict                        same id, other content: processed under an id with the content's digest, flagged
     (the sender gives no id)        processed; the place in the log names it
 
+A delivery whose sender gives no id comes with a digest of its body for one. Where the same bytes come again on purpose, as a
+reminder, such an id is claimed for one stretch of time at a time (``reminder_window_hours``), by when the gateway took the delivery
+in. The next stretch makes the same events, under the same ids.
+
 It refuses to know senders (``normalise``), agents' work, and Kafka.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from hashlib import sha256
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from headrace.claims import Claim, Claims, Outcome
 from headrace.ingest.normalise.delivery import Delivery, to_event
+from headrace.ingest.normalise.dispatch import REMINDING, normalise
 from headrace.ingest.normalise.forms import open_delivery
-from headrace.ingest.normalise.senders import normalise
 from headrace.ingest.settings import IngestSettings
 from headrace.messages.agent import AgentDefinition
 from headrace.messages.base import Message
@@ -41,6 +46,8 @@ from headrace.runtime.api import Context, Send
 log = get_logger(__name__)
 
 CONFLICT_HEADER: Final = "ce_deliveryconflict"  # on every output of a delivery whose id had named other content
+
+_DIGEST: Final = "sha256:"  # how the gateway names a delivery whose sender does not
 
 Input = tuple[Message, Context]
 Answer = Sequence[Send] | Exception
@@ -104,7 +111,7 @@ class IngestProcessor:
         """Claim the deliveries' ids; a conflict claims the id with its digest, so that it too is processed once."""
         outcomes: list[Admission] = [None] * len(opened)
         claims = {
-            place: _claim(one.delivery, one.delivery.id, one.position)
+            place: _claim(one.delivery, self._claimed_name(one.delivery, one.delivery.id), one.position)
             for place, one in enumerate(opened)
             if one.delivery.id is not None
         }
@@ -119,6 +126,15 @@ class IngestProcessor:
         second = _claim(delivery, f"{delivery.id}{_suffix(delivery)}", position)
         [outcome] = await self._claims.claim_all([second])
         return outcome if outcome is Outcome.DUPLICATE or isinstance(outcome, Exception) else Outcome.CONFLICT
+
+    def _claimed_name(self, delivery: Delivery, delivery_id: str) -> str:
+        """What a delivery is claimed by. Never change its form."""
+        if not (delivery_id.startswith(_DIGEST) and delivery.source in REMINDING):
+            return delivery_id
+        stretch = datetime.fromisoformat(delivery.received).timestamp() // (
+            self._settings.reminder_window_hours * 3_600
+        )
+        return f"{delivery_id}@{stretch:.0f}"
 
     def _answer(self, opened: _Opened, outcome: Admission) -> Answer:
         delivery = opened.delivery

@@ -19,7 +19,7 @@ from headrace.contracts.documents import part_schemas
 from headrace.messages.agent import AgentDefinition, Limits, Trigger
 from headrace.messages.errors import BadMessage
 from headrace.registry.schemas import InvalidSchema, compile_schema
-from headrace.registry.triggers import InvalidFilter, compile_filter
+from headrace.registry.triggers import problems as trigger_problems
 from headrace.registry.yaml12 import Document, YamlProblem
 from headrace.toolspecs import SPECS
 
@@ -140,11 +140,8 @@ def _check_tools(definition: AgentDefinition) -> Iterator[Problem]:
 
 def _check_triggers(definition: AgentDefinition) -> Iterator[Problem]:
     for index, trigger in enumerate(definition.triggers):
-        try:
-            if trigger.filter is not None:
-                compile_filter(trigger.filter)
-        except InvalidFilter as error:
-            yield Problem(f"not a JMESPath expression: {error}", ("triggers", index, "filter"))
+        for field, message in trigger_problems(trigger):
+            yield Problem(message, ("triggers", index, field))
 
 
 def _locate(problem: Problem, document: Document, file: str | None) -> Problem:

@@ -1,85 +1,87 @@
-"""Which events make a job: shell-style patterns on source and type, then a JMESPath filter over the canonical event.
+"""Which events make a job: shell-style patterns on source and type, then a filter over the canonical event (``filters``).
 
-Matching never fails: an expression that cannot be evaluated on some event (a function given the wrong type, say) counts as no
-match, is logged and counted, and holds up neither the event nor the other agents.
+Matching never fails: a filter that cannot be evaluated on some event (a function given the wrong type, say) counts as no match, is
+logged and counted, and holds up neither the event nor the other agents.
 """
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final, NamedTuple
 
-import jmespath
 import msgspec
-from jmespath.exceptions import JMESPathError
-from jmespath.parser import ParsedResult
 
 from headrace.messages.agent import Trigger
 from headrace.messages.event import Event
 from headrace.observe.logging import get_logger
 from headrace.observe.metrics import TRIGGER_ERRORS
+from headrace.registry.filters import FilterFailed, InvalidFilter, compile_filter
 
 log = get_logger(__name__)
 
+MAX_PATTERN: Final = 512
 
-class InvalidFilter(ValueError):
-    """Not a JMESPath expression."""
+
+class Problem(NamedTuple):
+    """What is wrong with a trigger, and in which of its fields."""
+
+    field: str
+    message: str
+
+
+def problems(trigger: Trigger) -> Iterator[Problem]:
+    """Why ``trigger`` can't be published, if it can't."""
+    for field, pattern in (("source", trigger.source), ("type", trigger.type)):
+        if not 0 < len(pattern) <= MAX_PATTERN:
+            yield Problem(field, f"a pattern has 1 to {MAX_PATTERN} characters")
+    if trigger.filter is not None:
+        try:
+            compile_filter(trigger.filter)
+        except InvalidFilter as error:
+            yield Problem("filter", f"not a filter: {error}")
 
 
 def match(event: Event, trigger: Trigger, *, agent: str = "") -> bool:
     """Whether ``event`` fires ``trigger``. ``agent`` names the trigger's owner in the log."""
     if not (_like(event.type, trigger.type) and _like(event.source, trigger.source)):
         return False
-    return trigger.filter is None or _passes(event, trigger.filter, agent)
+    if trigger.filter is None:
+        return True
+    try:
+        return compile_filter(trigger.filter).passes(_view(event))
+    except (FilterFailed, InvalidFilter) as error:
+        TRIGGER_ERRORS.inc()
+        log.warning("trigger_filter_failed", agent_type=agent, event_uid=event.uid, error=type(error).__name__)
+        return False
+
+
+class Miss(NamedTuple):
+    """Why a trigger does not fire. ``got`` is how far the event got: to the type (0), to the source (1), to the filter (2)."""
+
+    got: int
+    why: str
+
+
+def miss(event: Event, trigger: Trigger) -> Miss | None:
+    """What ``match`` says no for; None where it says yes. For people: the text may quote the event."""
+    if not _like(event.type, trigger.type):
+        return Miss(0, f"type {event.type} is not {trigger.type}")
+    if not _like(event.source, trigger.source):
+        return Miss(1, f"source {event.source} is not {trigger.source}")
+    if trigger.filter is None:
+        return None
+    try:
+        passed = compile_filter(trigger.filter).passes(_view(event))
+    except (FilterFailed, InvalidFilter) as error:
+        return Miss(2, f"filter {trigger.filter} fails: {error}")
+    return None if passed else Miss(2, f"filter {trigger.filter} is false")
 
 
 @lru_cache(maxsize=8_192)  # each event asks every trigger, and types and sources come again and again
 def _like(text: str, pattern: str) -> bool:
-    return fnmatchcase(text, pattern)
-
-
-@lru_cache(maxsize=1024)
-def compile_filter(expression: str) -> ParsedResult:
-    """The compiled form of ``expression``, whose length ``Trigger`` bounds.
-
-    Raises:
-        InvalidFilter: with the parser's reason on one line. ``!a.b`` is refused too: JMESPath reads it as ``(!a).b``, which is null
-            on every event.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", PendingDeprecationWarning)  # `main` for `"main"`: not JMESPath, but accepted
-            compiled = jmespath.compile(expression)
-        useless = _reads_from_negation(compiled.parsed)
-    except JMESPathError as error:
-        raise InvalidFilter(str(error).splitlines()[0]) from None
-    except PendingDeprecationWarning:
-        raise InvalidFilter("what is between backticks must be JSON; text goes between single quotes") from None
-    except RecursionError:
-        raise InvalidFilter("nested too deeply") from None
-    if useless:
-        raise InvalidFilter("'!' binds tighter than '.': write !(a.b) for !a.b")
-    return compiled
-
-
-def _reads_from_negation(node: Any) -> bool:
-    """Whether some part of the syntax tree looks into the true or false of a negation."""
-    children = [child for child in node["children"] if isinstance(child, dict)]
-    looks_into = node["type"] in ("subexpression", "index_expression")
-    if looks_into and children[0]["type"] == "not_expression":
-        return True
-    return any(_reads_from_negation(child) for child in children)
-
-
-def _passes(event: Event, expression: str, agent: str) -> bool:
-    try:
-        return _truthy(compile_filter(expression).search(_view(event)))
-    except (JMESPathError, InvalidFilter, RecursionError, ArithmeticError, TypeError, ValueError) as error:
-        TRIGGER_ERRORS.inc()
-        log.warning("trigger_filter_failed", agent_type=agent, event_uid=event.uid, error=type(error).__name__)
-        return False
+    return len(pattern) <= MAX_PATTERN and fnmatchcase(text, pattern)
 
 
 def _view(event: Event) -> dict[str, Any]:
@@ -87,8 +89,3 @@ def _view(event: Event) -> dict[str, Any]:
     view = msgspec.structs.asdict(event)
     view["origin"] = msgspec.structs.asdict(event.origin)
     return view
-
-
-def _truthy(value: Any) -> bool:
-    """JMESPath's rule: null, false and empty strings, lists and objects are false. Zero is true."""
-    return not (value is None or value is False or value in ("", [], {}))

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cloudevents.core.exceptions import CloudEventValidationError
 from cloudevents.core.v1.event import CloudEvent
 
-from headrace.ingest.normalise.content import decode_data
+from headrace.ingest.normalise.content import decode_data, media_type
 from headrace.ingest.normalise.delivery import Delivery, Draft
 from headrace.ingest.normalise.times import rfc3339
 from headrace.messages.errors import RejectedMessage
@@ -25,8 +24,7 @@ _REQUIRED: Final = ("specversion", "id", "source", "type")
 _OPTIONAL: Final = ("subject", "datacontenttype", "dataschema", "time")  # null counts as absent
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(NamedTuple):
     """A CloudEvent that passed: its attributes as they came, and its data as a JSON value."""
 
     attributes: Mapping[str, Any]
@@ -35,18 +33,50 @@ class Parts:
 
 def normalise(delivery: Delivery) -> list[Draft]:
     """A CloudEvent keeps its id, source, type, subject and time."""
-    attributes = delivery.content.attributes
-    return [
-        Draft(
-            id=attributes["id"],
-            source=attributes["source"],
-            type=attributes["type"],
-            subject=attributes.get("subject"),
-            time=rfc3339(attributes.get("time")) or delivery.received,
-            partition_key=str(attributes.get("partitionkey") or "") or None,
-            data=delivery.content.data,
-        )
-    ]
+    return [_draft(delivery.content, delivery)]
+
+
+def normalise_webhook(delivery: Delivery) -> list[Draft]:
+    """A CloudEvent, or a batch of them, that came through ``/webhooks/cloudevents``; an event that is there twice counts once.
+
+    Raises:
+        RejectedMessage: an attribute is missing or wrong, or two events have one name.
+        UndecodableMessage: the data are not what their content type says.
+    """
+    drafts: dict[tuple[str, str], Draft] = {}
+    for index, parts in enumerate(_posted(delivery)):
+        draft = _draft(parts, delivery)
+        if drafts.setdefault((draft.source, draft.id), draft).data != draft.data:
+            raise _bad("two events of one source and id", f"/{index}/id")
+    return list(drafts.values())
+
+
+def _draft(parts: Parts, delivery: Delivery) -> Draft:
+    attributes = parts.attributes
+    return Draft(
+        id=attributes["id"],
+        source=attributes["source"],
+        type=attributes["type"],
+        subject=attributes.get("subject"),
+        time=rfc3339(attributes.get("time")) or delivery.received,
+        partition_key=str(attributes.get("partitionkey") or "") or None,
+        data=parts.data,
+    )
+
+
+def _posted(delivery: Delivery) -> Iterator[Parts]:
+    """By content type, as the HTTP binding has it: batch, structured, else binary."""
+    media = media_type(delivery.content_type)
+    if media == "application/cloudevents-batch+json":
+        batch = delivery.json()
+        if not isinstance(batch, list) or not batch:
+            raise _bad("a batch is a list with something in it", "/")
+        yield from map(from_structured, batch)
+    elif media.startswith("application/cloudevents"):
+        yield from_structured(delivery.json())
+    else:
+        named = {f"ce_{key[3:]}": value for key, value in delivery.http_headers.items() if key.startswith("ce-")}
+        yield from_binary({**named, "content-type": delivery.content_type}, delivery.body)
 
 
 def from_binary(headers: Mapping[str, str], body: bytes) -> Parts:

@@ -13,13 +13,11 @@ the default of this mesh. A body cannot override the header.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from headrace.ingest.normalise import cloudevents, envelope
 from headrace.ingest.normalise.content import media_type
 from headrace.ingest.normalise.delivery import MAX_ID, MAX_SOURCE, MAX_TENANT, Delivery, name
-from headrace.ingest.normalise.times import from_millis, rfc3339
 from headrace.messages import headers as names
 from headrace.messages.errors import RejectedMessage, UndecodableMessage
 from headrace.messages.event import HTTP_HEADERS, WEBHOOK_TYPE, RawDelivery
@@ -55,7 +53,8 @@ def _webhook(raw: RawDelivery, context: Context, tenant: str) -> Delivery:
         source=name(headers.get("ce_source", ""), "header ce_source", MAX_SOURCE),
         id=name(delivery_id, "header ce_id", MAX_ID) if delivery_id else None,
         tenant=name(tenant, "header ce_tenant", MAX_TENANT),
-        received=_received(headers, context),
+        written_ms=context.timestamp_ms,
+        ce_time=headers.get("ce_time"),
         position=context.source,
         place=context.position,
         body=raw.body,
@@ -70,7 +69,7 @@ def _cloudevent(raw: RawDelivery, context: Context, tenant: str, parts: cloudeve
         source=name(parts.attributes["source"], "source", MAX_SOURCE),
         id=name(parts.attributes["id"], "id", MAX_ID),
         tenant=name(tenant, "header ce_tenant", MAX_TENANT),
-        received=from_millis(context.timestamp_ms),
+        written_ms=context.timestamp_ms,
         position=context.source,
         place=context.position,
         body=raw.body,
@@ -87,7 +86,8 @@ def _envelope(
         source=name(content.source, "source", MAX_SOURCE),
         id=name(content.id, "id", MAX_ID) if content.id else None,
         tenant=name(header_tenant or content.tenant or default_tenant, "tenant", MAX_TENANT),
-        received=_received(raw.headers, context),
+        written_ms=context.timestamp_ms,
+        ce_time=raw.headers.get("ce_time"),
         position=context.source,
         place=context.position,
         body=raw.body,
@@ -99,11 +99,6 @@ def _json(body: bytes) -> Any:
     if not body:
         raise UndecodableMessage("empty record", cause="empty_body", where="byte 0")
     return check(body)
-
-
-def _received(headers: Mapping[str, str], context: Context) -> str:
-    """When the gateway took it in, else when it was written to the log: the same at each reading, unlike a clock."""
-    return rfc3339(headers.get("ce_time")) or from_millis(context.timestamp_ms)
 
 
 def _http_headers(text: str | None) -> dict[str, str]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 _RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,12})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_LOOSE: Final = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,12})?)(?: ?(UTC|[+-]\d\d:?\d\d))?", re.ASCII)
+_NUMBER: Final = re.compile(r"\d{9,13}(\.\d{1,9})?", re.ASCII)
+_MILLIS: Final = 1e11  # seconds since 1970 get there in the year 5138, milliseconds got there in 1973
+_NO_OFFSET: Final = timedelta(0)
 
 
 def rfc3339(value: Any) -> str | None:
@@ -14,10 +18,25 @@ def rfc3339(value: Any) -> str | None:
 
     The year 1 is Go's zero time (Alertmanager's "not yet") and counts as no time. Fractions are kept to microseconds.
     """
-    moment = _parse(value)
-    if moment is None or moment.year == 1:
-        return None
-    return moment.isoformat().replace("+00:00", "Z")
+    try:
+        if type(value) is str:
+            if _is_canonical(value):
+                datetime.fromisoformat(value)  # are there such a month, day and hour?
+                return value if value[:4] != "0001" else None
+            return _canonical(datetime.fromisoformat(value.upper())) if _RFC3339.fullmatch(value) else None
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return _canonical(datetime.fromtimestamp(value, UTC))
+    except (ValueError, OverflowError, OSError):
+        pass
+    return None
+
+
+def moment(value: Any) -> str | None:
+    """``rfc3339``, and what senders write instead: milliseconds since 1970, numbers as text, ``+0000``, ``UTC``, no zone at all.
+
+    A time without a zone is taken for UTC.
+    """
+    return rfc3339(value) or _loose(value)
 
 
 def from_millis(value: int) -> str:
@@ -26,14 +45,25 @@ def from_millis(value: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=millis * 1000).isoformat().replace("+00:00", "Z")
 
 
-def _parse(value: Any) -> datetime | None:
-    try:
-        if isinstance(value, str) and (match := _RFC3339.fullmatch(value)):
-            fraction = match[1]
-            text = value.replace(fraction, fraction[:7].ljust(7, "0"), 1) if fraction else value
-            return datetime.fromisoformat(text.upper()).astimezone(UTC)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return datetime.fromtimestamp(value, UTC)
-    except (ValueError, OverflowError, OSError):
-        pass
+def _loose(value: Any) -> str | None:
+    if type(value) is str:
+        if _NUMBER.fullmatch(value):
+            return moment(float(value))
+        if match := _LOOSE.fullmatch(value):
+            zone = match[2]
+            offset = "Z" if zone in (None, "UTC") else f"{zone[:3]}:{zone[-2:]}"
+            return rfc3339(match[1] + offset)
+    if type(value) in (int, float) and value >= _MILLIS:
+        return rfc3339(value / 1000)
     return None
+
+
+def _is_canonical(value: str) -> bool:
+    """Whether it has the form of ``2026-03-02T10:00:00Z``, as most senders write it: then it need not be written anew."""
+    return len(value) == 20 and value[4] + value[7] + value[10] + value[13] + value[16] + value[19] == "--T::Z"
+
+
+def _canonical(moment: datetime) -> str | None:
+    if moment.utcoffset() != _NO_OFFSET:
+        moment = moment.astimezone(UTC)
+    return None if moment.year == 1 else moment.isoformat()[:-6] + "Z"
