@@ -41,12 +41,18 @@ async def post(gateway: Gateway, path: str, body: Any) -> Any:
     return await gateway.post(path, orjson.dumps(body), JSON)
 
 
-async def asked(gateway: Gateway, *, output: Any = None, error: dict[str, Any] | None = None) -> Any:
-    """The answer of POST /agent, whose run ends like that."""
-    asking = asyncio.create_task(post(gateway, "/agent", {"prompt": "What do you do?"}))
+async def published(gateway: Gateway) -> str:
+    """The id of the run that is asked for next, or was."""
     async with asyncio.timeout(20):
         while not jobs(gateway):
             await asyncio.sleep(0.01)
+    return jobs(gateway)[-1].job_id
+
+
+async def asked(gateway: Gateway, *, output: Any = None, error: dict[str, Any] | None = None) -> Any:
+    """The answer of POST /agent, whose run ends like that."""
+    asking = asyncio.create_task(post(gateway, "/agent", {"prompt": "What do you do?"}))
+    await published(gateway)
     [job] = jobs(gateway)
     assert (job.agent, job.prompt) == ("assistant", "What do you do?")
     gateway.index.end(job.job_id, job.agent, output=output, error=error)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Any
 
 import asyncpg
+from structlog.testing import capture_logs
 
 from headrace.control.cancellations import PostgresCancellations, followed
 from headrace.control.turns import PostgresTurns
+from headrace.messages.errors import DependencyUnavailable
 from headrace.postgres.pool import open_pool
 from tests.postgres.database import mesh_settings
 
@@ -85,6 +89,26 @@ async def test_a_cancellation_reaches_every_process_and_ends_what_waits(pool: as
                 await asyncio.sleep(0.02)
         assert ("t", "before") in one
         assert ("other", "r1") not in one
+
+
+async def test_an_outage_is_told_once_and_then_made_up_for() -> None:
+    class Flaky:
+        """Away for the first three questions."""
+
+        asked = 0
+
+        async def since(self, after: datetime | None) -> tuple[list[tuple[str, str]], datetime]:
+            self.asked += 1
+            if self.asked <= 3:
+                raise DependencyUnavailable("away")
+            return [("t", "r1")] if after is None else [], datetime.now(UTC)
+
+    flaky: Any = Flaky()
+    with capture_logs() as lines:
+        async with followed(flaky, every_s=0.001) as runs, asyncio.timeout(20):
+            while ("t", "r1") not in runs or flaky.asked < 6:
+                await asyncio.sleep(0.001)
+    assert [line["event"] for line in lines] == ["cancellations_not_read"]
 
 
 def pytest_fail() -> None:

@@ -100,13 +100,16 @@ async def followed(cancellations: PostgresCancellations, *, every_s: float = 1.0
 
 async def _follow(cancellations: PostgresCancellations, runs: CancelledRuns, every_s: float) -> None:
     after: datetime | None = None
+    failing = False
     while True:
         try:
             names, now = await cancellations.since(after)
         except HeadraceError as error:
-            log.warning("cancellations_not_read", reason=str(error))
+            if not failing:  # once for an outage
+                log.warning("cancellations_not_read", reason=str(error))
+            failing = True
         else:
             runs.add(names, now)
             runs.forget(now - KEPT)
-            after = now
+            after, failing = now, False
         await asyncio.sleep(every_s)
