@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -73,6 +74,11 @@ def test_a_policy_is_checked_from_pending_to_done(mesh: Mesh) -> None:
     shown = until(done, 60, "the policy is checked")
     assert shown["result"]["decision"] == "rejected", "without a model nothing is approved"
     assert (shown["agent_type"], shown["user_id"]) == ("policy-checker", USER)
+    lines = [json.loads(line) for line in mesh.log("reasoning").splitlines() if run_id in line]
+    assert [line["event"] for line in lines] == ["agent_start", "agent_complete"]
+    for line in lines:
+        assert {"timestamp", "level", "event", "agent_type", "user_id", "run_id"} <= set(line)
+        assert (line["level"], line["agent_type"], line["user_id"]) == ("info", "policy-checker", USER)
 
 
 def test_one_at_a_time_over_gateways_through_a_kill_until_it_is_cancelled(mesh: Mesh, tmp_path: Path) -> None:
