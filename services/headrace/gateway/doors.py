@@ -26,7 +26,7 @@ from headrace.gateway.problems import JSON, HttpError, from_headrace, unavailabl
 from headrace.gateway.run_start import RunRequest, RunStart, parsed, read_json
 from headrace.gateway.waiting import Waiting, outcome
 from headrace.messages.errors import HeadraceError, TransientError
-from headrace.messages.job import DEFAULT_AGENT, Job
+from headrace.messages.job import DEFAULT_AGENT
 from headrace.observe.logging import get_logger
 
 log = get_logger(__name__)
@@ -101,7 +101,7 @@ class Doors:
         return _json({"run_id": run_id}, 202, {"Location": f"/agents/status/{run_id}"})
 
     def _hold_s(self, wanted: RunRequest) -> float:
-        """Check the request; how long its run may take."""
+        """Check the request; how long its run may hold a turn, at most."""
         try:
             definition = self._start.checked(wanted)
         except HttpError as error:
@@ -109,7 +109,7 @@ class Doors:
                 raise
             log.warning(UNSUPPORTED, user_id=wanted.user_id)  # without the name, which may be anything
             raise HttpError(400, error.code, UNSUPPORTED) from None
-        return min(definition.limits.timeout_s, Job(job_id="-", prompt="-").timeout_sec) + _GRACE_S
+        return definition.limits.timeout_s + _GRACE_S
 
     async def _take_turn(self, wanted: RunRequest, run_id: str, hold_s: float) -> None:
         settings = self._deps.settings
