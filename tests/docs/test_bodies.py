@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -29,12 +29,27 @@ from headrace.messages.job import Job
 from headrace.registry.builtin import builtin_definitions
 from headrace.registry.catalog import catalog_of
 from headrace.registry.load import load_file, load_text
+from headrace.runtime.api import Send
 from tests.docs.pages import ROOT, SECRET, Block, blocks, shell_calls
-from tests.gateway.support import Gateway
+from tests.gateway.support import Gateway, MemoryIndex, RecordingPublisher
 from tests.ingest.records import at, processor
 
 BODIES = [block for block in blocks("json") if block.info != "json"]
 SHELL = blocks("sh")
+
+
+class EndingPublisher(RecordingPublisher):
+    """Every run has its result at once, for those who wait for it."""
+
+    def __init__(self, index: MemoryIndex) -> None:
+        super().__init__()
+        self._index = index
+
+    async def publish(self, sends: Sequence[Send], *, timeout_s: float) -> None:
+        await super().publish(sends, timeout_s=timeout_s)
+        for send in sends:
+            if isinstance(send.message, Job):
+                self._index.end(send.message.job_id, send.message.agent, output="An answer.")
 
 
 class Mesh:
@@ -42,7 +57,9 @@ class Mesh:
 
     def __init__(self) -> None:
         self.gateway = Gateway({"HEADRACE_WEBHOOK_SECRET_GITHUB": SECRET})
-        self.gateway.app = create_app(replace(self.gateway.deps, catalog=catalog_of(builtin_definitions())))
+        self.gateway.publisher = EndingPublisher(self.gateway.index)
+        deps = replace(self.gateway.deps, catalog=catalog_of(builtin_definitions()), publisher=self.gateway.publisher)
+        self.gateway.app = create_app(deps)
 
     async def post(self, path: str, body: bytes, headers: dict[str, str]) -> httpx2.Response:
         return await self.gateway.post(path, body, headers)
@@ -136,12 +153,12 @@ async def test_every_curl_is_accepted(tmp_path: Path) -> None:
         path, headers, body = parsed(arguments)
         paths.append(path)
         if body is None:
-            assert mesh.has(path), f"{block}: {path}"
+            assert mesh.has(path.partition("?")[0]), f"{block}: {path}"
             continue
         response = await mesh.post(path, body, headers)
-        assert response.status_code == 202, f"{block}: {path}: {response.text}"
+        assert response.status_code in (200, 202), f"{block}: {path}: {response.text}"
         events += await mesh.outcome()
-    assert {"/webhooks/github", "/events", "/v1/runs"} <= set(paths)
+    assert {"/webhooks/github", "/events", "/v1/runs", "/agent", "/agents/run"} <= set(paths)
     types = {event.type for event in events if isinstance(event, Event)}
     assert {"com.github.pull_request.opened", "ticket.created", "com.acme.deployment.finished"} <= types
 
@@ -183,6 +200,8 @@ async def test_every_python_block_produces_what_is_taken(monkeypatch: pytest.Mon
     standin.Producer = Producer  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "confluent_kafka", standin)
     for block in blocks("python"):
+        if block.info == "python client":
+            continue  # test_walks runs those
         exec(compile(block.text, str(block), "exec"), {})
     assert records
     for topic, value in records:

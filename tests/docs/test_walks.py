@@ -50,7 +50,14 @@ def of(page: str, *, own_servers: bool = False) -> list[Block]:
     ]
 
 
-EMBEDDED = ("docs/quickstart.md", "README.md", "docs/producing-and-consuming.md", "docs/triggers.md", "docs/replay.md")
+EMBEDDED = (
+    "docs/quickstart.md",
+    "README.md",
+    "docs/producing-and-consuming.md",
+    "docs/triggers.md",
+    "docs/running-agents.md",
+    "docs/replay.md",
+)
 OWN = ("README.md", "docs/operating.md", "docs/observability.md")
 
 
@@ -125,9 +132,12 @@ def test_the_quick_start_the_readme_and_the_pages_on_topics_and_on_replay(reader
         if block.page.name == "README.md":
             script = block.text.replace("127.0.0.1:9092", reader.places["127.0.0.1:9092"])
             subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
-    for page in ("docs/producing-and-consuming.md", "docs/triggers.md"):
+    for page in ("docs/producing-and-consuming.md", "docs/triggers.md", "docs/running-agents.md"):
         for block in of(page):
             reader.run(block)
+    for block in blocks("python"):
+        if block.info == "python client":
+            run_code(reader, block)
     runs = json.loads(headrace(reader, "runs", "list", "--json"))["runs"]
     assert {"job-1", "job-2", "kcat-1"} <= {run["run_id"] for run in runs}
 
@@ -136,6 +146,14 @@ def test_the_quick_start_the_readme_and_the_pages_on_topics_and_on_replay(reader
     for block in of("docs/replay.md"):
         reader.run(block)
     reader.run(stop)
+
+
+def run_code(walk: Walk, block: Block) -> None:
+    environment = {**walk.environment, "HEADRACE_GATEWAY_URL": f"http://{walk.places['127.0.0.1:8080']}"}
+    argv = [sys.executable, "-W", "error", "-c", block.text]
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, f"{block}: {done.stderr}"
+    assert done.stdout.strip(), block
 
 
 def calls(block: Block) -> set[str]:

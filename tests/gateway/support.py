@@ -18,10 +18,11 @@ from headrace.blobs.memory import MemoryBlobs
 from headrace.claims.memory import MemoryClaims
 from headrace.gateway.app import create_app
 from headrace.gateway.feed import Hub
-from headrace.gateway.ports import Deps, RunEvent, RunPage
+from headrace.gateway.ports import Deps, RunEvent, RunFilters, RunPage
 from headrace.gateway.server import GatewayServer
 from headrace.gateway.settings import GatewaySettings
 from headrace.gateway.sources.load import load_sources
+from headrace.messages import ids
 from headrace.messages.agent import AgentDefinition
 from headrace.messages.errors import DependencyUnavailable
 from headrace.registry.catalog import catalog_of
@@ -72,6 +73,7 @@ class MemoryIndex:
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     steps: dict[str, list[RunEvent]] = field(default_factory=dict)
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    asked: list[RunFilters] = field(default_factory=list)
     away: bool = False
 
     def _check(self) -> None:
@@ -82,14 +84,29 @@ class MemoryIndex:
         self._check()
         return self.rows.get(run_id)
 
-    async def runs(self, *, agent: str | None, state: str | None, limit: int, cursor: str | None) -> RunPage:
+    async def runs(self, filters: RunFilters, *, limit: int, cursor: str | None) -> RunPage:
         self._check()
+        self.asked.append(filters)
         rows = [
-            row for row in self.rows.values() if agent in (None, row["agent_name"]) and state in (None, row["state"])
+            row
+            for row in self.rows.values()
+            if filters.agent in (None, row["agent_name"]) and filters.state in (None, row["state"])
         ]
         start = int(cursor or 0)
         following = str(start + limit) if len(rows) > start + limit else None
         return RunPage(rows[start : start + limit], following)
+
+    async def ended(self, run_ids: Sequence[str]) -> set[str]:
+        self._check()
+        return {run_id for run_id in run_ids if self.rows.get(run_id, {}).get("state") in ("completed", "failed")}
+
+    def end(self, run_id: str, agent: str, *, output: Any = None, error: dict[str, Any] | None = None) -> None:
+        """The run's result is indexed."""
+        state = "failed" if error else "completed"
+        name = ids.result_id("acme", run_id)
+        row = {"run_id": run_id, "state": state, "agent_name": agent, "user_id": "u-1", "error": error}
+        self.rows[run_id] = row if error else row | {"result_url": f"/v1/results/{name}"}
+        self.results[name] = {"status": state, "data": output, "error": error}
 
     async def history(self, run_id: str) -> list[RunEvent]:
         self._check()
@@ -98,6 +115,40 @@ class MemoryIndex:
     async def result(self, result_id: str) -> dict[str, Any] | None:
         self._check()
         return self.results.get(result_id)
+
+
+@dataclass
+class MemoryTurns:
+    """Turns in a dict: (tenant, run id) -> agent. A test ends them."""
+
+    held: dict[tuple[str, str], str] = field(default_factory=dict)
+    taken: list[tuple[str, int, float]] = field(default_factory=list)
+    published_runs: list[str] = field(default_factory=list)
+    begun_runs: set[str] = field(default_factory=set)
+
+    async def take(self, tenant: str, agent: str, run_id: str, *, limit: int, hold_s: float) -> bool:
+        self.taken.append((agent, limit, hold_s))
+        free = sum(whose == agent and name[0] == tenant for name, whose in self.held.items()) < limit
+        if free:
+            self.held[tenant, run_id] = agent
+        return free
+
+    async def published(self, tenant: str, run_id: str) -> None:
+        self.published_runs.append(run_id)
+
+    async def agent(self, tenant: str, run_id: str) -> str | None:
+        return self.held.get((tenant, run_id))
+
+    async def begun(self, tenant: str, run_id: str) -> bool:
+        return run_id in self.begun_runs
+
+
+class MemoryCancellations:
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    async def ask(self, tenant: str, run_id: str) -> None:
+        self.asked.append((tenant, run_id))
 
 
 class MemoryUsage:
@@ -142,6 +193,8 @@ class Gateway:
         self.index = MemoryIndex()
         self.usage = MemoryUsage()
         self.claims = MemoryClaims()
+        self.turns = MemoryTurns()
+        self.cancellations = MemoryCancellations()
         self.blobs = MemoryBlobs()
         self.tails: list[MemoryTail] = []
         self.tail_made = asyncio.Event()
@@ -157,6 +210,8 @@ class Gateway:
             index=self.index,
             usage=self.usage,
             claims=self.claims,
+            turns=self.turns,
+            cancellations=self.cancellations,
             blobs=self.blobs,
             feed=self.hub,
             asyncapi=lambda: {"asyncapi": "3.0.0"},

@@ -180,7 +180,7 @@ async def test_a_run_is_requested_followed_and_read_back(settings: MeshSettings)
             "agent.results",
         )
         conflict = await client.post("/v1/runs", json=request | {"input": {"title": "Other"}})
-        assert conflict.status_code == 422
+        assert conflict.status_code == 409
 
 
 async def test_kafka_stopped_is_503_and_leaves_no_record(stack: Endpoints, namespace: str, database_url: str) -> None:

@@ -145,10 +145,10 @@ async def test_a_key_whose_first_publish_failed_can_be_used_again(gateway: Gatew
     assert len(jobs(gateway)) == 1
 
 
-async def test_the_same_key_for_another_request_is_422(gateway: Gateway) -> None:
+async def test_the_same_key_for_another_request_is_409(gateway: Gateway) -> None:
     await ask(gateway, GOOD | {"idempotency_key": "k-1"})
     other = await ask(gateway, {"agent": "pr-reviewer", "input": {"title": "Other"}, "idempotency_key": "k-1"})
-    assert other.status_code == 422
+    assert other.status_code == 409
     assert error_of(other)["code"] == "idempotency_key_reused"
     assert len(jobs(gateway)) == 1
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
 from headrace.messages.agent import AgentDefinition, Trigger
 from headrace.messages.job import DEFAULT_AGENT
+from headrace.models import ModelRequest
+from headrace.models.offline import OfflineModel
 from headrace.registry.builtin import builtin_definitions
 from headrace.registry.load import check
 from headrace.registry.schemas import compile_schema
@@ -23,10 +26,51 @@ GOOD: dict[str, dict[str, Any]] = {
     "release-note-drafter": {**CORE, "class": "fix", "notes": "- Something works again"},
 }
 EVENT_AGENTS = [AGENTS[name] for name in GOOD]
+ON_REQUEST: dict[str, dict[str, Any]] = {
+    "event-summariser": {"summary": "A ticket was opened.", "facts": ["order: 1042"]},
+    "risk-classifier": {"intent": "access", "risk": "high", "confidence": 0.7, "reasons": ["root"]},
+    "pattern-detector": {"summary": "None.", "patterns": [{"description": "d", "evidence": ["1"], "confidence": 0.5}]},
+    "intent-writer": {
+        "goal": "TLS 1.3 everywhere",
+        "target": "edge",
+        "constraints": [],
+        "acceptance": ["a scan shows it"],
+        "open_questions": [],
+        "approval_required": True,
+    },
+    "next-step-recommender": {"urgency": "today", "steps": [{"action": "Ask.", "reason": "r", "reversible": True}]},
+    "document-extractor": {
+        "document_type": "claim",
+        "fields": [{"name": "n", "value": ""}],
+        "missing": [],
+        "summary": "s",
+    },
+    "policy-checker": {"decision": "approved", "reasons": ["within the limit"]},
+}
 
 
 def test_the_agents_that_ship() -> None:
-    assert set(AGENTS) == {*GOOD, DEFAULT_AGENT}
+    assert set(AGENTS) == {*GOOD, *ON_REQUEST, DEFAULT_AGENT}
+
+
+@pytest.mark.parametrize("agent", [AGENTS[name] for name in ON_REQUEST], ids=ON_REQUEST)
+def test_agents_on_request_have_no_triggers_and_can_do_nothing(agent: AgentDefinition) -> None:
+    assert (agent.triggers, agent.tools) == ((), ())
+    validator, good = compile_schema(agent.output_schema), ON_REQUEST[agent.name]
+    validator.validate(good)
+    assert set(agent.output_schema["required"]) == set(agent.output_schema["properties"]) == set(good)
+    assert not any(validator.is_valid({name: good[name] for name in good if name != left}) for left in good)
+    assert not validator.is_valid({**good, "unknown": 1})
+
+
+@pytest.mark.parametrize("name", ON_REQUEST)
+async def test_without_a_model_their_answers_have_the_right_shape_and_approve_nothing(name: str) -> None:
+    schema = AGENTS[name].output_schema
+    reply = await OfflineModel().complete(ModelRequest(model="offline", system="", entries=(), output_schema=schema))
+    answer = orjson.loads(reply.text or "")
+    assert compile_schema(schema).is_valid(answer), answer
+    assert answer.get("decision") in (None, "rejected")
+    assert answer.get("approval_required") in (None, True)
 
 
 @pytest.mark.parametrize("agent", AGENTS.values(), ids=AGENTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -92,6 +93,25 @@ async def test_work_that_answers_although_its_time_is_up_has_answered() -> None:
         return "never"
 
     assert await within(0.01, stubborn()) == "anyway"
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_a_watch_ends_what_waits_and_is_ended_with_it() -> None:
+    stops: list[Callable[[], None]] = []
+    ended: list[str] = []
+
+    def watch(stop: Callable[[], None]) -> Callable[[], None]:
+        stops.append(stop)
+        return lambda: ended.append("over")
+
+    assert await within(5.0, answer(), watch) == "done"
+    assert stops == [], "what does not wait needs no watch"
+    asyncio.get_running_loop().call_later(0.01, lambda: stops[0]())
+    with pytest.raises(TimeIsUp):
+        await within(30.0, answer(30.0), watch)
+    assert ended == ["over"]
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0

@@ -21,6 +21,7 @@ VERBS: Final = {
     "up": "Start the whole mesh on this machine: Kafka, schema registry, Postgres, and every service. No Docker needed.",
     "down": "Stop the mesh of a data directory: services drain, then the servers end. The data stays.",
     "status": "Each server and service: state, lag, rate, in flight, restarts.",
+    "agent": "Ask the assistant one thing, and print its answer.",
     "usage": "Runs, errors, tokens, cost and latency by agent.",
     "prepare": "Make everything that services need before they start: topics, schemas, tables, and the built-in agents.",
     "run": "Run any set of services in this process, until SIGTERM or Ctrl-C. In production: one process each.",

@@ -15,6 +15,8 @@ import asyncpg
 from headrace.blobs import BlobStore
 from headrace.blobs.settings import open_blobs
 from headrace.claims.postgres import PostgresClaims
+from headrace.control.cancellations import PostgresCancellations
+from headrace.control.turns import PostgresTurns
 from headrace.gateway.app import create_app
 from headrace.gateway.feed import Hub
 from headrace.gateway.live_tail import RUN_TOPICS, LiveTail, Records
@@ -60,6 +62,8 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
             index=IndexedRuns(RunIndex(pool, blobs), settings.tenant),
             usage=IndexedUsage(UsageIndex(pool), settings.tenant),
             claims=claims,
+            turns=PostgresTurns(pool),
+            cancellations=PostgresCancellations(pool),
             blobs=blobs,
             feed=await stack.enter_async_context(_feed(settings, blobs)),
             asyncapi=lambda: _asyncapi(settings),

@@ -19,24 +19,33 @@ from headrace import __version__
 from headrace.gateway import openapi, operations, queries
 from headrace.gateway.accepted import AcceptedRuns
 from headrace.gateway.direct import DirectApp, PlainRoute
+from headrace.gateway.doors import Doors
 from headrace.gateway.events import Events
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import HttpError, error_response
+from headrace.gateway.run_cancel import RunCancel
 from headrace.gateway.run_requests import RunRequests
+from headrace.gateway.run_start import RunStart
 from headrace.gateway.run_streams import RunStreams
+from headrace.gateway.waiting import Waiting
 from headrace.gateway.webhooks import Webhooks
 
 _DESCRIPTION = "Events and runs in, results out. A 202 means that the broker has acknowledged it."
 
 
 def create_app(deps: Deps) -> FastAPI:
-    """The ASGI application. ``app.state.streams.close()`` ends open event streams before a shutdown."""
+    """The ASGI application. ``close()`` of ``app.state.streams`` and ``.waiting`` ends what is open before a shutdown."""
     accepted = AcceptedRuns()
-    streams = RunStreams(deps, accepted)
+    streams, waiting = RunStreams(deps, accepted), Waiting(deps)
+    start = RunStart(deps, accepted)
+    doors = Doors(deps, accepted, start, waiting)
     writing = [
         PlainRoute("/webhooks/{source}", Webhooks(deps).handle, methods=["POST"]),
         PlainRoute("/events", Events(deps).handle, methods=["POST"]),
-        PlainRoute("/v1/runs", RunRequests(deps, accepted).handle, methods=["POST"]),
+        PlainRoute("/v1/runs", RunRequests(deps, start, waiting).handle, methods=["POST"]),
+        PlainRoute("/v1/runs/{run_id}/cancel", RunCancel(deps, accepted).handle, methods=["POST"]),
+        PlainRoute("/agent", doors.ask, methods=["POST"]),
+        PlainRoute("/agents/run", doors.run, methods=["POST"]),
     ]
     app = DirectApp(
         writing,
@@ -51,9 +60,10 @@ def create_app(deps: Deps) -> FastAPI:
             "auto_configure": False,
         },  # ours is in ``Boundary``
     )
-    app.state.streams = streams
+    app.state.streams, app.state.waiting = streams, waiting
     app.router.routes.append(PlainRoute("/v1/runs/{run_id}/events", streams.handle, methods=["GET"]))
-    app.include_router(queries.router(deps, accepted))
+    app.router.routes.append(PlainRoute("/agents/status/{run_id}", doors.status, methods=["GET"]))
+    app.include_router(queries.router(deps, accepted, waiting))
     app.include_router(operations.router(deps))
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid_request)

@@ -71,6 +71,17 @@ class RunPage:
     cursor: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class RunFilters:
+    """What a list of runs is narrowed to; None: no matter."""
+
+    agent: str | None = None
+    state: str | None = None
+    event_type: str | None = None
+    session_id: str | None = None
+    user_id: str | None = None
+
+
 class RunReader(Protocol):
     """The index of runs. All methods raise ``DependencyUnavailable`` when the database is away."""
 
@@ -78,8 +89,12 @@ class RunReader(Protocol):
         """``run_id``, ``state`` (pending, running, completed, failed), agent, usage, steps, result: JSON-ready."""
         ...
 
-    async def runs(self, *, agent: str | None, state: str | None, limit: int, cursor: str | None) -> RunPage:
+    async def runs(self, filters: RunFilters, *, limit: int, cursor: str | None) -> RunPage:
         """Raises ``BadMessage`` for a cursor that is not one of ours."""
+        ...
+
+    async def ended(self, run_ids: Sequence[str]) -> set[str]:
+        """Those of ``run_ids`` that have their result."""
         ...
 
     async def history(self, run_id: str) -> list[RunEvent]:
@@ -88,6 +103,32 @@ class RunReader(Protocol):
 
     async def result(self, result_id: str) -> JsonDict | None:
         """The result ``artifact://<result_id>``: JSON-ready, with ``output`` or ``output_ref``."""
+        ...
+
+
+class Turns(Protocol):
+    """At most so many runs of an agent at once, over all gateways. All methods raise ``DependencyUnavailable``."""
+
+    async def take(self, tenant: str, agent: str, run_id: str, *, limit: int, hold_s: float) -> bool:
+        """A turn for the run, unless ``limit`` have one. It is over with the run's result, at the latest after ``hold_s``."""
+        ...
+
+    async def published(self, tenant: str, run_id: str) -> None:
+        """The run's job is durable."""
+        ...
+
+    async def agent(self, tenant: str, run_id: str) -> str | None:
+        """The agent of a run that has a turn."""
+        ...
+
+    async def begun(self, tenant: str, run_id: str) -> bool:
+        """Whether a reasoner has taken the run's job."""
+        ...
+
+
+class Cancellations(Protocol):
+    async def ask(self, tenant: str, run_id: str) -> None:
+        """The run has to end. Raises ``DependencyUnavailable``."""
         ...
 
 
@@ -122,6 +163,8 @@ class Deps:
     index: RunReader
     usage: UsageReader
     claims: Claims
+    turns: Turns
+    cancellations: Cancellations
     blobs: BlobStore
     feed: Feed
     asyncapi: Callable[[], JsonDict]

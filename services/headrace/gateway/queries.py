@@ -10,8 +10,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from headrace.gateway.accepted import AcceptedRuns
-from headrace.gateway.ports import Deps, JsonDict
+from headrace.gateway.ports import Deps, JsonDict, RunFilters
 from headrace.gateway.problems import JSON, HttpError, unavailable
+from headrace.gateway.waiting import Waiting
 from headrace.messages.agent import AgentDefinition
 
 State = Literal["pending", "running", "completed", "failed"]
@@ -23,7 +24,7 @@ _BLOB_HEADERS: Final = {
 }
 
 
-def router(deps: Deps, accepted: AcceptedRuns) -> APIRouter:
+def router(deps: Deps, accepted: AcceptedRuns, waiting: Waiting) -> APIRouter:
     """The routes. Their docstrings are the API's documentation."""
     routes = APIRouter(prefix="/v1")
 
@@ -31,16 +32,22 @@ def router(deps: Deps, accepted: AcceptedRuns) -> APIRouter:
     async def list_runs(
         agent: Annotated[str | None, Query(max_length=128)] = None,
         state: State | None = None,
+        event_type: Annotated[str | None, Query(max_length=256)] = None,
+        session_id: Annotated[str | None, Query(max_length=256)] = None,
+        user_id: Annotated[str | None, Query(max_length=256)] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
         cursor: Annotated[str | None, Query(max_length=512)] = None,
     ) -> Response:
         """Give the answer's `cursor` to get the next page; it is null at the end."""
-        page = await deps.index.runs(agent=agent, state=state, limit=limit, cursor=cursor)
+        filters = RunFilters(agent, state, event_type, session_id, user_id)
+        page = await deps.index.runs(filters, limit=limit, cursor=cursor)
         return _json({"runs": page.runs, "cursor": page.cursor})
 
     @routes.get("/runs/{run_id}", tags=["runs"], summary="One run: state, usage, steps, result")
-    async def get_run(run_id: str) -> Response:
-        """`state` is accepted (durable, not indexed yet), pending, running, completed or failed."""
+    async def get_run(run_id: str, wait: Annotated[float, Query(ge=0, allow_inf_nan=False)] = 0) -> Response:
+        """`state` is accepted (durable, not indexed yet), pending, running, completed or failed. With `wait` the answer comes when
+        the run has ended, or after so many seconds (up to a bound)."""
+        await waiting.outcome(run_id, min(wait, deps.settings.gateway_max_wait_s))
         run = await deps.index.run(run_id)
         if run is not None:
             return _json(run)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from headrace.gateway.ports import JsonDict, RunEvent, RunPage
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from headrace.gateway.ports import JsonDict, RunEvent, RunFilters, RunPage
 from headrace.index import RunIndex, RunView, StepView, UsageIndex
 
 
@@ -17,9 +20,12 @@ class IndexedRuns:
         view = await self._index.run(self._tenant, run_id)
         return None if view is None else _run(view)
 
-    async def runs(self, *, agent: str | None, state: str | None, limit: int, cursor: str | None) -> RunPage:
-        page = await self._index.runs(self._tenant, agent=agent, state=state, limit=limit, cursor=cursor)
+    async def runs(self, filters: RunFilters, *, limit: int, cursor: str | None) -> RunPage:
+        page = await self._index.runs(self._tenant, **asdict(filters), limit=limit, cursor=cursor)
         return RunPage([_run(view) for view in page.runs], page.cursor)
+
+    async def ended(self, run_ids: Sequence[str]) -> set[str]:
+        return await self._index.ended(self._tenant, run_ids)
 
     async def history(self, run_id: str) -> list[RunEvent]:
         return [_event(run_id, step) for step in await self._index.steps(self._tenant, run_id)]

@@ -79,6 +79,7 @@ class GatewayServer:
         if self._server is None or self._task is None:
             return
         self._app.state.streams.close()
+        self._app.state.waiting.close()
         self._server.should_exit = True
         await asyncio.gather(self._task, return_exceptions=True)
         log.info("gateway_stopped", url=self.url)

@@ -36,7 +36,18 @@ class GatewaySettings(BaseSettings):
     )
     gateway_backlog: int = Field(default=2048, ge=1, description="Connections waiting to be accepted")
     gateway_keepalive_s: float = Field(default=15, gt=0, description="Seconds between comments on an idle event stream")
-    gateway_max_streams: int = Field(default=500, ge=1, description="Live event streams at once; more get 503")
+    gateway_max_streams: int = Field(
+        default=500, ge=1, description="Live event streams at once, more get 503; and as many requests that wait"
+    )
+    gateway_max_wait_s: float = Field(
+        default=60.0, gt=0, description="Longest wait for a run's result within a request; a longer one is cut to it"
+    )
+    gateway_agent_runs: int = Field(
+        default=1, ge=1, description="Runs of one agent that POST /agents/run allows at once; more get 409"
+    )
+    gateway_agent_runs_of: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict, description='The same for some agents, as JSON: {"policy-checker": 4}'
+    )
     sources_dir: Path | None = Field(
         default=None, description="Directory of further webhook sources, one YAML file each; they may not redefine one"
     )

@@ -31,6 +31,9 @@ _RUN_COLUMNS: Final = ", ".join(
 )
 _EVENT_COLUMNS: Final = ", ".join(f'"{name}"' for name in EventView.model_fields)
 _RUN: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE tenant = $1 AND run_id = $2"  # noqa: S608 (constants)
+_ENDED: Final = """
+SELECT run_id FROM runs WHERE tenant = $1 AND run_id = ANY ($2) AND state IN ('completed', 'failed')
+"""
 _STEPS: Final = """
 SELECT topic, partition, "offset", kind, step, at, bytes, summary FROM run_steps WHERE tenant = $1 AND run_id = $2
 ORDER BY kind = 'result', kind <> 'job', step, kind, at, topic, partition, "offset"
@@ -65,6 +68,7 @@ class RunIndex:
         state: str | None = None,
         event_type: str | None = None,
         session_id: str | None = None,
+        user_id: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> RunPage:
@@ -75,6 +79,7 @@ class RunIndex:
             "state": state,
             "event_type": event_type,
             "session_id": session_id,
+            "user_id": user_id,
         }
         rows, more = await self._page(Query("runs", "created_at", "run_id"), _RUN_COLUMNS, filters, limit, cursor)
         last = encode_cursor(rows[-1]["created_at"], rows[-1]["run_id"]) if more else None
@@ -86,6 +91,12 @@ class RunIndex:
         with translated():
             row = await self._pool.fetchrow(_RUN, *name)
         return None if row is None else RunView(**row, records=await self.steps(tenant, run_id))
+
+    async def ended(self, tenant: str, run_ids: Sequence[str]) -> set[str]:
+        """Those of ``run_ids`` that have their result."""
+        with translated():
+            rows = await self._pool.fetch(_ENDED, storable_text(tenant), [storable_text(run_id) for run_id in run_ids])
+        return {row["run_id"] for row in rows}
 
     async def steps(self, tenant: str, run_id: str) -> tuple[StepView, ...]:
         """The records of a run, in the order of the flow."""

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from headrace.blobs.settings import open_blobs
 from headrace.claims.postgres import PostgresClaims
+from headrace.control.cancellations import PostgresCancellations, followed
 from headrace.host.component import Component
 from headrace.models.resolve import Models
 from headrace.models.settings import ModelSettings
@@ -39,7 +40,8 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         stack.push_async_callback(models.close)
         agents = Agents(await stack.enter_async_context(followed_catalog(settings)), SPECS)
         blobs = BlobCache(store, own.cache_bytes)
-        tools = Tools(models, blobs, Transcripts(blobs), SPECS, own, now_ms)
+        cancelled = await stack.enter_async_context(followed(PostgresCancellations(pool)))
+        tools = Tools(models, blobs, Transcripts(blobs), SPECS, own, now_ms, cancelled)
         claims = PostgresClaims(pool)
         stack.push_async_callback(claims.close)
         ledger = ClaimedRuns(claims, PostgresEnded(pool))

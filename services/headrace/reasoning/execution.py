@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from headrace.blobs import BlobStore
+from headrace.control.cancellations import CancelledRuns
 from headrace.messages.base import JsonObject
 from headrace.messages.result import AgentResult
 from headrace.messages.run import Entry, ToolCalls, Transcript
@@ -21,6 +22,7 @@ from headrace.reasoning.failures import model_error
 from headrace.reasoning.limits import output_tokens_left
 from headrace.reasoning.machine import (
     AskModel,
+    CancelAsked,
     EmitCalls,
     EmitResult,
     Event,
@@ -51,7 +53,7 @@ class ModelPort(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What every execution of this process shares. ``clock`` gives epoch milliseconds."""
+    """What every execution of this process shares. ``clock`` gives epoch milliseconds; ``cancelled`` runs have to end."""
 
     models: ModelPort
     blobs: BlobStore
@@ -59,6 +61,7 @@ class Tools:
     specs: Mapping[str, Spec]
     settings: ReasoningSettings
     clock: Callable[[], int]
+    cancelled: CancelledRuns = field(default_factory=CancelledRuns)
 
 
 @dataclass(slots=True)
@@ -104,9 +107,13 @@ class Execution:
     async def _ask(self) -> Event:
         """One model turn as an event. The reply is kept before anything else can fail."""
         assert self.agent is not None, "a run without an agent is refused before it asks"
+        if self._taken == len(self.replies) and self._is_cancelled():  # what is paid for is taken first
+            return CancelAsked(self.tools.clock())
         try:
             reply = await self._reply(self.agent)
         except TimeIsUp:
+            if self._is_cancelled():
+                return CancelAsked(self.tools.clock())
             return Expired(max(self.tools.clock(), self.state.run.deadline_ms))
         except ModelError as error:
             now_ms = self.tools.clock()
@@ -127,8 +134,20 @@ class Execution:
         return reply
 
     async def _complete(self, request: ModelRequest, seconds: float) -> ModelReply:
-        """The adapter keeps to its own timeout; this one holds it to the deadline whatever it does."""
-        return await within(seconds, self.tools.models.complete(self.state.run.model, request))
+        """The adapter keeps to its own timeout; this one holds it to the deadline whatever it does, and ends it if the run is
+        cancelled.
+        """
+        return await within(seconds, self.tools.models.complete(self.state.run.model, request), self._watch)
+
+    def _is_cancelled(self) -> bool:
+        return self._name in self.tools.cancelled
+
+    def _watch(self, stop: Callable[[], None]) -> Callable[[], None]:
+        return self.tools.cancelled.watch(self._name, stop)
+
+    @property
+    def _name(self) -> tuple[str, str]:
+        return self.state.run.tenant, self.state.run.run_id
 
     async def _request(self, agent: Agent, timeout_s: float) -> ModelRequest:
         transcripts, run = self.tools.transcripts, self.state.run

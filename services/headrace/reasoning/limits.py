@@ -1,4 +1,4 @@
-"""The limits of a run: the first one reached ends it, and the result says which.
+"""The limits of a run, and its cancellation: the first one reached ends it, and the result says which.
 
 Checked before each model call and again before a turn's tool calls go out. Tokens and money are known only after a
 call, so a run may pass those two by at most one turn. Pure: everything it looks at is recorded or comes with the
@@ -7,9 +7,13 @@ event.
 
 from __future__ import annotations
 
+from typing import Final
+
 from headrace.messages.agent import Limits
 from headrace.messages.result import ResultError
 from headrace.messages.run import Progress, RunInfo
+
+CANCELLED: Final = ResultError(type="cancelled", message="the run was cancelled on request")
 
 
 def limit_reached(run: RunInfo, limits: Limits, progress: Progress, now_ms: int) -> ResultError | None:

@@ -23,7 +23,7 @@ from headrace.messages.errors import HeadraceError
 from headrace.messages.result import ResultError
 from headrace.messages.run import CallRequest, Entry, Progress, RunInfo, ToolOutcome, Turn
 from headrace.reasoning.entries import outcome_entry, turn_entry
-from headrace.reasoning.limits import limit_reached, timed_out
+from headrace.reasoning.limits import CANCELLED, limit_reached, timed_out
 
 
 class Phase(StrEnum):
@@ -86,6 +86,10 @@ class ModelFailed(Event, frozen=True, gc=False):
 
 class Expired(Event, frozen=True, gc=False):
     """The deadline passed while the model was at work."""
+
+
+class CancelAsked(Event, frozen=True, gc=False):
+    """Somebody wants the run to end, and the model has not answered yet."""
 
 
 class ToolsReturned(Event, frozen=True, gc=False):
@@ -193,6 +197,10 @@ def _expire(state: State, event: Expired) -> Step:
     return _fail(state, event.now_ms, timed_out(state.run))
 
 
+def _cancel(state: State, event: CancelAsked) -> Step:
+    return _fail(state, event.now_ms, CANCELLED)
+
+
 def _ignore(state: State, event: Event) -> Step:
     return state, ()
 
@@ -241,6 +249,7 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     AnswerBroken,
     ModelFailed,
     Expired,
+    CancelAsked,
     ToolsReturned,
 )
 
@@ -252,6 +261,7 @@ _ROWS: Final[Mapping[Phase, Mapping[type[Event], Verb]]] = {
         AnswerBroken: _repair,
         ModelFailed: _fail_with,
         Expired: _expire,
+        CancelAsked: _cancel,
     },
     Phase.REPAIRING: {
         CallsRequested: _request_calls,
@@ -259,6 +269,7 @@ _ROWS: Final[Mapping[Phase, Mapping[type[Event], Verb]]] = {
         AnswerBroken: _give_up,
         ModelFailed: _fail_with,
         Expired: _expire,
+        CancelAsked: _cancel,
     },
     Phase.AWAITING_TOOLS: {ToolsReturned: _resume, RunRefused: _fail_with},
     Phase.DONE: dict.fromkeys(EVENTS, _ignore),

@@ -1,0 +1,91 @@
+"""What the API answers with, as far as a client needs it. Fields that a later gateway adds are passed over."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from headrace.client.errors import RunFailed
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """The run is durable."""
+
+    run_id: str
+    status_url: str
+
+
+class RunError(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a run failed. ``type`` is stable, for programs."""
+
+    type: str
+    message: str
+    retryable: bool = False
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended: with ``output`` (text, or the value of the agent's output schema) or with ``error``."""
+
+    run_id: str
+    state: Literal["completed", "failed"]
+    output: Any = None
+    error: RunError | None = None
+
+    def result(self) -> Any:
+        """The output. Raises ``RunFailed``."""
+        if self.state == "completed":
+            return self.output
+        error = self.error or RunError(type="unknown", message="no error was told")
+        raise RunFailed(self.run_id, error.type, error.message, retryable=error.retryable)
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    model_calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cost_usd: float = 0.0
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as the index shows it. ``accepted``: durable, not indexed yet. Times are ISO 8601 in UTC."""
+
+    run_id: str
+    state: Literal["accepted", "pending", "running", "completed", "failed"]
+    agent_name: str | None = None
+    agent_version: str | None = None
+    model: str | None = None
+    event_type: str | None = None
+    user_id: str | None = None
+    session_id: str | None = None
+    created_at: str | None = None
+    started_at: str | None = None
+    completed_at: str | None = None
+    latency_ms: int | None = None
+    steps: int = 0
+    tool_calls: int = 0
+    usage: Usage = Usage()
+    error: RunError | None = None
+    outcome: Any = None
+    result_url: str | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in ("completed", "failed")
+
+
+class RunPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Runs, newest first. ``cursor`` gives the next page; None: this is the last."""
+
+    runs: tuple[Run, ...]
+    cursor: str | None = None
+
+
+class RunEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One record of a run. ``type``: job, tool_calls, tool_results or result; ``id`` is its place in the log."""
+
+    id: str
+    type: str
+    data: dict[str, Any]

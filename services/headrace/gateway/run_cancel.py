@@ -1,0 +1,40 @@
+"""``POST /v1/runs/{run_id}/cancel``: the run has to end. Accepted is not done: reasoning ends it where it can still be ended.
+
+A run that has not begun, waits for its model, or waits for tools (when those have answered) ends with the error ``cancelled``; an
+answer that is there first stands. So the caller reads the outcome from the run, never from this answer.
+"""
+
+from __future__ import annotations
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.gateway.accepted import AcceptedRuns
+from headrace.gateway.ports import Deps
+from headrace.gateway.problems import JSON, HttpError
+from headrace.observe.logging import get_logger
+
+log = get_logger(__name__)
+
+
+class RunCancel:
+    """The endpoint."""
+
+    def __init__(self, deps: Deps, accepted: AcceptedRuns) -> None:
+        self._deps = deps
+        self._accepted = accepted
+
+    async def handle(self, request: Request) -> Response:
+        run_id: str = request.path_params["run_id"]
+        run = await self._deps.index.run(run_id)
+        if run is None and self._accepted.agent(run_id) is None:
+            raise HttpError(404, "unknown_run", "no such run", where="run_id")
+        if run is not None and run["state"] in ("completed", "failed"):
+            if (run.get("error") or {}).get("type") != "cancelled":
+                raise HttpError(409, "run_ended", f"the run has ended: it {run['state']}", where="run_id")
+        else:
+            await self._deps.cancellations.ask(self._deps.tenant, run_id)
+            log.info("run_cancel_asked", run_id=run_id)
+        url = f"/v1/runs/{run_id}"
+        return Response(orjson.dumps({"run_id": run_id, "status_url": url}), 202, {"Location": url}, media_type=JSON)
