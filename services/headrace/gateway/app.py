@@ -20,6 +20,7 @@ from headrace.gateway import openapi, operations, queries
 from headrace.gateway.accepted import AcceptedRuns
 from headrace.gateway.direct import DirectApp, PlainRoute
 from headrace.gateway.events import Events
+from headrace.gateway.handshakes import Handshakes
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import HttpError, error_response
 from headrace.gateway.run_requests import RunRequests
@@ -52,6 +53,10 @@ def create_app(deps: Deps) -> FastAPI:
         },  # ours is in ``Boundary``
     )
     app.state.streams = streams
+    handshakes = Handshakes(deps)
+    app.router.routes.append(PlainRoute("/webhooks/{source}", handshakes.get, methods=["GET"]))
+    app.router.routes.append(PlainRoute("/webhooks/{source}", handshakes.options, methods=["OPTIONS"]))
+    app.router.routes.append(PlainRoute("/events", handshakes.events, methods=["OPTIONS"]))
     app.router.routes.append(PlainRoute("/v1/runs/{run_id}/events", streams.handle, methods=["GET"]))
     app.include_router(queries.router(deps, accepted))
     app.include_router(operations.router(deps))

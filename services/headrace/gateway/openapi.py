@@ -28,10 +28,12 @@ _ERROR: Final[dict[str, Any]] = {
 def _answers(accepted: dict[str, Any], **errors: str) -> dict[str, Any]:
     schema = {"type": "object", "properties": accepted}
     answers: dict[str, Any] = {"202": {"description": "Durable", "content": {"application/json": {"schema": schema}}}}
-    for status, text in {**errors, "_413": "Body over the limit", "_503": "Not durable; see Retry-After"}.items():
-        content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-        answers[status.lstrip("_")] = {"description": text, "content": content}
-    return answers
+    return answers | _refusals(**errors, _413="Body over the limit", _503="Not durable; see Retry-After")
+
+
+def _refusals(**errors: str) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    return {status.lstrip("_"): {"description": text, "content": content} for status, text in errors.items()}
 
 
 def _body(*contents: tuple[str, dict[str, Any]]) -> dict[str, Any]:
@@ -52,8 +54,11 @@ def _paths() -> dict[str, Any]:
                 "summary": "Accept a sender's webhook",
                 "description": "The raw body is verified by the source's scheme and kept byte for byte.",
                 "parameters": [_parameter("source", "path", "Such as github or alertmanager", required=True)],
-                "requestBody": _body(("application/json", {})),
-                "responses": _answers(
+                "requestBody": _body(
+                    ("application/json", {}), ("application/x-www-form-urlencoded", {}), ("text/plain", {})
+                ),
+                "responses": {"200": {"description": "A handshake of this source, answered; nothing is recorded"}}
+                | _answers(
                     {"delivery_id": {"type": "string"}},
                     _400="Not the JSON that everybody reads alike",
                     _401="Signature or credential missing or wrong",
@@ -61,9 +66,26 @@ def _paths() -> dict[str, Any]:
                     _404="Unknown source",
                     _415="Content type or encoding",
                 ),
-            }
+            },
+            "get": {
+                "tags": ["events"],
+                "summary": "Answer a handshake that comes as a GET, on sources that have one (Meta, X)",
+                "parameters": [_parameter("source", "path", "Such as meta or x", required=True)],
+                "responses": {
+                    "200": {"description": "What the sender asked for"},
+                    **_refusals(_403="Not this source's handshake", _404="Unknown source", _405="This source has none"),
+                },
+            },
         },
         "/events": {
+            "options": {
+                "tags": ["events"],
+                "summary": "Admit a sender of CloudEvents by its WebHook-Request-Origin",
+                "responses": {
+                    "200": {"description": "It may deliver"},
+                    **_refusals(_405="Not an origin that is allowed"),
+                },
+            },
             "post": {
                 "tags": ["events"],
                 "summary": "Accept events: CloudEvents (binary, structured, batch) or the plain envelope",
@@ -80,7 +102,7 @@ def _paths() -> dict[str, Any]:
                     _415="Content type or encoding",
                     _422="Not an envelope",
                 ),
-            }
+            },
         },
         "/v1/runs": {
             "post": {
