@@ -96,13 +96,14 @@ def _check_open(names: Iterable[str], configs: Mapping[str, SourceConfig]) -> No
     for name in names:
         if name not in configs:
             raise FatalError(f"HEADRACE_WEBHOOK_OPEN names {name!r}, which is no webhook source")
-        if not _openable(configs[name]):
+        if not openable(configs[name]):
             raise FatalError(
                 f"HEADRACE_WEBHOOK_OPEN names {name!r}, which signs its deliveries: set its secret instead"
             )
 
 
-def _openable(config: SourceConfig) -> bool:
+def openable(config: SourceConfig) -> bool:
+    """Whether an operator may let it deliver without any proof: it signs nothing."""
     return all(isinstance(auth, OPENABLE) for auth in config.auth)
 
 
@@ -119,6 +120,6 @@ def _source(config: SourceConfig, settings: GatewaySettings, builder: Builder) -
 def _refusal(config: SourceConfig) -> str:
     proofs = [name for name, kind in variables(config).items() if kind not in ("proxy", "verify token")]
     remedies = [f"set {' or '.join(proofs)}"] if proofs else []
-    if _openable(config):
+    if openable(config):
         remedies.append("name it in HEADRACE_WEBHOOK_OPEN")
     return f"this gateway is not configured for this source; its operator has to {', or '.join(remedies)}"

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from headrace.gateway.sources.build import PROXY, variable_of
 from headrace.gateway.sources.model import SourceConfig
-from headrace.gateway.sources.schemes import Auth, BasicAuth, ClientCertAuth, HmacAuth, TokenAuth
+from headrace.gateway.sources.schemes import Auth, BasicAuth, ClientCertAuth, Ed25519Auth, HmacAuth, SnsAuth, TokenAuth
 from headrace.gateway.sources.signatures import hmac_keys, signed_bytes, template
 from headrace.gateway.sources.spelling import encoded, timestamp
 
@@ -21,6 +21,11 @@ class Proof:
 
     headers: Mapping[str, str]
     query: str = ""
+
+
+def signable(config: SourceConfig) -> bool:
+    """Whether who has the gateway's secrets can prove a delivery; not where these are public keys."""
+    return any(not isinstance(auth, SnsAuth | Ed25519Auth) for auth in config.auth)
 
 
 def sign(
