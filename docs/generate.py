@@ -1,5 +1,5 @@
-"""Writes docs/configuration.md from the settings classes, and the picture of the flow in docs/concepts.md from the pipeline:
-``python docs/generate.py``.
+"""Writes docs/configuration.md from the settings classes, the picture of the flow in docs/concepts.md from the pipeline, and the
+table of senders in docs/webhooks.md from the source files: ``python docs/generate.py``.
 
 Names, defaults and bounds come from the fields; the meaning is a field's description, or one of ``MEANINGS`` where the name says
 nearly all. ``tests/docs`` holds the file true.
@@ -22,6 +22,8 @@ from headrace.analytics.settings import AnalyticsSettings
 from headrace.audit.settings import AuditSettings
 from headrace.egress.policy import EgressSettings
 from headrace.gateway.settings import GatewaySettings
+from headrace.gateway.sources.build import variables
+from headrace.gateway.sources.load import load_configs
 from headrace.ingest.settings import IngestSettings
 from headrace.models.settings import ModelSettings
 from headrace.persistence.settings import PersistenceSettings
@@ -32,6 +34,7 @@ from headrace.tools.settings import ToolsSettings
 
 FILE: Final = Path(__file__).parent / "configuration.md"
 CONCEPTS: Final = Path(__file__).parent / "concepts.md"
+WEBHOOKS: Final = Path(__file__).parent / "webhooks.md"
 
 SECTIONS: Final[tuple[tuple[str, str, type[BaseSettings]], ...]] = (
     ("Every service", "Where the servers are, and who this process is.", MeshSettings),
@@ -90,7 +93,7 @@ TAIL: Final = """
 
 WEBHOOK_SECRETS: Final = (
     "Secret or secrets of a webhook source, such as `HEADRACE_WEBHOOK_SECRET_GITHUB`; several during a rotation, comma-separated "
-    "or a JSON list. A source that needs one and has none answers 403."
+    "or a JSON list. A source that needs one and has none answers 403. [All of them](webhooks.md)"
 )
 
 
@@ -170,7 +173,24 @@ def concepts() -> str:
     return f"{before}{mark}{flow()}{rest[rest.index('<!-- end of flow -->') :]}"
 
 
+def senders() -> str:
+    """The built-in webhook sources as a table."""
+    lines = ["| path | sender | set at the sender | set here |", "|---|---|---|---|"]
+    for name, config in load_configs(None).items():
+        ours = "<br>".join(f"`{variable}` ({kind})" for variable, kind in variables(config).items())
+        lines.append(f"| `/webhooks/{name}` | {config.description} | {config.setup} | {ours} |")
+    return "\n".join([*lines, ""])
+
+
+def webhooks() -> str:
+    """The page of webhooks with the table as it should be."""
+    text = WEBHOOKS.read_text(encoding="utf-8")
+    before, mark, rest = text.partition("sources/*.yaml -->\n")
+    return f"{before}{mark}{senders()}{rest[rest.index('<!-- end of senders -->') :]}"
+
+
 if __name__ == "__main__":
     FILE.write_text(document(), encoding="utf-8")
     CONCEPTS.write_text(concepts(), encoding="utf-8")
-    sys.stdout.write(f"{FILE}\n{CONCEPTS}\n")
+    WEBHOOKS.write_text(webhooks(), encoding="utf-8")
+    sys.stdout.write(f"{FILE}\n{CONCEPTS}\n{WEBHOOKS}\n")

@@ -15,6 +15,7 @@ from tests.cli.support import headrace, without_reader
 COMMANDS = [
     *VERBS,
     *("events send", "runs list", "runs show", "results tail", "agents list", "agents show", "agents publish"),
+    *("webhooks list", "webhooks test", "webhooks redeliver"),
     *("dlq list", "dlq show", "dlq redrive", "topics diff", "topics apply", "schemas export", "schemas check"),
     "triggers test",
 ]

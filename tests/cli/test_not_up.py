@@ -23,6 +23,9 @@ CLIENTS = [
     "events send --source shop --type order.placed",
     "events send --sample",
     "agent hello",
+    "webhooks test alertmanager",
+    "webhooks redeliver d-1",
+    "webhooks redeliver --since 2026-11-01",
     "runs list",
     "runs show some-run",
     "results tail",
@@ -68,7 +71,7 @@ def test_up_by_its_state_file_but_its_servers_are_gone(run: Run, tmp_path: Path,
     assert done.err.count("\n") == 1
     assert "hidden" not in done.err
     if not command.startswith(
-        ("events", "runs", "agent ")
+        ("events", "runs", "agent ", "webhooks test")
     ):  # told before a client is made, which gives up a minute later only
         assert f"Kafka of the mesh on {tmp_path} ({NOBODY}) does not answer: see `headrace status" in done.err
 

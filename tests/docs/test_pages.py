@@ -78,6 +78,10 @@ def _generator() -> ModuleType:
     return module
 
 
+def test_the_table_of_senders_is_what_their_files_say() -> None:
+    assert text_of(ROOT / "docs" / "webhooks.md") == _generator().webhooks(), "run python docs/generate.py"
+
+
 def test_the_picture_of_the_flow_is_the_pipeline() -> None:
     generator = _generator()
     assert text_of(ROOT / "docs" / "concepts.md") == generator.concepts(), "run python docs/generate.py"

@@ -22,6 +22,7 @@ from headrace.gateway.ports import Deps, RunEvent, RunFilters, RunPage
 from headrace.gateway.server import GatewayServer
 from headrace.gateway.settings import GatewaySettings
 from headrace.gateway.sources.load import load_sources
+from headrace.gateway.sources.outbound import Outbound
 from headrace.messages import ids
 from headrace.messages.agent import AgentDefinition
 from headrace.messages.errors import DependencyUnavailable
@@ -187,7 +188,9 @@ class MemoryTail:
 class Gateway:
     """An application over stand-ins, and a client of it."""
 
-    def __init__(self, environ: Mapping[str, str] | None = None, **settings: Any) -> None:
+    def __init__(
+        self, environ: Mapping[str, str] | None = None, outbound: Outbound | None = None, **settings: Any
+    ) -> None:
         self.settings = GatewaySettings(_env_file=None, **{"gateway_port": 0, **settings})
         self.publisher = RecordingPublisher()
         self.index = MemoryIndex()
@@ -203,7 +206,7 @@ class Gateway:
         self.deps = Deps(
             settings=self.settings,
             tenant="acme",
-            sources=load_sources(self.settings, SECRETS if environ is None else environ),
+            sources=load_sources(self.settings, SECRETS if environ is None else environ, outbound),
             publisher=self.publisher,
             catalog=catalog_of([REVIEWER]),
             catalog_ready=lambda: self.checks["catalogue"],

@@ -12,14 +12,20 @@ from headrace.gateway.sources.load import load_sources
 from headrace.messages.errors import FatalError
 from tests.gateway.support import Gateway, github_headers, signature
 
-BITBUCKET = """
-name: bitbucket
-description: Bitbucket Cloud
+FORGE = """
+name: forge
+description: A forge of our own
 auth: {scheme: hmac, header: x-hub-signature, prefix: "sha256="}
+trust_headers: true
 delivery_id: {header: x-request-uuid}
 event_type: {header: x-event-key}
 headers: [x-event-key]
 """
+
+
+def signed(template: str, more: str = "") -> str:
+    """A source that signs ``template``."""
+    return FORGE.replace('prefix: "sha256="', f'signed: "{template}"' + (f", {more}" if more else ""))
 
 
 def settings(directory: Path, **more: str) -> GatewaySettings:
@@ -27,30 +33,42 @@ def settings(directory: Path, **more: str) -> GatewaySettings:
 
 
 async def test_a_file_in_the_directory_is_a_new_source(tmp_path: Path) -> None:
-    (tmp_path / "bitbucket.yaml").write_text(BITBUCKET)
+    (tmp_path / "forge.yaml").write_text(FORGE)
     (tmp_path / "README.md").write_text("not a source")
-    gateway = Gateway({"HEADRACE_WEBHOOK_SECRET_BITBUCKET": "s"}, sources_dir=tmp_path)
+    gateway = Gateway({"HEADRACE_WEBHOOK_SECRET_FORGE": "s"}, sources_dir=tmp_path)
     headers = {
         "content-type": "application/json",
         "x-hub-signature": signature(b"{}", "s"),
         "x-request-uuid": "u-1",
         "x-event-key": "repo:push",
     }
-    response = await gateway.post("/webhooks/bitbucket", b"{}", headers)
+    response = await gateway.post("/webhooks/forge", b"{}", headers)
     assert (response.status_code, response.json()) == (202, {"delivery_id": "u-1"})
-    assert (await gateway.post("/webhooks/bitbucket", b"{}", github_headers(b"{}"))).status_code == 401
+    assert (await gateway.post("/webhooks/forge", b"{}", github_headers(b"{}"))).status_code == 401
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (BITBUCKET.replace("bitbucket", "github"), "the name 'github' is taken"),
-        (BITBUCKET.replace("[x-event-key]", "[x-event-key, authorization]"), "can't be forwarded"),
-        (BITBUCKET.replace("[x-event-key]", "[x-hub-signature]"), "can't be forwarded"),
-        (BITBUCKET.replace("[x-event-key]", "[Cookie]"), "/headers/0"),
-        (BITBUCKET.replace("hmac", "rot13"), "/auth"),
-        (BITBUCKET + "unknown: 1\n", "/unknown"),
-        (BITBUCKET.replace("header: x-hub-signature, ", ""), "/auth/hmac/header"),
+        (FORGE.replace("name: forge", "name: github"), "the name 'github' is taken"),
+        (FORGE.replace("[x-event-key]", "[x-event-key, authorization]"), "can't be forwarded"),
+        (FORGE.replace("[x-event-key]", "[x-hub-signature]"), "can't be forwarded"),
+        (FORGE.replace("[x-event-key]", "[Cookie]"), "/headers/0"),
+        (FORGE.replace("hmac", "rot13"), "/auth"),
+        (FORGE + "unknown: 1\n", "/unknown"),
+        (FORGE.replace("header: x-hub-signature, ", ""), "/auth/0/hmac/header"),
+        (FORGE.replace("trust_headers: true", ""), "no signature covers x-event-key, x-request-uuid"),
+        (FORGE.replace("header: x-request-uuid", "header: x-request-uuid, body: /id"), "either header or body"),
+        (FORGE.replace("name: forge", "name: gitlab-signing"), "GITLAB_SIGNING belongs to 'gitlab'"),
+        (signed("{timestamp}.{body}"), "belong together"),
+        (signed("{id}.{body}"), "belong together"),
+        (signed("{body}", "timestamp: {header: x-time}"), "belong together"),
+        (signed("{body}.{timestamp}", "timestamp: {header: x-time}"), "must end with"),
+        (signed("{timestamp}{body}", "timestamp: {header: x-time}"), "followed by text"),
+        (signed("{id}{timestamp}.{body}", "timestamp: {header: x-time}, id: x-id"), "followed by text"),
+        (signed("{secret}.{body}"), "only {body}"),
+        (signed("{timestamp}.{body}", "timestamp: {item: t=}"), "needs a separator"),
+        (signed("{timestamp}.{body}", "timestamp: {}"), "either header or item"),
         ("[unclosed", "not YAML"),
         ("!!python/object/apply:os.system [id]", "not YAML"),
         ("just text", "(?i)valid dictionary|source"),

@@ -58,7 +58,7 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def serving(script: Script, *, tls: bool = False) -> AsyncIterator[Server]:
+async def serving(script: Script, *, tls: bool | ssl.SSLContext = False) -> AsyncIterator[Server]:
     server = Server()
     open_tasks: set[asyncio.Task[None]] = set()
 
@@ -80,8 +80,8 @@ async def serving(script: Script, *, tls: bool = False) -> AsyncIterator[Server]
             with contextlib.suppress(ConnectionError, ssl.SSLError, TimeoutError):
                 await asyncio.wait_for(writer.wait_closed(), 1)
 
-    context = None
-    if tls:
+    context = tls if isinstance(tls, ssl.SSLContext) else None
+    if tls is True:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(CERTS / "server.pem")
     listener = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)

@@ -28,6 +28,7 @@ VERBS: Final = {
 }
 GROUPS: Final = {
     "events": "Send events into the mesh.",
+    "webhooks": "Senders of webhooks: which there are, trying one, repeating deliveries.",
     "runs": "Agent runs, from the index.",
     "results": "Results of agent runs, straight from the topic.",
     "agents": "Agents as data: the catalogue of published definitions.",

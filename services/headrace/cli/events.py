@@ -8,12 +8,11 @@ import uuid
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx2
 import orjson
 from cyclopts import App, Parameter
 
 from headrace.cli.output import Exit, print_json, print_table, stop
-from headrace.cli.sending import post, send_sample
+from headrace.cli.sending import post, row_of, said, send_sample
 from headrace.cli.target import JsonFlag, Target, gateway_client, run_async
 from headrace.messages.errors import BadMessage
 from headrace.messages.strict_json import loads
@@ -77,7 +76,7 @@ def send(
     else:
         print_table(
             ("event", "status", "answer"),
-            [(r["event"], r["status"], _said(r["answer"])) for r in rows],
+            [(r["event"], r["status"], said(r["answer"])) for r in rows],
             whole=("event",),
         )
     if any(row["status"] >= 300 for row in rows):
@@ -125,27 +124,9 @@ def _content_type(body: bytes) -> str:
 async def _send_body(target: Target, body: bytes) -> list[dict[str, Any]]:
     async with gateway_client(target.gateway_url()) as client:
         response = await post(client, "/events", body, {"content-type": _content_type(body)})
-    return [_row("event", response)]
+    return [row_of("event", response)]
 
 
 async def _send_samples(target: Target, chosen: list[Sample]) -> list[dict[str, Any]]:
     async with gateway_client(target.gateway_url()) as client:
-        return [_row(sample.name, await send_sample(client, sample, target.data)) for sample in chosen]
-
-
-def _said(answer: Any) -> Any:
-    """What matters of the gateway's answer: the ids that it gave, or what it found wrong."""
-    if not isinstance(answer, dict):
-        return answer
-    for key in ("ids", "delivery_id", "detail"):
-        if value := answer.get(key):
-            return ", ".join(str(one or "accepted") for one in value) if isinstance(value, list) else value
-    return answer
-
-
-def _row(name: str, response: httpx2.Response) -> dict[str, Any]:
-    try:
-        answer = response.json()
-    except ValueError:
-        answer = response.text[:200]
-    return {"event": name, "status": response.status_code, "answer": answer}
+        return [row_of(sample.name, await send_sample(client, sample, target.data)) for sample in chosen]

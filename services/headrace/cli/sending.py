@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
@@ -35,3 +36,22 @@ async def post(client: httpx2.AsyncClient, path: str, body: bytes, headers: dict
         raise DependencyUnavailable(
             f"the gateway at {client.base_url} does not answer ({type(error).__name__})"
         ) from None
+
+
+def said(answer: Any) -> Any:
+    """What matters of the gateway's answer: the ids that it gave, or what it found wrong."""
+    if not isinstance(answer, dict):
+        return answer
+    for key in ("ids", "delivery_id", "detail"):
+        if value := answer.get(key):
+            return ", ".join(str(one or "accepted") for one in value) if isinstance(value, list) else value
+    return answer
+
+
+def row_of(name: str, response: httpx2.Response) -> dict[str, Any]:
+    """What was sent and what the gateway answered: ``event``, ``status``, ``answer``."""
+    try:
+        answer = response.json()
+    except ValueError:
+        answer = response.text[:200]
+    return {"event": name, "status": response.status_code, "answer": answer}

@@ -25,6 +25,7 @@ from headrace.gateway.run_reader import IndexedRuns, IndexedUsage
 from headrace.gateway.server import GatewayServer
 from headrace.gateway.settings import GatewaySettings, environment
 from headrace.gateway.sources.load import load_sources
+from headrace.gateway.sources.outbound import GuardedOutbound
 from headrace.host.component import Component
 from headrace.index import RunIndex, UsageIndex
 from headrace.postgres.errors import translated
@@ -41,8 +42,10 @@ from headrace.settings import MeshSettings
 async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
     """The service, ready to start."""
     own = GatewaySettings()
-    sources = load_sources(own, environment())
+    outbound = GuardedOutbound()
+    sources = load_sources(own, environment(), outbound)
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(outbound.close)
         pool = await stack.enter_async_context(open_pool(settings, service="headrace-gateway"))
         blobs = open_blobs(settings, pool)
         claims = PostgresClaims(pool)

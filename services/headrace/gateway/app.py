@@ -21,6 +21,7 @@ from headrace.gateway.accepted import AcceptedRuns
 from headrace.gateway.direct import DirectApp, PlainRoute
 from headrace.gateway.doors import Doors
 from headrace.gateway.events import Events
+from headrace.gateway.handshakes import Handshakes
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import HttpError, error_response
 from headrace.gateway.run_cancel import RunCancel
@@ -61,6 +62,10 @@ def create_app(deps: Deps) -> FastAPI:
         },  # ours is in ``Boundary``
     )
     app.state.streams, app.state.waiting = streams, waiting
+    handshakes = Handshakes(deps)
+    app.router.routes.append(PlainRoute("/webhooks/{source}", handshakes.get, methods=["GET"]))
+    app.router.routes.append(PlainRoute("/webhooks/{source}", handshakes.options, methods=["OPTIONS"]))
+    app.router.routes.append(PlainRoute("/events", handshakes.events, methods=["OPTIONS"]))
     app.router.routes.append(PlainRoute("/v1/runs/{run_id}/events", streams.handle, methods=["GET"]))
     app.router.routes.append(PlainRoute("/agents/status/{run_id}", doors.status, methods=["GET"]))
     app.include_router(queries.router(deps, accepted, waiting))

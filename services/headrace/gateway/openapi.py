@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.contracts.documents import part_schemas
-from headrace.gateway.openapi_parts import ERROR, answers, body, parameter
+from headrace.gateway.openapi_parts import ERROR, answers, body, parameter, refusals
 from headrace.gateway.openapi_runs import door_paths, run_paths
 from headrace.messages.event import Envelope
 
@@ -20,8 +20,11 @@ def _paths() -> dict[str, Any]:
                 "summary": "Accept a sender's webhook",
                 "description": "The raw body is verified by the source's scheme and kept byte for byte.",
                 "parameters": [parameter("source", "path", "Such as github or alertmanager", required=True)],
-                "requestBody": body(("application/json", {})),
-                "responses": answers(
+                "requestBody": body(
+                    ("application/json", {}), ("application/x-www-form-urlencoded", {}), ("text/plain", {})
+                ),
+                "responses": {"200": {"description": "A handshake of this source, answered; nothing is recorded"}}
+                | answers(
                     {"delivery_id": {"type": "string"}},
                     _400="Not the JSON that everybody reads alike",
                     _401="Signature or credential missing or wrong",
@@ -29,9 +32,26 @@ def _paths() -> dict[str, Any]:
                     _404="Unknown source",
                     _415="Content type or encoding",
                 ),
-            }
+            },
+            "get": {
+                "tags": ["events"],
+                "summary": "Answer a handshake that comes as a GET, on sources that have one (Meta, X)",
+                "parameters": [parameter("source", "path", "Such as meta or x", required=True)],
+                "responses": {
+                    "200": {"description": "What the sender asked for"},
+                    **refusals(_403="Not this source's handshake", _404="Unknown source", _405="This source has none"),
+                },
+            },
         },
         "/events": {
+            "options": {
+                "tags": ["events"],
+                "summary": "Admit a sender of CloudEvents by its WebHook-Request-Origin",
+                "responses": {
+                    "200": {"description": "It may deliver"},
+                    **refusals(_405="Not an origin that is allowed"),
+                },
+            },
             "post": {
                 "tags": ["events"],
                 "summary": "Accept events: CloudEvents (binary, structured, batch) or the plain envelope",
@@ -48,7 +68,7 @@ def _paths() -> dict[str, Any]:
                     _415="Content type or encoding",
                     _422="Not an envelope",
                 ),
-            }
+            },
         },
         **run_paths(),
         **door_paths(),

@@ -25,10 +25,13 @@ def answers(accepted: dict[str, Any], **errors: str) -> dict[str, Any]:
     """202 with these properties, and the errors of every writing endpoint with ``errors`` (``_400="..."``)."""
     schema = {"type": "object", "properties": accepted}
     made: dict[str, Any] = {"202": {"description": "Durable", "content": {"application/json": {"schema": schema}}}}
-    for status, text in {**errors, "_413": "Body over the limit", "_503": "Not durable; see Retry-After"}.items():
-        content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-        made[status.lstrip("_")] = {"description": text, "content": content}
-    return made
+    return made | refusals(**errors, _413="Body over the limit", _503="Not durable; see Retry-After")
+
+
+def refusals(**errors: str) -> dict[str, Any]:
+    """The errors of an endpoint (``_400="..."``)."""
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    return {status.lstrip("_"): {"description": text, "content": content} for status, text in errors.items()}
 
 
 def body(*contents: tuple[str, dict[str, Any]]) -> dict[str, Any]:

@@ -62,7 +62,12 @@ class GatewaySettings(BaseSettings):
         " gateway listens on loopback by default: set it before listening anywhere else",
     )
 
-    @field_validator("webhook_open", "events_token", mode="before")
+    events_origins: Items = Field(
+        default=(),
+        description="Origins of CloudEvents that OPTIONS /events admits (WebHook-Request-Origin), comma-separated",
+    )
+
+    @field_validator("webhook_open", "events_token", "events_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return split(value) if isinstance(value, str) else value

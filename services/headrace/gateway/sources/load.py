@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,13 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from headrace.gateway.secrets import secret_variable
-from headrace.gateway.settings import GatewaySettings, webhook_secrets
-from headrace.gateway.sources.model import HmacAuth, NoAuth, SourceConfig
-from headrace.gateway.sources.verify import HmacVerifier, OpenVerifier, TokenVerifier, Verifier
+from headrace.gateway.settings import GatewaySettings
+from headrace.gateway.sources.build import Builder, Handshakes, variables
+from headrace.gateway.sources.credentials import OpenVerifier
+from headrace.gateway.sources.model import SourceConfig
+from headrace.gateway.sources.outbound import GuardedOutbound, Outbound
+from headrace.gateway.sources.schemes import OPENABLE
+from headrace.gateway.sources.verify import Verifier
 from headrace.messages.errors import FatalError
 from headrace.observe.logging import get_logger
 
@@ -28,22 +31,38 @@ class WebhookSource:
     config: SourceConfig
     verifier: Verifier | None
     refusal: str = ""
+    handshakes: Handshakes = field(default_factory=Handshakes)
 
 
-def load_sources(settings: GatewaySettings, environ: Mapping[str, str]) -> dict[str, WebhookSource]:
-    """All sources by name: the built-in ones and those of ``HEADRACE_SOURCES_DIR``.
+def load_sources(
+    settings: GatewaySettings, environ: Mapping[str, str], outbound: Outbound | None = None
+) -> dict[str, WebhookSource]:
+    """All sources by name. ``outbound`` is how those that have to ask someone do so; by default through the guard.
 
     Raises:
-        FatalError: a file is not a source, a name is taken, or ``HEADRACE_WEBHOOK_OPEN`` opens what it can't.
+        FatalError: a file is not a source, a name is taken, a secret is no key, or ``HEADRACE_WEBHOOK_OPEN`` opens what it can't.
     """
+    configs = load_configs(settings.sources_dir)
+    _check_open(settings.webhook_open, configs)
+    builder = Builder(environ, outbound or GuardedOutbound())
+    sources = {name: _source(config, settings, builder) for name, config in configs.items()}
+    log.info("webhook_sources", known=len(sources), configured=[n for n, each in sources.items() if each.verifier])
+    return sources
+
+
+def load_configs(directory: Path | None) -> dict[str, SourceConfig]:
+    """What all source files say, by name: the built-in ones and those of ``directory``. Raises ``FatalError``."""
     configs: dict[str, SourceConfig] = {}
-    for where, text in _files(settings.sources_dir):
+    taken: dict[str, str] = {}
+    for where, text in _files(directory):
         config = _parse(where, text)
         if config.name in configs:
             raise FatalError(f"webhook source {where}: the name {config.name!r} is taken")
+        for variable in variables(config):
+            if (other := taken.setdefault(variable, config.name)) != config.name:
+                raise FatalError(f"webhook source {where}: {variable} belongs to {other!r} already")
         configs[config.name] = config
-    _check_open(settings.webhook_open, configs)
-    return {name: _source(config, settings, environ) for name, config in configs.items()}
+    return configs
 
 
 def _files(directory: Path | None) -> Iterable[tuple[str, str]]:
@@ -63,7 +82,7 @@ def _files(directory: Path | None) -> Iterable[tuple[str, str]]:
 
 def _parse(where: str, text: str) -> SourceConfig:
     try:
-        document: Any = yaml.safe_load(text)
+        document: Any = yaml.load(text, Loader=yaml.CSafeLoader)
         return SourceConfig.model_validate(document)
     except yaml.YAMLError as error:
         raise FatalError(f"webhook source {where}: not YAML") from error
@@ -77,31 +96,30 @@ def _check_open(names: Iterable[str], configs: Mapping[str, SourceConfig]) -> No
     for name in names:
         if name not in configs:
             raise FatalError(f"HEADRACE_WEBHOOK_OPEN names {name!r}, which is no webhook source")
-        if isinstance(configs[name].auth, HmacAuth):
+        if not openable(configs[name]):
             raise FatalError(
                 f"HEADRACE_WEBHOOK_OPEN names {name!r}, which signs its deliveries: set its secret instead"
             )
 
 
-def _source(config: SourceConfig, settings: GatewaySettings, environ: Mapping[str, str]) -> WebhookSource:
-    secrets = webhook_secrets(config.name, environ)
-    if isinstance(config.auth, HmacAuth):
-        if secrets:
-            return WebhookSource(config, HmacVerifier(config.auth, secrets))
-    elif not isinstance(config.auth, NoAuth) and secrets:
-        return WebhookSource(config, TokenVerifier(secrets))
-    elif config.name in settings.webhook_open:
+def openable(config: SourceConfig) -> bool:
+    """Whether an operator may let it deliver without any proof: it signs nothing."""
+    return all(isinstance(auth, OPENABLE) for auth in config.auth)
+
+
+def _source(config: SourceConfig, settings: GatewaySettings, builder: Builder) -> WebhookSource:
+    verifier = builder.verifier(config)
+    if verifier is None and config.name in settings.webhook_open:
         log.warning("webhook_source_opened", source=config.name)
-        return WebhookSource(config, OpenVerifier())
-    refusal = _refusal(config)
-    log.info("webhook_source_not_configured", source=config.name, remedy=refusal)
-    return WebhookSource(config, None, refusal)
+        verifier = OpenVerifier()
+    if verifier is None:
+        return WebhookSource(config, None, _refusal(config))
+    return WebhookSource(config, verifier, handshakes=builder.handshakes(config))
 
 
 def _refusal(config: SourceConfig) -> str:
-    remedies = {
-        "hmac": f"set {secret_variable(config.name)}",
-        "token": f"set {secret_variable(config.name)}, or name it in HEADRACE_WEBHOOK_OPEN",
-        "none": "name it in HEADRACE_WEBHOOK_OPEN",
-    }
-    return f"this gateway is not configured for this source; its operator has to {remedies[config.auth.scheme]}"
+    proofs = [name for name, kind in variables(config).items() if kind not in ("proxy", "verify token")]
+    remedies = [f"set {' or '.join(proofs)}"] if proofs else []
+    if openable(config):
+        remedies.append("name it in HEADRACE_WEBHOOK_OPEN")
+    return f"this gateway is not configured for this source; its operator has to {', or '.join(remedies)}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-_SECRET_HEADER: Final = re.compile(r"authorization|cookie|signature|token|secret|api-?key|password", re.I)
-_HEADER_NAME: Final = r"^[a-z0-9][a-z0-9-]{0,99}$"
+from headrace.gateway.sources.handshake_model import POINTER, Handshake
+from headrace.gateway.sources.schemes import HEADER_NAME, Auth, HeaderName, Strict
+
+_SECRET_HEADER: Final = re.compile(r"authorization|cookie|signature|token|secret|api-?key|password|hmac", re.I)
 
 
 def _forwardable(name: str) -> str:
@@ -17,57 +19,75 @@ def _forwardable(name: str) -> str:
     return name
 
 
-HeaderName = Annotated[str, Field(pattern=_HEADER_NAME)]
-ForwardedHeader = Annotated[HeaderName, AfterValidator(_forwardable)]
+ForwardedHeader = Annotated[str, Field(pattern=HEADER_NAME), AfterValidator(_forwardable)]
+Content = Literal["json", "form", "text"]
+FORM: Final = "application/x-www-form-urlencoded"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class DeliveryId(Strict):
+    """What names a delivery: a header (of several, the first that is there), or a place in the body (a JSON pointer).
+
+    Where the source gives neither, or ``required`` is off and a delivery lacks it, a digest of the body names it, together with the
+    values of the headers in ``digest_with``.
+    """
+
+    header: tuple[HeaderName, ...] = ()
+    body: str | None = Field(default=None, pattern=POINTER)
+    required: bool = True
+    digest_with: tuple[HeaderName, ...] = ()
+
+    @field_validator("header", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.header and self.body:
+            raise ValueError("give either header or body")
+        return self
 
 
-class HmacAuth(_Strict):
-    """A keyed digest of the raw body in a header: ``<prefix><digest>``."""
-
-    scheme: Literal["hmac"]
-    algorithm: Literal["sha256", "sha512"] = "sha256"
-    header: HeaderName
-    prefix: str = Field(default="", max_length=32)
-    encoding: Literal["hex", "base64"] = "hex"
-
-
-class TokenAuth(_Strict):
-    """A shared secret in ``Authorization``: ``Bearer <secret>``, or ``Basic`` where the secret is ``user:password``."""
-
-    scheme: Literal["token"]
-
-
-class NoAuth(_Strict):
-    """The sender proves nothing; the operator opens such a source by name (``HEADRACE_WEBHOOK_OPEN``)."""
-
-    scheme: Literal["none"]
-
-
-class DeliveryId(_Strict):
-    """What names a delivery: the sender's header, or where it has none, a digest of the body (``header`` absent)."""
-
-    header: HeaderName | None = None
-
-
-class EventType(_Strict):
+class EventType(Strict):
     """The header that must name the event's type. Absent: the type is in the body, which the gateway does not read."""
 
     header: HeaderName | None = None
 
 
-class SourceConfig(_Strict):
-    """One sender. ``headers`` are the only HTTP headers of it that enter the record."""
+class SourceConfig(Strict):
+    """One sender.
+
+    ``auth`` is a scheme, or several in order: a delivery is judged by the first that is configured and that it has something for.
+    ``headers`` are the only HTTP headers of it that enter the record. Headers that no signature covers count only where
+    ``trust_headers`` says so. ``content`` is what it sends: JSON, forms (kept as they are), or JSON that is called text/plain.
+    ``answer_within_s`` is its patience. ``setup`` says what to set at the sender.
+    """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")
     description: str = Field(min_length=1, max_length=500)
-    auth: HmacAuth | TokenAuth | NoAuth = Field(discriminator="scheme")
+    setup: str = Field(default="", max_length=1_000)
+    auth: tuple[Auth, ...] = Field(min_length=1, max_length=8)
+    trust_headers: bool = False
     delivery_id: DeliveryId = DeliveryId()
     event_type: EventType = EventType()
     headers: tuple[ForwardedHeader, ...] = ()
+    content: tuple[Content, ...] = ("json",)
+    handshakes: tuple[Handshake, ...] = ()
+    answer_within_s: float | None = Field(default=None, gt=0, le=60)
     hint: str | None = Field(
         default=None, max_length=300, description="Said to a sender whose content type is not JSON"
     )
+
+    @field_validator("auth", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _headers_are_vouched_for(self) -> Self:
+        signed = frozenset.intersection(*(auth.signed_headers() for auth in self.auth))
+        id_headers = {*self.delivery_id.header, *self.delivery_id.digest_with}
+        named = {*self.headers, *id_headers, *filter(None, [self.event_type.header])}
+        if (unsigned := sorted(named - signed)) and not self.trust_headers:
+            raise ValueError(f"no signature covers {', '.join(unsigned)}: say trust_headers: true to use them anyway")
+        return self
