@@ -12,6 +12,9 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import asyncpg
 
+from headrace.auth.authenticator import Authenticator
+from headrace.auth.settings import AuthSettings
+from headrace.auth.store import AuthStore
 from headrace.blobs import BlobStore
 from headrace.blobs.settings import open_blobs
 from headrace.claims.postgres import PostgresClaims
@@ -38,7 +41,8 @@ from headrace.settings import MeshSettings
 @asynccontextmanager
 async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
     """The service, ready to start."""
-    own = GatewaySettings()
+    own, access = GatewaySettings(), AuthSettings()
+    secrets = access.secrets() if access.required_on(own.gateway_host) else ()
     sources = load_sources(own, environment())
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_pool(settings, service="headrace-gateway"))
@@ -63,9 +67,10 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
             blobs=blobs,
             feed=await stack.enter_async_context(_feed(settings, blobs)),
             asyncapi=lambda: _asyncapi(settings),
+            authenticator=Authenticator(AuthStore(pool), secrets, cache_s=access.auth_cache_s) if secrets else None,
             checks={"kafka": _check(publisher.ready), "catalogue": _check(table.ready), "database": _database(pool)},
         )
-        yield GatewayServer(create_app(deps), own, drain_s=settings.drain_seconds)
+        yield GatewayServer(create_app(deps), own, drain_s=settings.drain_seconds, auth=bool(secrets))
 
 
 @asynccontextmanager
