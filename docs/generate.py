@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings
 
 from headrace.analytics.settings import AnalyticsSettings
 from headrace.audit.settings import AuditSettings
+from headrace.auth.settings import AuthSettings
 from headrace.egress.policy import EgressSettings
 from headrace.gateway.settings import GatewaySettings
 from headrace.gateway.sources.build import variables
@@ -39,6 +40,7 @@ WEBHOOKS: Final = Path(__file__).parent / "webhooks.md"
 SECTIONS: Final[tuple[tuple[str, str, type[BaseSettings]], ...]] = (
     ("Every service", "Where the servers are, and who this process is.", MeshSettings),
     ("Gateway", "How it listens, what it bounds, who may write to it.", GatewaySettings),
+    ("Authentication", "Read by the gateway and by `headrace auth`; see [security](security.md).", AuthSettings),
     ("Ingest", "", IngestSettings),
     ("Models", "Read by reasoning. An empty variable counts as unset.", ModelSettings),
     ("Reasoning", "", ReasoningSettings),
@@ -84,6 +86,7 @@ TAIL: Final = """
 | `HEADRACE_WEBHOOK_SECRET_<SOURCE>` | gateway | {secret} |
 | `HEADRACE_DATA` | `headrace` | Data directory of the embedded mesh, as `--data` (default `.headrace`) |
 | `HEADRACE_GATEWAY_URL` | `headrace` | Gateway to send to, instead of the one that is up on the data directory |
+| `HEADRACE_API_KEY` | `headrace` | API key or token for the gateway |
 | `HEADRACE_CACHE_DIR` | `headrace up`, `headrace demo`, tests | Where downloaded servers are kept (default `~/.cache/headrace`) |
 | `HEADRACE_MAVEN_URL` | `headrace up`, `headrace demo`, tests | A mirror to download them from |
 | `HEADRACE_POSTGRES_USER` | `headrace up`, `headrace demo`, tests | Account that embedded Postgres runs as when root starts it |

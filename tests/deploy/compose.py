@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docker-compose.yml"
 EXAMPLE = ROOT / ".env.example"
 PASSWORD = "0123456789abcdef0123456789abcdef"
-GIVEN = {"POSTGRES_PASSWORD": PASSWORD}
+GIVEN = {"POSTGRES_PASSWORD": PASSWORD, "HEADRACE_AUTH_SECRET": PASSWORD * 4}
 """The least that a `.env` has to say."""
 
 Service = dict[str, Any]

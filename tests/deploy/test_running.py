@@ -4,6 +4,7 @@ Real Kafka, registry and Postgres stand for Redpanda and Postgres; only addresse
 event goes through, and what the services then say to Prometheus is held against every expression of deploy/.
 """
 
+import json
 import os
 import re
 import signal
@@ -148,7 +149,8 @@ def test_the_service_is_ready_and_its_health_check_passes(mesh: Mesh, name: str)
 
 def test_an_event_becomes_a_result(mesh: Mesh) -> None:
     sample = next(one for one in samples("compose") if one.name == "ticket-double-charge")
-    with httpx2.Client(base_url=mesh.gateway, trust_env=False) as client:
+    key = json.loads(inside(mesh, "auth", "keys", "create", "--name", "test", "--role", "developer", "--json"))["key"]
+    with httpx2.Client(base_url=mesh.gateway, trust_env=False, headers={"authorization": f"Bearer {key}"}) as client:
         assert client.get("/healthz").status_code == 200
         answer = client.post(sample.path, content=sample.body, headers=dict(sample.headers))
         assert answer.status_code == 202, answer.text
@@ -160,12 +162,17 @@ def test_an_event_becomes_a_result(mesh: Mesh) -> None:
 
 
 def test_commands_of_operation_work_inside_a_container(mesh: Mesh) -> None:
-    """As `docker compose exec gateway headrace ...` runs them."""
     for arguments in (["runs", "list"], ["dlq", "list"], ["topics", "diff"]):
-        argv = [mesh.image / "bin/headrace", *arguments]
-        env = mesh.services["gateway"].environment
-        done = subprocess.run(argv, env=env, cwd=mesh.root, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        inside(mesh, *arguments)
+
+
+def inside(mesh: Mesh, *arguments: str) -> str:
+    """What a command prints, run as `docker compose exec gateway headrace ...` runs it."""
+    argv = [mesh.image / "bin/headrace", *arguments]
+    env = mesh.services["gateway"].environment
+    done = subprocess.run(argv, env=env, cwd=mesh.root, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+    return done.stdout
 
 
 def scrape(mesh: Mesh) -> dict[str, tuple[set[str], bool]]:

@@ -21,7 +21,7 @@ from headrace.pipeline import STAGES
 from tests.deploy_k8s.charts import container, environment, rendering, services_of
 
 HERE = Path(__file__).parent
-SECRETS = {"DATABASE_URL": "postgresql://127.0.0.1:5432/headrace", "HEADRACE_EVENTS_TOKEN": "a-token"}
+SECRETS = {"DATABASE_URL": "postgresql://127.0.0.1:5432/headrace", "HEADRACE_AUTH_SECRET": "a-secret-" * 4}
 # The servers' names resolve to nothing here, so that what is asked for is refused at once.
 SERVERS = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9", "SCHEMA_REGISTRY_URL": "http://127.0.0.1:9"}
 

@@ -184,7 +184,13 @@ def _secret_names() -> set[str]:
 def test_no_secret_is_made_and_none_is_written_out(objects: list[Object]) -> None:
     assert not kinds(objects, "Secret")
     secret = _secret_names()
-    assert {"DATABASE_URL", "HEADRACE_EVENTS_TOKEN", "ANTHROPIC_API_KEY", "HEADRACE_KAFKA_OPTIONS"} <= secret
+    assert {
+        "DATABASE_URL",
+        "HEADRACE_AUTH_SECRET",
+        "HEADRACE_EVENTS_TOKEN",
+        "ANTHROPIC_API_KEY",
+        "HEADRACE_KAFKA_OPTIONS",
+    } <= secret
     for one in workloads(objects):
         for name, value in environment(one, objects).items():
             if name in secret or name.startswith("HEADRACE_WEBHOOK_SECRET_") or name.endswith("_HEADERS"):
@@ -204,6 +210,7 @@ def test_a_secret_goes_only_to_who_needs_it() -> None:
                 holders.setdefault(name, set()).add(container(one)["name"])
     assert holders.pop("DATABASE_URL") == {*services_of(objects), "prepare"}
     assert holders == {
+        "HEADRACE_AUTH_SECRET": {"gateway"},
         "HEADRACE_EVENTS_TOKEN": {"gateway"},
         "HEADRACE_WEBHOOK_SECRET_GITHUB": {"gateway"},
         "ANTHROPIC_API_KEY": {"reasoning"},
@@ -211,9 +218,9 @@ def test_a_secret_goes_only_to_who_needs_it() -> None:
     }
 
 
-def test_the_gateway_does_not_start_without_a_token_for_events() -> None:
-    token = environment(services_of(rendering("k8s"))["gateway"], rendering("k8s"))["HEADRACE_EVENTS_TOKEN"]
-    assert "optional" not in token["secretKeyRef"]
+def test_the_gateway_does_not_start_without_the_secret_of_its_credentials() -> None:
+    secret = environment(services_of(rendering("k8s"))["gateway"], rendering("k8s"))["HEADRACE_AUTH_SECRET"]
+    assert "optional" not in secret["secretKeyRef"]
 
 
 @pytest.mark.parametrize(

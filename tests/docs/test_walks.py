@@ -28,6 +28,7 @@ REBUILT = ("runs", "run_steps", "agent_results", "events")  # docs/operating.md,
 OWN_SERVERS = ("broker-1:9092", "http://collector:4318")
 NOT_WALKED = {
     "CONTRIBUTING.md": "the verbs that run this very test",
+    "docs/security.md": "tests/auth/test_commands.py runs its commands",
     "docs/deploy-compose.md": "needs Docker; tests/deploy runs the services of the file",
     "docs/deploy-kubernetes.md": "needs a cluster; tests/deploy_k8s renders, checks and runs the pods' commands",
 }

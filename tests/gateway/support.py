@@ -14,6 +14,7 @@ from typing import Any
 import httpx2
 from pydantic import SecretStr
 
+from headrace.auth.authenticator import Authenticator
 from headrace.blobs.memory import MemoryBlobs
 from headrace.claims.memory import MemoryClaims
 from headrace.gateway.app import create_app
@@ -189,7 +190,11 @@ class Gateway:
     """An application over stand-ins, and a client of it."""
 
     def __init__(
-        self, environ: Mapping[str, str] | None = None, outbound: Outbound | None = None, **settings: Any
+        self,
+        environ: Mapping[str, str] | None = None,
+        outbound: Outbound | None = None,
+        authenticator: Authenticator | None = None,
+        **settings: Any,
     ) -> None:
         self.settings = GatewaySettings(_env_file=None, **{"gateway_port": 0, **settings})
         self.publisher = RecordingPublisher()
@@ -218,6 +223,7 @@ class Gateway:
             blobs=self.blobs,
             feed=self.hub,
             asyncapi=lambda: {"asyncapi": "3.0.0"},
+            authenticator=authenticator,
             checks={name: self._check(name) for name in self.checks},
             now=lambda: NOW,
         )

@@ -271,7 +271,7 @@ async def test_tokens() -> None:
         response = await gateway.post("/events", orjson.dumps(EXAMPLE), headers)
         answers[given] = response.status_code
         if response.status_code == 401:
-            assert response.headers["www-authenticate"] == "Bearer"
+            assert response.headers["www-authenticate"].startswith("Bearer")
     assert list(answers.values()) == [202, 202, 401, 401, 401, 401]
 
 

@@ -40,7 +40,7 @@ async def test_readiness_names_what_is_away(gateway: Gateway, away: tuple[str, .
     gateway.checks |= dict.fromkeys(away, False)
     response = await gateway.get("/readyz")
     checks = {name: "away" if name in away else "ok" for name in ("kafka", "catalogue", "database")}
-    assert (response.status_code, response.json()) == (code, {"status": status, "checks": checks})
+    assert (response.status_code, response.json()) == (code, {"status": status, "auth": "off", "checks": checks})
 
 
 async def test_a_check_that_raises_has_not_passed(gateway: Gateway) -> None:

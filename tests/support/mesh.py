@@ -44,6 +44,7 @@ class Mesh:
         self.logs = logs
         self.gateway_port = free_port()
         self.environment["HEADRACE_GATEWAY_PORT"] = str(self.gateway_port)
+        self.environment.setdefault("HEADRACE_AUTH", "off")  # on loopback
         self.ops = {name: free_port() for name in STAGES}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.gateway = httpx2.Client(base_url=f"http://127.0.0.1:{self.gateway_port}", trust_env=False, timeout=30)

@@ -33,6 +33,7 @@ GROUPS: Final = {
     "results": "Results of agent runs, straight from the topic.",
     "agents": "Agents as data: the catalogue of published definitions.",
     "triggers": "Which agents an event would start, tried out.",
+    "auth": "Credentials of the API: keys and tokens.",
     "audit": "The audit log: is it whole, and what it says.",
     "dlq": "Dead letters: what a service could not work on, with its cause.",
     "replay": "Make again what records led to.",

@@ -24,6 +24,7 @@ GATEWAY_HOST = "127.0.0.1"
 def local_mesh(data: Path, *, gateway_port: int, ports: StackPorts | None = None) -> Mesh:
     """A mesh on ``data`` with its gateway on ``gateway_port``."""
     environment = {
+        "HEADRACE_AUTH": os.environ.get("HEADRACE_AUTH", "off"),  # it listens on loopback only
         "HEADRACE_GATEWAY_HOST": GATEWAY_HOST,
         "HEADRACE_GATEWAY_PORT": str(gateway_port),
         "HEADRACE_WEBHOOK_OPEN": os.environ.get("HEADRACE_WEBHOOK_OPEN", "alertmanager"),  # it listens on loopback only

@@ -52,6 +52,7 @@ async def _report(state: MeshState) -> dict[str, Any]:
     return {
         "phase": state.phase,
         "gateway": state.gateway_url,
+        "auth": next((figures["auth"] for figures in after if figures and "auth" in figures), None),
         "servers": [
             {
                 "name": part.name,
@@ -107,7 +108,8 @@ def _row(
 
 
 def _show(report: dict[str, Any]) -> None:
-    print(f"mesh: {report['phase']}   gateway: {report['gateway']}\n")
+    auth = {"on": "on", "off": "OFF (loopback only)"}.get(report["auth"], "unknown")
+    print(f"mesh: {report['phase']}   gateway: {report['gateway']}   authentication: {auth}\n")
     servers = [(r["name"], r["state"], r["restarts"], r["pid"], r["error"]) for r in report["servers"]]
     print_table(
         ("server", "state", "restarts", "pid", "error"), servers, empty="no servers yet", whole=("server", "state")

@@ -20,7 +20,7 @@ from headrace.local.endpoints import VARIABLES, Endpoints, check_reachable, exte
 from headrace.local.kafka_probe import live_brokers
 from headrace.local.stack import State
 from headrace.local.state import MeshState, read_state, running_state
-from headrace.messages.errors import DependencyUnavailable
+from headrace.messages.errors import DependencyUnavailable, FatalError
 
 if TYPE_CHECKING:  # each is imported where it is used: half of the commands need none of them
     import httpx2
@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # each is imported where it is used: half of the commands nee
 T = TypeVar("T")
 DEFAULT_DATA = Path(".headrace")
 GATEWAY_URL = "HEADRACE_GATEWAY_URL"
+API_KEY: Final = "HEADRACE_API_KEY"
 _NOT_YET: Final = ("starting", "preparing")
 _PLAIN_SERVERS: Final = re.compile(r"[\w.-]+:\d+(,[\w.-]+:\d+)*")
 _PROBE_S: Final = 5.0
@@ -135,7 +136,12 @@ async def blobs_of(settings: MeshSettings) -> AsyncIterator[BlobStore]:
 
 @asynccontextmanager
 async def gateway_client(url: str) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of the gateway; with the credential of HEADRACE_API_KEY (a key or a token) if that is set."""
     import httpx2
 
-    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30.0) as client:
+    credential = os.environ.get(API_KEY, "").strip()
+    if not credential.isascii():
+        raise FatalError(f"{API_KEY} is not a key or a token")
+    headers = {"authorization": f"Bearer {credential}"} if credential else {}
+    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30.0, headers=headers) as client:
         yield client

@@ -12,6 +12,9 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import asyncpg
 
+from headrace.auth.authenticator import Authenticator
+from headrace.auth.settings import AuthSettings
+from headrace.auth.store import AuthStore
 from headrace.blobs import BlobStore
 from headrace.blobs.settings import open_blobs
 from headrace.claims.postgres import PostgresClaims
@@ -41,7 +44,8 @@ from headrace.settings import MeshSettings
 @asynccontextmanager
 async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
     """The service, ready to start."""
-    own = GatewaySettings()
+    own, access = GatewaySettings(), AuthSettings()
+    secrets = access.secrets() if access.required_on(own.gateway_host) else ()
     outbound = GuardedOutbound()
     sources = load_sources(own, environment(), outbound)
     async with AsyncExitStack() as stack:
@@ -70,9 +74,10 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
             blobs=blobs,
             feed=await stack.enter_async_context(_feed(settings, blobs)),
             asyncapi=lambda: _asyncapi(settings),
+            authenticator=Authenticator(AuthStore(pool), secrets, cache_s=access.auth_cache_s) if secrets else None,
             checks={"kafka": _check(publisher.ready), "catalogue": _check(table.ready), "database": _database(pool)},
         )
-        yield GatewayServer(create_app(deps), own, drain_s=settings.drain_seconds)
+        yield GatewayServer(create_app(deps), own, drain_s=settings.drain_seconds, auth=bool(secrets))
 
 
 @asynccontextmanager

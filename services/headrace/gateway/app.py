@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace import __version__
-from headrace.gateway import openapi, operations, queries
+from headrace.gateway import access, openapi, operations, queries
 from headrace.gateway.accepted import AcceptedRuns
 from headrace.gateway.direct import DirectApp, PlainRoute
 from headrace.gateway.doors import Doors
@@ -50,6 +50,8 @@ def create_app(deps: Deps) -> FastAPI:
     ]
     app = DirectApp(
         writing,
+        access.Guard(deps.authenticator, deps.tenant, deps.settings),
+        dependencies=[Depends(access.guarded)],
         title="headrace gateway",
         version=__version__,
         description=_DESCRIPTION,
@@ -79,7 +81,7 @@ def create_app(deps: Deps) -> FastAPI:
 def _document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        app.openapi_schema = openapi.complete(made)
+        app.openapi_schema = access.describe(openapi.complete(made))
     return app.openapi_schema
 
 

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
+from headrace.gateway.access import GUARD, Guard
 from headrace.gateway.boundary import Boundary
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -24,12 +25,16 @@ Handler = Callable[[Request], Awaitable[Response]]
 class PlainRoute(Route):
     """A Starlette route that names itself in the scope, as FastAPI's own routes do: metrics are by route.
 
-    Its parameters are text, without converters.
+    Its parameters are text, without converters. The guard in the scope lets a request in, or the handler never sees it.
     """
 
     def __init__(self, path: str, handler: Handler, *, methods: list[str]) -> None:
-        super().__init__(path, handler, methods=methods)
-        self.handler = handler
+        async def guarded(request: Request) -> Response:
+            await request.scope[GUARD].check(request.scope)
+            return await handler(request)
+
+        super().__init__(path, guarded, methods=methods)
+        self.handler = guarded
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, child_scope = super().matches(scope)
@@ -41,14 +46,16 @@ class PlainRoute(Route):
 class DirectApp(FastAPI):
     """FastAPI within a boundary, except that a POST to one of ``writing`` goes to its handler, within a boundary of its own."""
 
-    def __init__(self, writing: Sequence[PlainRoute], **options: Any) -> None:
+    def __init__(self, writing: Sequence[PlainRoute], guard: Guard, **options: Any) -> None:
         super().__init__(**options)
+        self._guard = guard
         self.router.routes[:0] = writing  # for the other methods, which are refused
         self.add_middleware(Boundary)
         self._writing = writing
         self._written = Boundary(_answer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[GUARD] = self._guard
         if scope["type"] == "http" and scope["method"] == "POST":
             for route in self._writing:
                 if found := route.path_regex.match(scope["path"]):

@@ -36,7 +36,8 @@ def router(deps: Deps) -> APIRouter:
         ready = not failed & deps.required
         status = "ready" if not failed else "degraded" if ready else "not_ready"
         checks = {name: "away" if name in failed else "ok" for name in names}
-        return _json({"status": status, "checks": checks}, 200 if ready else 503)
+        auth = "off" if deps.authenticator is None else "on"
+        return _json({"status": status, "auth": auth, "checks": checks}, 200 if ready else 503)
 
     @routes.get("/metrics", summary="Prometheus metrics")
     async def metrics() -> Response:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from headrace.auth.authenticator import Authenticator
 from headrace.blobs import BlobStore
 from headrace.claims import Claims
 from headrace.gateway.settings import GatewaySettings
@@ -151,6 +152,7 @@ class Deps:
     """Everything that ``app.create_app`` needs.
 
     ``catalog_ready`` says whether the catalogue is read: before that an agent that is missing may only be late.
+    ``authenticator`` None: the API asks for no credential, which is for loopback.
     ``checks`` are the dependencies that ``/readyz`` names; those in ``required`` decide it, the others only show.
     """
 
@@ -168,6 +170,7 @@ class Deps:
     blobs: BlobStore
     feed: Feed
     asyncapi: Callable[[], JsonDict]
+    authenticator: Authenticator | None = None
     checks: Mapping[str, Check] = field(default_factory=dict)
     required: frozenset[str] = frozenset({"kafka", "catalogue"})
     now: Callable[[], datetime] = utc_now

@@ -38,14 +38,15 @@ class _Server(uvicorn.Server):
 
 
 class GatewayServer:
-    """``name`` gateway. ``drain_s``: how long a stop waits for open requests."""
+    """``name`` gateway. ``drain_s``: how long a stop waits for open requests. ``auth``: does the API ask for credentials."""
 
     name = "gateway"
 
-    def __init__(self, app: FastAPI, settings: GatewaySettings, *, drain_s: float = 30.0) -> None:
+    def __init__(self, app: FastAPI, settings: GatewaySettings, *, drain_s: float = 30.0, auth: bool = False) -> None:
         self._app = app
         self._settings = settings
         self._drain_s = drain_s
+        self._auth = auth
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
         self.port = settings.gateway_port
@@ -67,7 +68,11 @@ class GatewayServer:
         if self._task.done():
             self._task.result()
             raise FatalError("the HTTP server ended while it started")
-        log.info("gateway_started", url=self.url)
+        log.info("gateway_started", url=self.url, auth="on" if self._auth else "off")
+        if not self._auth:
+            log.warning(
+                "gateway_without_auth", remedy="whoever reaches it may run agents and read all; HEADRACE_AUTH=on"
+            )
 
     async def wait(self) -> None:
         """Until the server ends; a cancelled wait leaves it running."""
@@ -88,7 +93,8 @@ class GatewayServer:
         return self._server is not None and self._server.started and self._task is not None and not self._task.done()
 
     def status(self) -> dict[str, Any]:
-        return {"url": self.url, "connections": len(self._server.server_state.connections) if self._server else 0}
+        connections = len(self._server.server_state.connections) if self._server else 0
+        return {"url": self.url, "auth": "on" if self._auth else "off", "connections": connections}
 
     def _config(self) -> uvicorn.Config:
         return uvicorn.Config(

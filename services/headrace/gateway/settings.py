@@ -58,8 +58,8 @@ class GatewaySettings(BaseSettings):
     )
     events_token: Secrets = Field(
         default=(),
-        description="Bearer token(s) that POST /events asks for, comma-separated or a JSON list. Off by default, since the"
-        " gateway listens on loopback by default: set it before listening anywhere else",
+        description="Bearer token(s) that POST /events takes beside the API's credentials, comma-separated or a JSON list; where"
+        " HEADRACE_AUTH is off it asks for one of them",
     )
 
     events_origins: Items = Field(

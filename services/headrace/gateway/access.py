@@ -1,0 +1,143 @@
+"""Who may call what: the one table of permissions, and the check that stands before every endpoint.
+
+A route that is not in the table answers 403 to everybody, and a test holds the table against the OpenAPI document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Final
+
+from fastapi import Request
+from starlette.types import Scope
+
+from headrace.auth import Principal, Refused, Role
+from headrace.auth.authenticator import Authenticator
+from headrace.gateway.compare import digest, same_as_any
+from headrace.gateway.problems import HttpError
+from headrace.gateway.settings import GatewaySettings
+from headrace.observe.logging import get_logger
+
+log = get_logger(__name__)
+GUARD: Final = "headrace.guard"  # key in the scope
+
+
+class Door(Enum):
+    """What asks for no credential of the mesh."""
+
+    OPEN = "open"  # says nothing that a stranger may not know
+    SENDER = "sender"  # the endpoint verifies its sender itself
+
+
+Need = Door | Role
+
+ACCESS: Final[Mapping[tuple[str, str], Need]] = {
+    ("POST", "/webhooks/{source}"): Door.SENDER,
+    ("GET", "/webhooks/{source}"): Door.SENDER,
+    ("OPTIONS", "/webhooks/{source}"): Door.SENDER,
+    ("OPTIONS", "/events"): Door.OPEN,  # says whether an origin is listed
+    ("POST", "/events"): Role.DEVELOPER,
+    ("POST", "/agent"): Role.DEVELOPER,
+    ("POST", "/agents/run"): Role.DEVELOPER,
+    ("GET", "/agents/status/{run_id}"): Role.VIEWER,
+    ("POST", "/v1/runs"): Role.DEVELOPER,
+    ("GET", "/v1/runs"): Role.VIEWER,
+    ("GET", "/v1/runs/{run_id}"): Role.VIEWER,
+    ("GET", "/v1/runs/{run_id}/events"): Role.VIEWER,
+    ("POST", "/v1/runs/{run_id}/cancel"): Role.DEVELOPER,
+    ("GET", "/v1/results/{ref}"): Role.VIEWER,
+    ("GET", "/v1/agents"): Role.VIEWER,
+    ("GET", "/v1/agents/{name}"): Role.VIEWER,
+    ("GET", "/v1/usage"): Role.VIEWER,
+    ("GET", "/asyncapi.yaml"): Role.VIEWER,
+    ("GET", "/metrics"): Role.ADMIN,  # all agents' and sources' figures; Prometheus reads the operations port
+    ("GET", "/healthz"): Door.OPEN,
+    ("GET", "/readyz"): Door.OPEN,
+}
+# The OpenAPI document and its pages are Starlette's routes within FastAPI, and open: they are the same for every mesh.
+
+_EVENTS: Final = ("POST", "/events")
+_EXPLAINED: Final = {"expired": "the credential has expired", "revoked": "the credential was revoked"}
+
+
+class Guard:
+    """The check. ``authenticator`` None: authentication is off, and only ``POST /events`` asks for its token if one is set."""
+
+    def __init__(self, authenticator: Authenticator | None, tenant: str, settings: GatewaySettings) -> None:
+        self._authenticator = authenticator
+        self._tenant = tenant
+        self._event_tokens = tuple(digest(t.get_secret_value().encode()) for t in settings.events_token)
+
+    @property
+    def on(self) -> bool:
+        return self._authenticator is not None
+
+    async def check(self, scope: Scope) -> None:
+        """Raises ``HttpError`` 401 or 403, and ``DependencyUnavailable`` where a credential can't be checked now."""
+        route = ("GET" if scope["method"] == "HEAD" else scope["method"], scope["route"].path_format)
+        need = ACCESS.get(route)
+        if isinstance(need, Door):
+            return
+        if need is None:
+            log.error("route_without_permission", method=route[0], route=route[1])
+            raise HttpError(403, "forbidden", "nobody may call this")
+        credential = bearer(scope)
+        if route == _EVENTS and self._event_tokens:
+            if credential and same_as_any(digest(credential.encode()), self._event_tokens):
+                return
+            if self._authenticator is None:
+                raise _unauthorized("missing" if credential is None else "unknown", route[1])
+        if self._authenticator is not None:
+            await self._authorize(self._authenticator, credential, need, route[1])
+
+    async def _authorize(self, known: Authenticator, credential: str | None, need: Role, route: str) -> None:
+        if not credential:
+            raise _unauthorized("missing", route)
+        try:
+            principal = await known.principal(credential)
+        except Refused as refused:
+            raise _unauthorized(refused.reason, route) from None
+        if principal.tenant != self._tenant:
+            raise _forbidden(principal, "other_tenant", "the credential is of another tenant", route)
+        if principal.role < need:
+            raise _forbidden(principal, "role", f"this needs the role {need} or a greater one", route)
+
+
+async def guarded(request: Request) -> None:
+    """The check as a dependency of FastAPI's routes. Without a guard in the scope nobody passes."""
+    await request.scope[GUARD].check(request.scope)
+
+
+def bearer(scope: Scope) -> str | None:
+    """The credential of ``Authorization: Bearer``; None if there is none, or more than one."""
+    found = [value for name, value in scope["headers"] if name == b"authorization"]
+    scheme, _, credential = found[0].decode("latin-1").partition(" ") if len(found) == 1 else ("", "", "")
+    return credential.strip() if scheme.lower() == "bearer" else None
+
+
+def describe(document: dict[str, Any]) -> dict[str, Any]:
+    """``document`` (OpenAPI) with the credential that each operation asks for, and its refusals."""
+    schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
+    schemes["bearer"] = {"type": "http", "scheme": "bearer", "description": "An API key (hrk_...) or a token (HS256)"}
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            need = ACCESS.get((method.upper(), path))
+            if isinstance(need, Role):
+                operation["security"] = [{"bearer": []}]
+                operation["responses"]["401"] = {"description": "No valid credential", "content": content}
+                operation["responses"]["403"] = {"description": f"Needs the role {need}", "content": content}
+    return document
+
+
+def _unauthorized(reason: str, route: str) -> HttpError:
+    log.warning("request_refused", reason=reason, route=route)
+    challenge = "Bearer" if reason == "missing" else 'Bearer error="invalid_token"'
+    message = _EXPLAINED.get(reason, "a valid bearer credential is required")
+    return HttpError(401, "unauthorized", message, headers={"WWW-Authenticate": challenge})
+
+
+def _forbidden(principal: Principal, reason: str, message: str, route: str) -> HttpError:
+    log.warning("request_refused", reason=reason, route=route, credential_id=principal.id)
+    return HttpError(403, "forbidden", message)
