@@ -53,6 +53,14 @@ REFUSED: dict[str, tuple[Make, int]] = {
 }
 
 
+DOORS = {  # github has no handshake but its ping, and no origin is listed
+    ("POST", "/webhooks/{source}"): 401,
+    ("GET", "/webhooks/{source}"): 405,
+    ("OPTIONS", "/webhooks/{source}"): 405,
+    ("OPTIONS", "/events"): 405,
+}
+
+
 @pytest.fixture
 async def issuer(pool: asyncpg.Pool) -> Issuer:
     return Issuer(AuthStore(pool))
@@ -97,7 +105,7 @@ async def test_a_credential_that_does_not_count_opens_nothing(
     for route in await operations(gateway):
         answer = await call(gateway, route, {"authorization": f"Bearer {credential}"})
         if isinstance(ACCESS[route], Door):
-            assert error_of(answer)["code"] == "not_authentic" if route[0] == "POST" else answer.is_success, route
+            assert answer.status_code == DOORS.get(route, 200), route
             continue
         assert answer.status_code == status, route
         assert error_of(answer)["code"] == ("unauthorized" if status == 401 else "forbidden")

@@ -30,7 +30,7 @@ async def settings(
     stack: Endpoints, namespace: str, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> MeshSettings:
     """Three deliveries are there: a, b, and one past the record bound. They are the environment's mesh."""
-    for name, value in {**SECRETS, "HEADRACE_GATEWAY_PORT": "0"}.items():
+    for name, value in {**SECRETS, "HEADRACE_GATEWAY_PORT": "0", "HEADRACE_AUTH": "off"}.items():
         monkeypatch.setenv(name, value)
     made = await prepared(stack.kafka_bootstrap_servers, stack, namespace, database_url)
     async with gateway(made) as (_, client):

@@ -42,6 +42,15 @@ def _paths() -> dict[str, Any]:
                     **refusals(_403="Not this source's handshake", _404="Unknown source", _405="This source has none"),
                 },
             },
+            "options": {
+                "tags": ["events"],
+                "summary": "Admit a sender by its WebHook-Request-Origin, on sources that have this handshake",
+                "parameters": [parameter("source", "path", "Such as cloudevents", required=True)],
+                "responses": {
+                    "200": {"description": "It may deliver"},
+                    **refusals(_403="Not configured", _404="Unknown source", _405="Not an origin that is allowed"),
+                },
+            },
         },
         "/events": {
             "options": {
