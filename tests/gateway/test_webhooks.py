@@ -207,7 +207,7 @@ async def test_a_form_is_415_with_a_hint(gateway: Gateway) -> None:
     assert "set the webhook's content type" in error_of(response)["message"]
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "identity, gzip"])
+@pytest.mark.parametrize("encoding", ["deflate", "compress", "identity, gzip", "gzip, gzip", "planted"])
 async def test_a_compressed_body_is_415(gateway: Gateway, encoding: str) -> None:
     response = await gateway.post("/webhooks/github", BODY, github_headers(BODY, **{"content-encoding": encoding}))
     assert response.status_code == 415

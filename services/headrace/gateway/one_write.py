@@ -7,13 +7,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from headrace.gateway.strict_http import StrictHttp
 
 _MAX_HELD: Final = 65_536  # bytes: past them nothing waits, so that the transport's own bound on what is unsent holds
 
 
-class OneWrite(HttpToolsProtocol):
-    """uvicorn's protocol over a transport that gathers writes."""
+class OneWrite(StrictHttp):
+    """uvicorn's protocol, strict, over a transport that gathers writes."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]
