@@ -63,6 +63,7 @@ async def test_each_form_is_what_ingest_makes_of_it() -> None:
         ({"uid": 1, "partition_key": "k", "origin": {}}, "event"),
         ({"webhook": "github", "body": {}}, "github_event"),
         (5, "envelope"),
+        ([[]], "envelope"),
     ],
 )
 def test_what_can_not_be_understood(document: Any, cause: str) -> None:

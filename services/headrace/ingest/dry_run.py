@@ -87,19 +87,21 @@ def _verdict(event: Event, agent: AgentDefinition) -> Verdict:
 
 
 def _events(value: Any, number: int, tenant: str, now_ms: int) -> Iterator[Event]:
-    if isinstance(value, list):
-        for item in value:
-            yield from _events(item, number, tenant, now_ms)
-    elif isinstance(value, dict) and value.keys() >= _CANONICAL:
-        yield _canonical(value)
-    else:
-        record, source, written_ms = _record(value, number, now_ms)
-        if isinstance(record, Event):
-            yield record
-            return
-        delivery = open_delivery(record, Context(source, {}, written_ms), tenant)
-        for index, draft in enumerate(normalise(delivery)):
-            yield to_event(draft, delivery, index)
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, dict) and item.keys() >= _CANONICAL:
+            yield _canonical(item)
+        else:
+            yield from _made(item, number, tenant, now_ms)
+
+
+def _made(value: Any, number: int, tenant: str, now_ms: int) -> Iterator[Event]:
+    record, source, written_ms = _record(value, number, now_ms)
+    if isinstance(record, Event):
+        yield record
+        return
+    delivery = open_delivery(record, Context(source, {}, written_ms), tenant)
+    for index, draft in enumerate(normalise(delivery)):
+        yield to_event(draft, delivery, index)
 
 
 def _record(value: Any, number: int, now_ms: int) -> tuple[RawDelivery | Event, Source, int]:
