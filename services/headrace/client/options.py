@@ -9,6 +9,7 @@ from headrace.client.calls import LONGEST_WAIT_S
 from headrace.client.models import Ended, Run
 
 URL_VARIABLE: Final = "HEADRACE_GATEWAY_URL"
+TOKEN_VARIABLE: Final = "HEADRACE_API_KEY"
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 ATTEMPTS: Final = 5  # connections of a stream, in a row, that bring nothing
 _LEAST_WAIT_S: Final = 0.05
@@ -19,6 +20,10 @@ def url_of(url: str | None) -> str:
 
 
 def headers_of(token: str | None) -> dict[str, str]:
+    """Raises ``ValueError`` for what can't be a credential; does not quote it."""
+    token = (os.environ.get(TOKEN_VARIABLE, "") if token is None else token).strip()
+    if not token.isascii() or not token.isprintable():
+        raise ValueError("the credential is no API key and no token")
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
