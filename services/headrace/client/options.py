@@ -9,7 +9,7 @@ from headrace.client.calls import LONGEST_WAIT_S
 from headrace.client.models import Ended, Run
 
 URL_VARIABLE: Final = "HEADRACE_GATEWAY_URL"
-TOKEN_VARIABLE: Final = "HEADRACE_API_KEY"
+TOKEN_VARIABLE: Final = "HEADRACE_API_KEY"  # noqa: S105 - the name of a variable
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 ATTEMPTS: Final = 5  # connections of a stream, in a row, that bring nothing
 _LEAST_WAIT_S: Final = 0.05
