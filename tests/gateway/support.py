@@ -24,7 +24,7 @@ from headrace.gateway.server import GatewayServer
 from headrace.gateway.settings import GatewaySettings
 from headrace.gateway.sources.load import load_sources
 from headrace.messages.agent import AgentDefinition
-from headrace.messages.errors import DependencyUnavailable
+from headrace.messages.errors import BadMessage, DependencyUnavailable
 from headrace.registry.catalog import catalog_of
 from headrace.runtime.api import Send
 
@@ -88,6 +88,8 @@ class MemoryIndex:
         rows = [
             row for row in self.rows.values() if agent in (None, row["agent_name"]) and state in (None, row["state"])
         ]
+        if cursor and not (cursor.isascii() and cursor.isdigit()):
+            raise BadMessage("not a cursor", cause="cursor")
         start = int(cursor or 0)
         following = str(start + limit) if len(rows) > start + limit else None
         return RunPage(rows[start : start + limit], following)
