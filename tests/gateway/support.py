@@ -26,7 +26,7 @@ from headrace.gateway.sources.load import load_sources
 from headrace.gateway.sources.outbound import Outbound
 from headrace.messages import ids
 from headrace.messages.agent import AgentDefinition
-from headrace.messages.errors import DependencyUnavailable
+from headrace.messages.errors import BadMessage, DependencyUnavailable
 from headrace.registry.catalog import catalog_of
 from headrace.runtime.api import Send
 
@@ -94,6 +94,8 @@ class MemoryIndex:
             for row in self.rows.values()
             if filters.agent in (None, row["agent_name"]) and filters.state in (None, row["state"])
         ]
+        if cursor and not (cursor.isascii() and cursor.isdigit()):
+            raise BadMessage("not a cursor", cause="cursor")
         start = int(cursor or 0)
         following = str(start + limit) if len(rows) > start + limit else None
         return RunPage(rows[start : start + limit], following)

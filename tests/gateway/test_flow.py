@@ -135,8 +135,11 @@ async def test_an_accepted_delivery_is_there_byte_for_byte(settings: MeshSetting
     assert orjson.loads(record.headers["http-headers"])["x-github-event"] == "push"
 
 
-async def test_a_body_past_the_record_bound_is_kept_whole(settings: MeshSettings) -> None:
-    body = orjson.dumps({"text": "x" * 2_000_000})
+async def test_the_largest_body_is_kept_whole_and_read_back(
+    settings: MeshSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADRACE_GATEWAY_PUBLISH_TIMEOUT_S", "30")
+    body = orjson.dumps({"text": "x" * (25 * 1024 * 1024 - len(b'{"text":""}'))})
     async with gateway(settings) as (_, client):
         await ready(client)
         response = await client.post("/webhooks/github", content=body, headers=github_headers(body))
