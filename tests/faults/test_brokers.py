@@ -7,6 +7,7 @@ import pytest
 from headrace.local.kafka_probe import live_brokers
 from tests.faults.arena import Ground
 from tests.stack.probes import consume, create_topic, produce
+from tests.support.mesh import until
 
 pytestmark = pytest.mark.xdist_group("three brokers")
 
@@ -33,7 +34,7 @@ def harm_each_in_turn(ground: Ground) -> None:
     cluster.start(2)
 
     cluster.pause(3)
-    assert live_brokers(cluster.broker(3).port) == set()
+    until(lambda: live_brokers(cluster.broker(3).port) == set(), 10, "a stopped process is heard no more")
     produce(servers, b"one paused")
     cluster.resume(3)
 

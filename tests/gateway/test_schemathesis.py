@@ -9,10 +9,11 @@ from schemathesis.generation import GenerationMode
 
 from tests.gateway.support import SECRETS, Gateway
 
-GATEWAY = Gateway(environ=SECRETS, webhook_open="alertmanager")
+GATEWAY = Gateway(environ=SECRETS, webhook_open="alertmanager", gateway_max_wait_s=0.05)
 SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", GATEWAY.app)
 SCHEMA.config.generation.update(modes=list(GenerationMode))
 SHAPE = {"error"}
+OLDER = {"detail"}  # of the doors of the older APIs, once their request is read
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of what it is built on
 
@@ -23,4 +24,4 @@ def test_no_request_is_a_500(case: schemathesis.Case) -> None:
     response = case.call()
     assert response.status_code != 500, response.text
     if response.status_code >= 400 and response.status_code != 503 and case.method != "HEAD":
-        assert set(response.json()) == SHAPE
+        assert set(response.json()) in ([OLDER, SHAPE] if case.path.startswith("/agent") else [SHAPE])

@@ -109,7 +109,7 @@ def _row(
 
 def _show(report: dict[str, Any]) -> None:
     auth = {"on": "on", "off": "OFF (loopback only)"}.get(report["auth"], "unknown")
-    print(f"mesh: {report['phase']}   gateway: {report['gateway']}   authentication: {auth}\n")
+    print(f"mesh: {report['phase']}   gateway: {report['gateway']}   auth: {auth}\n")
     servers = [(r["name"], r["state"], r["restarts"], r["pid"], r["error"]) for r in report["servers"]]
     print_table(
         ("server", "state", "restarts", "pid", "error"), servers, empty="no servers yet", whole=("server", "state")
