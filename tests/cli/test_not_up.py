@@ -141,3 +141,15 @@ def test_a_wrong_setting_is_named_and_its_value_is_not_shown(
     assert done.code == 2
     assert "kafka_options" in done.err
     assert "planted" not in done.err
+
+
+@pytest.mark.parametrize("command", ["agent hello", "events send --sample"])
+def test_a_credential_that_can_be_none_is_told_and_not_shown(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("HEADRACE_GATEWAY_URL", f"http://{NOBODY}")
+    monkeypatch.setenv("HEADRACE_API_KEY", "hrk_plänted")
+    done = run(*command.split(), data=tmp_path)
+
+    assert (done.code, done.out) == (1, "")
+    assert done.err == "headrace: HEADRACE_API_KEY is not a key or a token\n"

@@ -23,7 +23,7 @@ import msgspec
 import orjson
 
 from headrace.messages.audit import AuditEvent
-from headrace.messages.base import default_of
+from headrace.messages.base import defaults_of
 from headrace.messages.headers import RawHeaders
 from headrace.messages.ids import audit_id
 from headrace.runtime.api import Source
@@ -33,7 +33,7 @@ _NULL: Final = b"\xff" * 8
 _LENGTH: Final = struct.Struct(">Q")
 _DOUBLE: Final = struct.Struct(">d")
 _NOT_CONTENT: Final = frozenset({"hash", "previous_hash"})
-_DEFAULTS: Final[dict[str, Any]] = {field.name: default_of(field) for field in msgspec.structs.fields(AuditEvent)}
+_DEFAULTS: Final = defaults_of(AuditEvent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def _hash(previous_hash: str, fields: Mapping[str, Any]) -> str:
     content = {
         name: _DOUBLE.pack(value).hex() if isinstance(value, float) else value
         for name, value in fields.items()
-        if value is not None and value != _DEFAULTS[name] and name not in _NOT_CONTENT
+        if value is not None and value != _DEFAULTS.get(name, msgspec.NODEFAULT) and name not in _NOT_CONTENT
     }
     return hashlib.sha256(previous_hash.encode() + orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
 

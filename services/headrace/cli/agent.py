@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from headrace.cli.output import print_json, stop
-from headrace.cli.target import JsonFlag, Target
+from headrace.cli.target import NO_CREDENTIAL, JsonFlag, Target
 
 _NOWHERE = Target()
 
@@ -22,7 +22,7 @@ def agent(prompt: str | None = None, /, *, target: Target = _NOWHERE, json: Json
     json
         Print JSON.
     """
-    from headrace.client import HeadraceError, InvalidRequest, Unavailable, Unreachable, run
+    from headrace.client import HeadraceError, InvalidCredential, InvalidRequest, Unavailable, Unreachable, run
 
     asked = (_read() if prompt is None else prompt).strip()
     if not asked:
@@ -33,6 +33,8 @@ def agent(prompt: str | None = None, /, *, target: Target = _NOWHERE, json: Json
         raise stop(str(error), 3) from None
     except InvalidRequest as error:
         raise stop(error.message, 2) from None
+    except InvalidCredential:
+        raise stop(NO_CREDENTIAL, 1) from None
     except Unavailable as error:
         raise stop(error.message, 3 if error.status == 503 else 1) from None
     except HeadraceError as error:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # each is imported where it is used: half of the commands nee
 T = TypeVar("T")
 DEFAULT_DATA = Path(".headrace")
 GATEWAY_URL = "HEADRACE_GATEWAY_URL"
-API_KEY: Final = "HEADRACE_API_KEY"
+NO_CREDENTIAL: Final = "HEADRACE_API_KEY is not a key or a token"
 _NOT_YET: Final = ("starting", "preparing")
 _PLAIN_SERVERS: Final = re.compile(r"[\w.-]+:\d+(,[\w.-]+:\d+)*")
 _PROBE_S: Final = 5.0
@@ -139,9 +139,12 @@ async def gateway_client(url: str) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the gateway; with the credential of HEADRACE_API_KEY (a key or a token) if that is set."""
     import httpx2
 
-    credential = os.environ.get(API_KEY, "").strip()
-    if not credential.isascii():
-        raise FatalError(f"{API_KEY} is not a key or a token")
-    headers = {"authorization": f"Bearer {credential}"} if credential else {}
+    from headrace.client.errors import InvalidCredential
+    from headrace.client.options import headers_of
+
+    try:
+        headers = headers_of(None)
+    except InvalidCredential:
+        raise FatalError(NO_CREDENTIAL) from None
     async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30.0, headers=headers) as client:
         yield client

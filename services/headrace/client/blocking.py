@@ -23,7 +23,8 @@ class Client:
     """``url`` is the gateway's (default: ``HEADRACE_GATEWAY_URL``, else http://127.0.0.1:8080), ``token`` an API key or a token of
     its (default: ``HEADRACE_API_KEY``).
 
-    All methods raise ``Unreachable`` and ``ApiError``. Safe to share between threads. ``transport`` replaces the network.
+    Making one may raise ``InvalidCredential``; all methods raise ``Unreachable`` and ``ApiError``.
+    Safe to share between threads. ``transport`` replaces the network.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 """What can go wrong, as types:
 
 HeadraceError
+├── InvalidCredential      what was given can be no API key and no token
 ├── Unreachable            no answer: connection refused, broken, timed out
 ├── WaitTimedOut           the run goes on; ``run_id`` says which
 ├── RunFailed              the run ended without an answer: ``type`` says why (``timeout``, ``model_error``, ``cancelled``, ...)
@@ -21,6 +22,10 @@ import httpx2
 
 class HeadraceError(Exception):
     """Everything that this package raises on purpose."""
+
+
+class InvalidCredential(HeadraceError, ValueError):
+    """Not even sent. Its text does not quote it."""
 
 
 class Unreachable(HeadraceError):

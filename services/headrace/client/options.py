@@ -6,6 +6,7 @@ import os
 from typing import Any, Final
 
 from headrace.client.calls import LONGEST_WAIT_S
+from headrace.client.errors import InvalidCredential
 from headrace.client.models import Ended, Run
 
 URL_VARIABLE: Final = "HEADRACE_GATEWAY_URL"
@@ -20,10 +21,10 @@ def url_of(url: str | None) -> str:
 
 
 def headers_of(token: str | None) -> dict[str, str]:
-    """Raises ``ValueError`` for what can't be a credential; does not quote it."""
+    """The credential, by default that of ``HEADRACE_API_KEY``, as a request shows it. Raises ``InvalidCredential``."""
     token = (os.environ.get(TOKEN_VARIABLE, "") if token is None else token).strip()
     if not token.isascii() or not token.isprintable():
-        raise ValueError("the credential is no API key and no token")
+        raise InvalidCredential("the credential is no API key and no token")
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
