@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -196,6 +197,7 @@ class Gateway:
         environ: Mapping[str, str] | None = None,
         outbound: Outbound | None = None,
         authenticator: Authenticator | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
         **settings: Any,
     ) -> None:
         self.settings = GatewaySettings(_env_file=None, **{"gateway_port": 0, **settings})
@@ -228,6 +230,7 @@ class Gateway:
             authenticator=authenticator,
             checks={name: self._check(name) for name in self.checks},
             now=lambda: NOW,
+            monotonic=monotonic,
         )
         self.app = create_app(self.deps)
 

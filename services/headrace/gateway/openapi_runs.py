@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from headrace.gateway.doors import BUSY, UNSUPPORTED, AgentRequest, AgentRunRequest
-from headrace.gateway.openapi_parts import answers, body, parameter
+from headrace.gateway.openapi_parts import LIMITED, answers, body, parameter
 from headrace.gateway.run_start import RunRequest
 
 _RUN_ID: Final = parameter("run_id", "path", "As POST /v1/runs answered", required=True)
@@ -44,6 +44,7 @@ def run_paths() -> dict[str, Any]:
                         _409="The idempotency key was used for another request",
                         _415="Content type or encoding",
                         _422="The request or the agent's input breaks its schema",
+                        _429=LIMITED,
                     ),
                 },
             }
@@ -77,7 +78,7 @@ def door_paths() -> dict[str, Any]:
                 "requestBody": body(("application/json", AgentRequest.model_json_schema())),
                 "responses": {
                     "200": _json("Its answer", _object(response={"type": "string"})),
-                    **_details(_400="Broken JSON", _502="The run failed", _504="No answer in time; the run goes on"),
+                    **_details(_400="Broken JSON", _429=LIMITED, _502="The run failed", _504="No answer in time; the run goes on"),
                 },
             }
         },
@@ -88,7 +89,7 @@ def door_paths() -> dict[str, Any]:
                 "requestBody": body(("application/json", AgentRunRequest.model_json_schema())),
                 "responses": {
                     "202": _json("Started", _object(run_id={"type": "string"})),
-                    **_details(_400=UNSUPPORTED, _409=BUSY),
+                    **_details(_400=UNSUPPORTED, _409=BUSY, _429=LIMITED),
                 },
             }
         },

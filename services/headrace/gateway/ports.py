@@ -5,6 +5,7 @@ It knows neither Kafka nor Postgres. ``__main__`` fits the real adapters; tests 
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -174,3 +175,4 @@ class Deps:
     checks: Mapping[str, Check] = field(default_factory=dict)
     required: frozenset[str] = frozenset({"kafka", "catalogue"})
     now: Callable[[], datetime] = utc_now
+    monotonic: Callable[[], float] = time.monotonic

@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from headrace.gateway.accepted import AcceptedRuns
 from headrace.gateway.body import is_json, parse_json, read_body
+from headrace.gateway.limits import RateLimits
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import HttpError, unavailable
 from headrace.gateway.publishing import publish
@@ -40,16 +41,19 @@ class RunRequest(BaseModel):
 class RunStart:
     """Checks requests and writes their jobs."""
 
-    def __init__(self, deps: Deps, accepted: AcceptedRuns) -> None:
+    def __init__(self, deps: Deps, accepted: AcceptedRuns, limits: RateLimits) -> None:
         self._deps = deps
+        self._limits = limits
         self._accepted = accepted
         self._schemas = InputSchemas()
 
     def checked(self, wanted: RunRequest) -> AgentDefinition:
-        """The agent that is asked for. Raises ``HttpError``: 400 there is none, 422 its input is another, 503 not known yet."""
+        """The agent that is asked for. Raises ``HttpError``: 400 there is none, 422 its input is another, 503 not known yet,
+        429 too many requests."""
         definition = self._definition(wanted)
         if wanted.prompt is None:
             self._schemas.check(definition, wanted.input)
+        self._limits.request()
         return definition
 
     def _definition(self, wanted: RunRequest) -> AgentDefinition:

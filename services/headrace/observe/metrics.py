@@ -88,6 +88,9 @@ GATEWAY_REQUESTS = Counter(
 GATEWAY_SECONDS = Histogram(
     "headrace_gateway_seconds", "Seconds from request to the end of the response.", ["route"], buckets=_FAST
 )
+GATEWAY_LIMITED = Counter(
+    "headrace_gateway_limited_total", "Requests that a rate limit refused, by webhook source, or `api`.", ["door"]
+)
 
 # --- tools --------------------------------------------------------------------------------------------------------------
 TOOL_CALLS = Counter(
