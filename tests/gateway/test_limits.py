@@ -54,7 +54,9 @@ async def test_a_source_s_deliveries_past_its_rate_come_later() -> None:
 async def test_the_operator_s_word_goes_before_the_file_s_and_the_file_s_before_the_general_one() -> None:
     assert CONFIGS["github"].max_per_s is None
     clock = Clock()
-    gateway = limited(clock, gateway_source_rate=1, gateway_source_rate_of={"github": 0, "gitlab": 3}, gateway_burst_s=1)
+    gateway = limited(
+        clock, gateway_source_rate=1, gateway_source_rate_of={"github": 0, "gitlab": 3}, gateway_burst_s=1
+    )
     assert {(await deliver(gateway))[0] for _ in range(9)} == {202}
     assert [(await deliver(gateway, "gitlab"))[0] for _ in range(4)] == [202, 202, 202, 503]
     assert [(await deliver(gateway, "bitbucket"))[0] for _ in range(2)] == [202, 503]
@@ -90,7 +92,7 @@ async def test_a_refusal_by_the_limit_of_all_costs_the_source_nothing() -> None:
 )
 async def test_a_caller_of_the_api_gets_429(path: str, body: dict[str, Any]) -> None:
     gateway = limited(Clock(), gateway_rate=0.1, gateway_burst_s=10, gateway_agent_runs=5)
-    before = GATEWAY_LIMITED.labels("api")._value.get()
+    before = GATEWAY_LIMITED.labels("api").value
     async with gateway.client() as client:
         assert (await client.post(path, json=body)).status_code == 202
         refused = await client.post(path, json=body)
@@ -98,7 +100,7 @@ async def test_a_caller_of_the_api_gets_429(path: str, body: dict[str, Any]) -> 
     assert "rate_limited" in refused.text or "detail" in refused.json()
     assert len(gateway.publisher.sends) == 1
     assert len(gateway.turns.held) == (path == "/agents/run"), "a refused request takes no turn"
-    assert GATEWAY_LIMITED.labels("api")._value.get() == before + 1
+    assert GATEWAY_LIMITED.labels("api").value == before + 1
 
 
 async def test_a_refused_request_with_an_idempotency_key_may_be_made_again() -> None:

@@ -1,8 +1,8 @@
 """Rate limits: how many records a second this process takes in, from one webhook source and in all.
 
 A token bucket each, counted in records, asked once it is sure who sends and that a record would come of it: a stranger's attempts
-use up nobody's room. A bucket lets a request in whenever it has room for one record, and may then owe: so a batch larger than the bucket passes
-too, and what comes after it waits longer. Both buckets have to have room, or neither is drawn from.
+use up nobody's room. A bucket lets a request in whenever it has room for one record, and may then owe: so a batch larger than the
+bucket passes too, and what comes after it waits longer. Both buckets have to have room, or neither is drawn from.
 
 What does not fit is refused with ``Retry-After``, never dropped in silence. An API's caller gets 429. A webhook's sender gets 429
 only where it is known to send again after one (``retries_429`` in its file), else 503, which all that send again do so for.

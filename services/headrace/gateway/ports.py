@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from headrace.auth.authenticator import Authenticator
 from headrace.blobs import BlobStore
@@ -44,11 +44,15 @@ class Catalog(Protocol):
     def versions(self, name: str) -> list[str]: ...
 
 
+TOKENS: Final = "tokens"
+
+
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """One record of a run, as a stream of it shows it. ``type``: job, tool_calls, tool_results or result.
+    """One record of a run, as a stream of it shows it. ``type``: job, tool_calls, tool_results, result, or tokens.
 
-    ``step`` is the model turn that it belongs to (0 for the job), ``data`` a JSON-ready summary.
+    ``step`` is the model turn that it belongs to (0 for the job), ``data`` a JSON-ready summary. ``tokens`` are no part of the run:
+    they tell of a turn before its record is there, may be missing, and have no place in its order.
     """
 
     type: str
@@ -143,8 +147,11 @@ class UsageReader(Protocol):
 class Feed(Protocol):
     """Live records of runs, from now on."""
 
-    def subscribe(self, run_id: str) -> AbstractAsyncContextManager[AsyncIterator[RunEvent]]:
-        """Entering returns once nothing committed later can be missed; it may raise ``DependencyUnavailable``."""
+    def subscribe(self, run_id: str, *, tokens: bool = False) -> AbstractAsyncContextManager[AsyncIterator[RunEvent]]:
+        """Entering returns once nothing committed later can be missed; it may raise ``DependencyUnavailable``.
+
+        ``tokens``: also what the run's model writes, that of the last minute first.
+        """
         ...
 
 

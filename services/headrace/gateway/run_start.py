@@ -36,6 +36,9 @@ class RunRequest(BaseModel):
     session_id: str | None = Field(default=None, min_length=1, max_length=256)
     user_id: str | None = Field(default=None, min_length=1, max_length=256)
     idempotency_key: str | None = Field(default=None, description="The same key is the same run; also Idempotency-Key")
+    stream_tokens: bool = Field(
+        default=False, description="Tell what the model writes while it writes; see GET /v1/runs/{run_id}/events"
+    )
 
 
 class RunStart:
@@ -94,6 +97,7 @@ class RunStart:
             tenant=self._deps.tenant,
             context=JobContext(session_id=wanted.session_id),
             idempotency_key=key,
+            stream_tokens=wanted.stream_tokens,
             created_at=self._deps.now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         )
 

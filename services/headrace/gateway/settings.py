@@ -51,8 +51,8 @@ class GatewaySettings(BaseSettings):
     gateway_rate: float = Field(
         default=0.0,
         ge=0,
-        description="Records a second that this process takes in at its doors, all together; past it senders and callers are told to"
-        " come again. 0: no limit",
+        description="Records a second that this process takes in at its doors, all together; past it senders and callers are told"
+        " to come again. 0: no limit",
     )
     gateway_source_rate: float = Field(
         default=0.0, ge=0, description="Deliveries a second of one webhook source, likewise; 0: no limit"

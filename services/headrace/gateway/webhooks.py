@@ -1,8 +1,8 @@
 """``POST /webhooks/{source}``: verify, bound, make durable, answer 202. The hot path: nothing here that the check does not need.
 
 The order of checks is fixed: who the sender is (404, 403), how much it sends (413), that it is the sender (401), and only then what
-it says (415, 400), and how often (429 or 503). The record is the body as it was signed, with the few headers that the source's normaliser needs. A handshake
-that the source is set up for is answered instead, and leaves no record.
+it says (415, 400), and how often (429 or 503). The record is the body as it was signed, with the few headers that the source's
+normaliser needs. A handshake that the source is set up for is answered instead, and leaves no record.
 """
 
 from __future__ import annotations
