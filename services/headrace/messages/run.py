@@ -44,6 +44,7 @@ class RunInfo(Part, frozen=True, kw_only=True):
     event_source: str | None = None
     replay_id: str | None = None
     reply_to: str | None = None
+    stream_tokens: bool = False
 
 
 class Usage(Part, frozen=True, kw_only=True):
