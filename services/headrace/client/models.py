@@ -84,7 +84,7 @@ class RunPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One record of a run. ``type``: job, tool_calls, tool_results or result; ``id`` is its place in the log."""
+    """One record of a run. ``type``: job, tool_calls, wait, tool_results or result; ``id`` is its place in the log."""
 
     id: str
     type: str

@@ -45,7 +45,7 @@ class Catalog(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """One record of a run, as a stream of it shows it. ``type``: job, tool_calls, tool_results or result.
+    """One record of a run, as a stream of it shows it. ``type``: job, tool_calls, wait, tool_results or result.
 
     ``step`` is the model turn that it belongs to (0 for the job), ``data`` a JSON-ready summary.
     """

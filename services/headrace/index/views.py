@@ -20,7 +20,7 @@ class StepView(_View):
     topic: str
     partition: int
     offset: int
-    kind: Literal["job", "tool_calls", "tool_results", "result"]
+    kind: Literal["job", "tool_calls", "tool_results", "wait", "result"]
     step: int
     at: datetime
     bytes: int
@@ -47,6 +47,8 @@ class RunView(_View):
     workflow_run_id: str | None
     node_id: str | None
     replay_id: str | None
+    parent_run_id: str | None
+    root_run_id: str | None
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None

@@ -12,6 +12,7 @@ from headrace.messages.job import Job
 from headrace.messages.result import AgentResult
 from headrace.messages.run import ToolCalls, ToolResults
 from headrace.messages.usage import UsageWindow
+from headrace.messages.wait import RunWait, WaitCompletion
 
 MESSAGES: Final[tuple[type[Message], ...]] = (
     RawDelivery,
@@ -19,6 +20,8 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     Job,
     ToolCalls,
     ToolResults,
+    RunWait,
+    WaitCompletion,
     AgentResult,
     AgentRecord,
     AuditEvent,
