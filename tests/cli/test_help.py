@@ -15,6 +15,7 @@ from tests.cli.support import headrace, without_reader
 COMMANDS = [
     *VERBS,
     *("events send", "runs list", "runs show", "results tail", "agents list", "agents show", "agents publish"),
+    *("approvals list", "approvals show", "approvals approve", "approvals deny"),
     *("webhooks list", "webhooks test", "webhooks redeliver"),
     *("auth keys create", "auth keys list", "auth keys revoke", "auth token issue", "auth token revoke"),
     *("dlq list", "dlq show", "dlq redrive", "topics diff", "topics apply", "schemas export", "schemas check"),

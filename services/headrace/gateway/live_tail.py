@@ -93,7 +93,12 @@ def describe(message: Message) -> tuple[str, str, int, JsonDict] | None:
         case RunWait():
             tools = {call.call_id: call.tool for call in message.calls}
             pending = [
-                {"call_id": one.call_id, "tool": tools.get(one.call_id), "kind": one.kind, "deadline_ms": one.deadline_ms}
+                {
+                    "call_id": one.call_id,
+                    "tool": tools.get(one.call_id),
+                    "kind": one.kind,
+                    "deadline_ms": one.deadline_ms,
+                }
                 for one in message.pending
             ]
             return "wait", message.run.run_id, message.progress.step, {"pending": pending}

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from headrace.auth.authenticator import Authenticator
 from headrace.blobs import BlobStore
 from headrace.claims import Claims
+from headrace.control.approvals import Question, QuestionPage, QuestionState
 from headrace.gateway.settings import GatewaySettings
 from headrace.gateway.sources.load import WebhookSource
 from headrace.messages.agent import AgentDefinition
@@ -133,6 +134,20 @@ class Cancellations(Protocol):
         ...
 
 
+class Approvals(Protocol):
+    """What waits for somebody's decision. All methods raise ``DependencyUnavailable``."""
+
+    async def questions(
+        self, tenant: str, *, state: QuestionState | None, limit: int, cursor: str | None
+    ) -> QuestionPage:
+        """Raises ``BadMessage`` for a cursor that is not one of ours."""
+        ...
+
+    async def question(self, tenant: str, question_id: str) -> Question | None:
+        """With the call's arguments."""
+        ...
+
+
 class UsageReader(Protocol):
     async def usage(self, *, agent: str | None, since: str, window: str | None) -> JsonDict:
         """``since``, ``until``, ``usage``: JSON-ready. Raises ``BadMessage`` for spans that are none."""
@@ -167,6 +182,7 @@ class Deps:
     claims: Claims
     turns: Turns
     cancellations: Cancellations
+    approvals: Approvals
     blobs: BlobStore
     feed: Feed
     asyncapi: Callable[[], JsonDict]

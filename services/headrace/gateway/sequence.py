@@ -1,8 +1,8 @@
 """A run's records in the order in which they caused each other, though they come from several topics and two sources.
 
 A record follows its cause: tool calls follow the job or the results of the step before, a wait and the results follow their calls,
-the final result follows everything. One that comes before its cause waits; ``flush`` lets go of what has waited long enough (its cause is
-past its retention, or was written by another program).
+the final result follows everything. One that comes before its cause waits; ``flush`` lets go of what has waited long
+enough (its cause is past its retention, or was written by another program).
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class Sequence:
         if event.type in ("tool_results", "wait"):
             return (event.step, 1) in self._ranks
         job = (-1, 0) in self._ranks
-        unanswered = any((step, 2) not in self._ranks for step, phase in self._ranks if phase == 1 and step != event.step)
+        unanswered = any(
+            (step, 2) not in self._ranks for step, phase in self._ranks if phase == 1 and step != event.step
+        )
         before = event.step - 1
         missing = before > 0 and (before, 2) not in self._ranks
         return job and not unanswered and not missing

@@ -28,7 +28,9 @@ class StepView(_View):
 
 
 class RunView(_View):
-    """One run. ``steps`` is the number of its model turns that led to a record, ``records`` (only of a single run) are those."""
+    """One run. ``steps`` is the number of its model turns that led to a record. Only a single run has ``records`` (those of its
+    steps) and ``family`` (empty where nothing was delegated).
+    """
 
     tenant: str
     run_id: str
@@ -66,6 +68,16 @@ class RunView(_View):
     outcome: Any
     result_ref: str | None
     records: tuple[StepView, ...] = ()
+    family: tuple[Relative, ...] = ()
+
+
+class Relative(_View):
+    """A run of the same family: the one that somebody asked for, and all that were delegated from it down."""
+
+    run_id: str
+    parent_run_id: str | None
+    agent_name: str | None
+    state: RunState
 
 
 class RunPage(_View):

@@ -56,9 +56,13 @@ def pending_id(tenant: str, run_id: str, step: int, round_: int, call_id: str) -
     return _uuid("pending", tenant, run_id, str(step), str(round_), call_id)
 
 
-def approval_proof(tenant: str, run_id: str, step: int, call_id: str, tool: str, arguments_hash: str) -> str:
+def approval_proof(
+    tenant: str, run_id: str, step: int, call_id: str, tool: str, arguments_hash: str, *, repeat: bool = False
+) -> str:
     """What an approval stands for: SHA-256 over the place of the call and the hash of its arguments."""
-    text = _SEPARATOR.join(("approval", tenant, run_id, str(step), call_id, tool, arguments_hash))
+    text = _SEPARATOR.join(
+        ("repeat" if repeat else "approval", tenant, run_id, str(step), call_id, tool, arguments_hash)
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -187,7 +187,7 @@ class ToolOutcome(Part, frozen=True, kw_only=True):
 
 
 class Approval(Part, frozen=True, kw_only=True):
-    """Somebody's yes to one call with exactly these arguments. ``proof`` binds it to run, step and call too (``ids``)."""
+    """Somebody's yes to one call with exactly these arguments. ``proof`` binds it to its call (``ids.approval_proof``)."""
 
     call_id: str
     arguments_hash: str
@@ -195,6 +195,7 @@ class Approval(Part, frozen=True, kw_only=True):
     decided_by: str
     decided_ms: Annotated[int, Meta(description="Epoch milliseconds of the record of the decision")]
     edited: bool = False
+    repeat: Annotated[bool, Meta(description="To a call that may have been made already: make it again")] = False
 
 
 class Continuation(Message, frozen=True, kw_only=True):
@@ -223,7 +224,9 @@ class ToolCalls(Continuation, frozen=True, kw_only=True):
     ]
     calls: Annotated[tuple[ToolCall, ...], Meta(min_length=1)]
     round: Annotated[int, Meta(ge=0, description="How often these calls were parked before")] = 0
-    results: Annotated[tuple[ToolOutcome, ...], Meta(description="Outcomes of calls that are not to be made again")] = ()
+    results: Annotated[
+        tuple[ToolOutcome, ...], Meta(description="Outcomes of calls that are not to be made again")
+    ] = ()
     approvals: tuple[Approval, ...] = ()
 
     def message_id(self) -> str:

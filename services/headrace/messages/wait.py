@@ -1,8 +1,8 @@
 """A run that waits: ``run.waits`` parks its continuation, ``wait.completions`` says what became of one thing it waits for.
 
-A turn whose calls can't all finish now (somebody has to say yes, a sub-agent has to answer) is one *wait* with a *pending call* for each of
-them. When the last one is settled the run goes on: with ``tool.results`` if every call has its outcome, or with ``tool.calls``
-once more if some were approved and have to be made.
+A turn whose calls can't all finish now (somebody has to say yes, a sub-agent has to answer) is one *wait* with a
+*pending call* for each of them. When the last one is settled the run goes on: with ``tool.results`` if every call has
+its outcome, or with ``tool.calls`` once more if some were approved and have to be made.
 """
 
 from __future__ import annotations
@@ -109,5 +109,3 @@ def arguments_hash(arguments: JsonObject) -> str:
 def human(pending: tuple[PendingCall, ...]) -> bool:
     """Whether one of these waits for somebody, so that the run's own time stands still."""
     return any(one.kind in HUMAN for one in pending)
-
-

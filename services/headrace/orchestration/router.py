@@ -32,7 +32,5 @@ class Router:
         """Raises ``RejectedMessage`` for a message that no part takes, and whatever a part raises."""
         parts = self._parts.get(type(message))
         if parts is None:
-            raise RejectedMessage(
-                f"orchestration does not take {type(message).__name__}", cause="unexpected_message"
-            )
+            raise RejectedMessage(f"orchestration does not take {type(message).__name__}", cause="unexpected_message")
         return [send for part in parts for send in await part.handle(message, context)]

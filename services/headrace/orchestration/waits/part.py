@@ -1,4 +1,5 @@
-"""``run.waits``, ``wait.completions`` and ``agent.results`` -> ``agent.jobs`` of sub-agents, and the record that a run goes on with.
+"""``run.waits``, ``wait.completions`` and ``agent.results`` -> ``agent.jobs`` of sub-agents, and the record that a
+run goes on with.
 
 A wait is in Postgres before its jobs are in Kafka, so whatever completes it finds it. The state there and the outputs here can't be
 one transaction; instead the row says which record closed the wait, and that record makes the same output however often it is read.
@@ -46,8 +47,11 @@ class Waits:
         raise RejectedMessage(f"waits do not take {type(message).__name__}", cause="unexpected_message")
 
     async def _park(self, wait: RunWait, context: Context) -> Sequence[Send]:
-        if {one.call_id for one in wait.pending} - {call.call_id for call in wait.calls}:
-            raise RejectedMessage("a pending call is none of the calls", cause="wait_mismatch", where="/pending")
+        pending = {one.call_id for one in wait.pending}
+        if len(pending) < len(wait.pending) or pending - {call.call_id for call in wait.calls}:
+            raise RejectedMessage(
+                "a pending call is none of the calls, or twice", cause="wait_mismatch", where="/pending"
+            )
         is_open = await self._store.park(wait, context, _correlation(context.headers))
         log.info("run_parked", run_id=wait.run.run_id, kinds=sorted({one.kind for one in wait.pending}))
         return [Send(one.job) for one in wait.pending if one.job] if is_open else []

@@ -68,22 +68,23 @@ def _decided(asked: Question, said: WaitCompletion) -> Settled | None:
     decision = said.decision
     if decision is None or decision.arguments_hash != asked.pending.arguments_hash:
         return None
-    who = {"decided_by": decision.by, "reason": decision.reason}
+    by, reason = decision.by, decision.reason
     if decision.verdict == "deny":
-        because = f": {decision.reason}" if decision.reason else ""
-        return Settled(state="denied", outcome=failed(asked.call, "denied", f"the call was denied{because}"), **who)
-    edited = decision.arguments is not None
+        outcome = failed(asked.call, "denied", "the call was denied" + (f": {reason}" if reason else ""))
+        return Settled(state="denied", outcome=outcome, decided_by=by, reason=reason)
+    edited, repeat = decision.arguments is not None, asked.pending.kind == "intent"
     digest = arguments_hash(decision.arguments) if decision.arguments is not None else decision.arguments_hash
     run, step, call = asked.wait.run, asked.wait.progress.step, asked.call
     approval = Approval(
         call_id=call.call_id,
         arguments_hash=digest,
-        proof=ids.approval_proof(run.tenant, run.run_id, step, call.call_id, call.tool, digest),
-        decided_by=decision.by,
+        proof=ids.approval_proof(run.tenant, run.run_id, step, call.call_id, call.tool, digest, repeat=repeat),
+        decided_by=by,
         decided_ms=asked.at_ms,
         edited=edited,
+        repeat=repeat,
     )
-    return Settled(state="approved", approval=approval, arguments=decision.arguments, **who)
+    return Settled(state="approved", approval=approval, arguments=decision.arguments, decided_by=by, reason=reason)
 
 
 def _reported(asked: Question, said: WaitCompletion) -> Settled | None:

@@ -46,6 +46,9 @@ SELECT run_id, step, round, call_id FROM wait_calls WHERE tenant = $1 AND child_
 """
 
 
+Decide = Callable[[Question], Settled | None]
+
+
 class Name(NamedTuple):
     """Which wait."""
 
@@ -88,21 +91,29 @@ class PostgresWaits:
                 await connection.executemany(_PARK_CALL, calls)
                 return bool(await connection.fetchval(_OPEN, *name.key))
 
-    async def settle(
-        self, name: Name, call_id: str, context: Context, decide: Callable[[Question], Settled | None]
-    ) -> Closed | None:
-        """Settle one call, if it is pending and ``decide`` says as what. The wait, if the record of ``context`` is what closed it."""
+    async def settle(self, name: Name, call_id: str, context: Context, decide: Decide) -> Closed | None:
+        """Settle one call, if it is pending and ``decide`` says as what. The wait, if the record of ``context`` is
+        what closed it.
+        """
         with translated(), encoding():
             async with self._pool.acquire() as connection, connection.transaction():
                 row = await connection.fetchrow(_LOCK, *name.key)
                 if row is None or row["closed_by"] not in (None, context.position):
                     return None
                 wait = _DECODE_WAIT(row["record"])
-                settled = await self._settled(connection, name)
-                if row["closed_by"] is None and not await self._add(connection, name, wait, settled, call_id, context, decide):
-                    return None
-                closed_at = row["closed_at"] or _time(context.timestamp_ms)
-        return Closed(wait, settled, _milliseconds(row["parked_at"]), _milliseconds(closed_at), row["correlation"])
+                calls = await connection.fetch(_CALLS, *name.key)
+                settled = {one["call_id"]: _DECODE_SETTLED(one["settled"]) for one in calls if one["settled_by"]}
+                if row["closed_by"] is None:
+                    found = _found(wait, settled, call_id, context, decide)
+                    if found is None:
+                        return None
+                    await connection.execute(_SETTLE, *name.key, storable_text(call_id), *_values(found, context))
+                    settled[call_id] = found
+                    if len(settled) < len(wait.pending):
+                        return None
+                    await connection.execute(_CLOSE, *name.key, context.position, _time(context.timestamp_ms))
+        closed_ms = _milliseconds(row["closed_at"]) if row["closed_at"] else context.timestamp_ms
+        return Closed(wait, settled, _milliseconds(row["parked_at"]), closed_ms, row["correlation"])
 
     async def child(self, tenant: str, child_run_id: str) -> tuple[Name, str] | None:
         """The wait and call id that a sub-agent's run is of."""
@@ -110,37 +121,22 @@ class PostgresWaits:
             row = await self._pool.fetchrow(_CHILD, storable_text(tenant), storable_text(child_run_id))
         return None if row is None else (Name(tenant, row["run_id"], row["step"], row["round"]), row["call_id"])
 
-    async def _settled(self, connection: Any, name: Name) -> dict[str, Settled]:
-        rows = await connection.fetch(_CALLS, *name.key)
-        return {row["call_id"]: _DECODE_SETTLED(row["settled"]) for row in rows if row["settled_by"] is not None}
 
-    async def _add(
-        self,
-        connection: Any,
-        name: Name,
-        wait: RunWait,
-        settled: dict[str, Settled],
-        call_id: str,
-        context: Context,
-        decide: Callable[[Question], Settled | None],
-    ) -> bool:
-        """Settle the call, in ``settled`` too; whether that was the last one."""
-        pending = next((one for one in wait.pending if one.call_id == call_id), None)
-        if pending is None or call_id in settled:
-            return False
-        call = next(one for one in wait.calls if one.call_id == call_id)
-        found = decide(Question(wait, pending, call, context.timestamp_ms))
-        if found is None:
-            return False
-        at = _time(context.timestamp_ms)
-        who = (found.decided_by, None if found.reason is None else storable_text(found.reason))
-        values = (context.position, at, found.state, *who, msgspec.json.encode(found))
-        await connection.execute(_SETTLE, *name.key, storable_text(call_id), *values)
-        settled[call_id] = found
-        if len(settled) < len(wait.pending):
-            return False
-        await connection.execute(_CLOSE, *name.key, context.position, at)
-        return True
+def _found(
+    wait: RunWait, settled: Mapping[str, Settled], call_id: str, context: Context, decide: Decide
+) -> Settled | None:
+    """What the call is settled as; None if it is not pending, or stays so."""
+    pending = next((one for one in wait.pending if one.call_id == call_id), None)
+    if pending is None or call_id in settled:
+        return None
+    call = next(one for one in wait.calls if one.call_id == call_id)
+    return decide(Question(wait, pending, call, context.timestamp_ms))
+
+
+def _values(found: Settled, context: Context) -> tuple[Any, ...]:
+    reason = None if found.reason is None else storable_text(found.reason)
+    at = _time(context.timestamp_ms)
+    return context.position, at, found.state, found.decided_by, reason, msgspec.json.encode(found)
 
 
 def name_of(wait: RunWait) -> Name:
@@ -168,5 +164,3 @@ def _time(ms: int) -> datetime:
 
 def _milliseconds(time: datetime) -> int:
     return (time - _EPOCH) // timedelta(milliseconds=1)
-
-

@@ -1,9 +1,10 @@
 """The clock of waits: calls whose time is up, and runs that were cancelled, become completions on ``wait.completions``.
 
-So time and cancellation take the same path as every other completion, and the record, not the clock, is what settles. A completion that
-is published twice settles once; one whose publishing failed is due again after ``_AGAIN``.
+So time and cancellation take the same path as every other completion, and the record, not the clock, is what settles.
+A completion that is published twice settles once; one whose publishing failed is due again after ``_AGAIN``.
 
-Cancelling goes leaf-first: a run that waits for sub-agents has them cancelled, goes on with their results, and ends as cancelled then.
+Cancelling goes leaf-first: a run that waits for sub-agents has them cancelled, goes on with their results, and ends
+as cancelled then.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ WHERE call.settled_by IS NULL AND call.child_run_id IS NOT NULL AND (
 ON CONFLICT DO NOTHING
 """
 _FORGET: Final = "DELETE FROM waits WHERE closed_at < now() - $1::interval"
+_FORGET_INTENTS: Final = "DELETE FROM tool_intents WHERE outcome IS NOT NULL AND begun_at < now() - $1::interval"
 
 
 class Publisher(Protocol):
@@ -74,6 +76,7 @@ class Sweeper:
             await self._pool.execute(_CANCEL_CHILDREN)
             rows = await self._pool.fetch(_DUE, _AGAIN, _AT_ONCE)
             await self._pool.execute(_FORGET, self._keep)
+            await self._pool.execute(_FORGET_INTENTS, self._keep)
         if rows:
             await self._publisher.publish([Send(_completion(row)) for row in rows])
         return len(rows)

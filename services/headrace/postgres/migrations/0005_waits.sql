@@ -44,6 +44,16 @@ CREATE INDEX idx_wait_calls_due ON wait_calls (deadline) WHERE settled_by IS NUL
 CREATE INDEX idx_wait_calls_child ON wait_calls (tenant, child_run_id) WHERE child_run_id IS NOT NULL;
 CREATE INDEX idx_wait_calls_kind ON wait_calls (tenant, kind, deadline DESC, pending_id DESC);
 
+-- Calls of tools with the effect once: written before the call, completed after it. The key is the call's idempotency key.
+CREATE TABLE tool_intents (
+    key TEXT PRIMARY KEY,
+    round INTEGER NOT NULL, -- in which it was begun
+    outcome BYTEA, -- null: not known
+    begun_at TIMESTAMPTZ NOT NULL DEFAULT now()
+);
+
+CREATE INDEX idx_tool_intents_age ON tool_intents USING brin (begun_at);
+
 ALTER TABLE run_steps DROP CONSTRAINT run_steps_kind_check;
 ALTER TABLE run_steps ADD CONSTRAINT run_steps_kind_check CHECK (kind IN ('job', 'tool_calls', 'tool_results', 'wait', 'result'));
 
