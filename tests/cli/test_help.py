@@ -79,7 +79,7 @@ def test_the_list_says_what_the_group_itself_says(name: str) -> None:
         (["events", "send", "/nonexistent.json"], "/nonexistent.json: No such file"),
         (["events", "send", "/nonexistent.json", "--source", "s"], "either a FILE"),
         (["agents", "publish"], "which files?"),
-        (["dlq", "list", "gateway"], "choose from ingest, reasoning, tools, persistence"),
+        (["dlq", "list", "gateway"], "choose from ingest, reasoning, tools, orchestration, persistence"),
         (["dlq", "redrive", "ingest"], "name the entries, or give --all"),
         (["run"], "which services?"),
         (["run", "nosuch"], "there are: gateway, ingest"),

@@ -38,9 +38,9 @@ class Limits(Part, frozen=True, kw_only=True):
 
 
 class Approvals(Part, frozen=True, kw_only=True):
-    """Which calls wait for somebody's yes: tools by shell-style pattern. Without an answer in time, it is no."""
+    """Which calls wait for somebody's yes. Without an answer in time, it is no."""
 
-    tools: tuple[str, ...] = ("*",)
+    tools: Annotated[tuple[str, ...], Meta(description="Shell-style patterns; empty: every tool")] = ()
     timeout_s: Annotated[float, Meta(gt=0, le=2_592_000)] = 86_400.0
 
 

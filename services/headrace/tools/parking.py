@@ -22,7 +22,7 @@ from headrace.tools.api import CallParked, ToolFailure
 def needs_approval(definition: AgentDefinition, tool: str) -> bool:
     """Whether the agent's definition wants somebody's yes before this tool is called."""
     rule = definition.approvals
-    return rule is not None and any(fnmatchcase(tool, pattern) for pattern in rule.tools)
+    return rule is not None and (not rule.tools or any(fnmatchcase(tool, pattern) for pattern in rule.tools))
 
 
 def standing(
