@@ -27,6 +27,7 @@ from headrace.gateway.sources.build import variables
 from headrace.gateway.sources.load import load_configs
 from headrace.ingest.settings import IngestSettings
 from headrace.models.settings import ModelSettings
+from headrace.orchestration.settings import OrchestrationSettings
 from headrace.persistence.settings import PersistenceSettings
 from headrace.pipeline import PIPELINE
 from headrace.reasoning.settings import ReasoningSettings
@@ -46,6 +47,7 @@ SECTIONS: Final[tuple[tuple[str, str, type[BaseSettings]], ...]] = (
     ("Reasoning", "", ReasoningSettings),
     ("Tools", "", ToolsSettings),
     ("Outgoing HTTP of tools", "Lists are JSON or comma-separated.", EgressSettings),
+    ("Orchestration", "", OrchestrationSettings),
     ("Persistence", "", PersistenceSettings),
     ("Audit", "", AuditSettings),
     ("Analytics", "", AnalyticsSettings),

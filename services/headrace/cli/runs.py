@@ -108,7 +108,7 @@ def _row(run: RunView) -> tuple[object, ...]:
 
 @app.command
 def show(run: str, *, target: Target = _NOWHERE, json: JsonFlag = False) -> None:
-    """One run: what it is, how it ended, and each of its records with topic, partition and offset.
+    """One run: what it is, how it ended, its family of sub-agents, and each of its records with topic, partition and offset.
 
     Exits with 4 if there is no such run.
 
@@ -133,8 +133,12 @@ def show(run: str, *, target: Target = _NOWHERE, json: JsonFlag = False) -> None
     if json:
         print_json(found)
         return
-    facts = found.model_dump(exclude={"records"})
+    facts = found.model_dump(exclude={"records", "family"})
     print_facts((name, value) for name, value in facts.items() if value is not None)
+    if found.family:
+        print()
+        members = [(r.run_id, r.state, r.agent_name, r.parent_run_id or "-") for r in found.family]
+        print_table(("family", "state", "agent", "delegated by"), members, whole=("family", "delegated by"))
     print()
     columns = ("kind", "step", "topic", "partition", "offset", "bytes", "at", "summary")
     rows = [(r.kind, r.step, r.topic, r.partition, r.offset, r.bytes, r.at, r.summary) for r in found.records]

@@ -20,6 +20,7 @@ from headrace.auth.store import AuthStore
 from headrace.blobs import BlobStore
 from headrace.blobs.settings import open_blobs
 from headrace.claims.postgres import PostgresClaims
+from headrace.control.approvals import PostgresApprovals
 from headrace.control.cancellations import PostgresCancellations
 from headrace.control.turns import PostgresTurns
 from headrace.gateway.app import create_app
@@ -75,6 +76,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
             claims=claims,
             turns=PostgresTurns(pool),
             cancellations=PostgresCancellations(pool),
+            approvals=PostgresApprovals(pool),
             blobs=blobs,
             feed=await stack.enter_async_context(_feed(settings, blobs)),
             asyncapi=lambda: _asyncapi(settings),

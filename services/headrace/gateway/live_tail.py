@@ -17,14 +17,15 @@ from headrace.messages.job import Job
 from headrace.messages.result import AgentResult
 from headrace.messages.run import ToolCalls, ToolResults, Turn, Usage
 from headrace.messages.tokens import RunTokens
+from headrace.messages.wait import RunWait
 
 if TYPE_CHECKING:
     from headrace.runtime.tail import TailRecord
 
 Decode = Callable[[str, bytes | None, bytes | None, Mapping[str, str]], Awaitable[Message]]
 Records = AbstractAsyncContextManager[AsyncIterable["TailRecord"]]
-RUN_TOPICS: Final = tuple(message.TOPIC for message in (Job, ToolCalls, ToolResults, AgentResult))
 TOKEN_TOPICS: Final = (RunTokens.TOPIC,)
+RUN_TOPICS: Final = tuple(message.TOPIC for message in (Job, ToolCalls, ToolResults, RunWait, AgentResult))
 _RUN_ID: Final = "ce_runid"
 
 
@@ -92,6 +93,18 @@ def describe(message: Message) -> tuple[str, str, int, JsonDict] | None:
                 for r in message.results
             ]
             return "tool_results", message.run.run_id, message.progress.step, {"results": results}
+        case RunWait():
+            tools = {call.call_id: call.tool for call in message.calls}
+            pending = [
+                {
+                    "call_id": one.call_id,
+                    "tool": tools.get(one.call_id),
+                    "kind": one.kind,
+                    "deadline_ms": one.deadline_ms,
+                }
+                for one in message.pending
+            ]
+            return "wait", message.run.run_id, message.progress.step, {"pending": pending}
         case AgentResult():
             data = _known(
                 status=message.status,

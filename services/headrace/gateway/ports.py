@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from headrace.auth.authenticator import Authenticator
 from headrace.blobs import BlobStore
 from headrace.claims import Claims
+from headrace.control.approvals import Question, QuestionPage, QuestionState
 from headrace.gateway.settings import GatewaySettings
 from headrace.gateway.sources.load import WebhookSource
 from headrace.messages.agent import AgentDefinition
@@ -49,7 +50,7 @@ TOKENS: Final = "tokens"
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """One record of a run, as a stream of it shows it. ``type``: job, tool_calls, tool_results, result, or tokens.
+    """One record of a run, as a stream of it shows it. ``type``: job, tool_calls, wait, tool_results, result, or tokens.
 
     ``step`` is the model turn that it belongs to (0 for the job), ``data`` a JSON-ready summary. ``tokens`` are no part of the run:
     they tell of a turn before its record is there, may be missing, and have no place in its order.
@@ -138,6 +139,20 @@ class Cancellations(Protocol):
         ...
 
 
+class Approvals(Protocol):
+    """What waits for somebody's decision. All methods raise ``DependencyUnavailable``."""
+
+    async def questions(
+        self, tenant: str, *, state: QuestionState | None, limit: int, cursor: str | None
+    ) -> QuestionPage:
+        """Raises ``BadMessage`` for a cursor that is not one of ours."""
+        ...
+
+    async def question(self, tenant: str, question_id: str) -> Question | None:
+        """With the call's arguments."""
+        ...
+
+
 class UsageReader(Protocol):
     async def usage(self, *, agent: str | None, since: str, window: str | None) -> JsonDict:
         """``since``, ``until``, ``usage``: JSON-ready. Raises ``BadMessage`` for spans that are none."""
@@ -175,6 +190,7 @@ class Deps:
     claims: Claims
     turns: Turns
     cancellations: Cancellations
+    approvals: Approvals
     blobs: BlobStore
     feed: Feed
     asyncapi: Callable[[], JsonDict]

@@ -13,6 +13,7 @@ from headrace.messages.result import AgentResult
 from headrace.messages.run import ToolCalls, ToolResults
 from headrace.messages.tokens import RunTokens
 from headrace.messages.usage import UsageWindow
+from headrace.messages.wait import RunWait, WaitCompletion
 
 MESSAGES: Final[tuple[type[Message], ...]] = (
     RawDelivery,
@@ -20,6 +21,8 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     Job,
     ToolCalls,
     ToolResults,
+    RunWait,
+    WaitCompletion,
     AgentResult,
     AgentRecord,
     AuditEvent,

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from headrace.messages.base import JsonObject, Message, Part, Version
 from headrace.messages.event import Event
+from headrace.messages.run import Family
 
 DEFAULT_AGENT = "assistant"  # who takes a v1.0 job, which names no agent
 DEFAULT_TENANT = "default"
@@ -77,6 +78,7 @@ class Job(Message, frozen=True, kw_only=True):
     stream_tokens: Annotated[bool, Meta(description="Tell on run.tokens what the model writes, while it writes")] = (
         False
     )
+    family: Annotated[Family | None, Meta(description="Of a sub-agent's job; written by the mesh itself")] = None
 
     def __post_init__(self) -> None:
         if self.prompt is None and self.input is None and self.event is None:

@@ -175,7 +175,7 @@ class Execution:
             entries=await transcripts.resolve(self.entries, max_chars=self.tools.settings.view_chars),
             tools=agent.tools,
             output_schema=agent.output_schema,
-            max_output_tokens=output_tokens_left(agent.definition.limits, self.state.progress),
+            max_output_tokens=output_tokens_left(self.state.limits, self.state.progress),
             timeout_s=timeout_s,
             facts=facts,
         )
