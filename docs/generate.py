@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings
 from headrace.analytics.settings import AnalyticsSettings
 from headrace.audit.settings import AuditSettings
 from headrace.auth.settings import AuthSettings
+from headrace.auth_profiles import AuthProfiles
 from headrace.egress.policy import EgressSettings
 from headrace.gateway.settings import GatewaySettings
 from headrace.gateway.sources.build import variables
@@ -45,6 +46,7 @@ SECTIONS: Final[tuple[tuple[str, str, type[BaseSettings]], ...]] = (
     ("Models", "Read by reasoning. An empty variable counts as unset.", ModelSettings),
     ("Reasoning", "", ReasoningSettings),
     ("Tools", "", ToolsSettings),
+    ("Credentials for tools", "A model names a profile and never sees what is in it.", AuthProfiles),
     ("Outgoing HTTP of tools", "Lists are JSON or comma-separated.", EgressSettings),
     ("Persistence", "", PersistenceSettings),
     ("Audit", "", AuditSettings),
