@@ -16,8 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace import __version__
-from headrace.gateway import access, openapi, operations, queries
+from headrace.gateway import access, openapi, operations, queries, sessions
 from headrace.gateway.accepted import AcceptedRuns
+from headrace.gateway.chat import Chat
 from headrace.gateway.direct import DirectApp, PlainRoute
 from headrace.gateway.doors import Doors
 from headrace.gateway.events import Events
@@ -47,6 +48,7 @@ def create_app(deps: Deps) -> FastAPI:
         PlainRoute("/v1/runs/{run_id}/cancel", RunCancel(deps, accepted).handle, methods=["POST"]),
         PlainRoute("/agent", doors.ask, methods=["POST"]),
         PlainRoute("/agents/run", doors.run, methods=["POST"]),
+        PlainRoute("/test/chat", Chat(deps, start, waiting).handle, methods=["POST"]),
     ]
     app = DirectApp(
         writing,
@@ -71,6 +73,7 @@ def create_app(deps: Deps) -> FastAPI:
     app.router.routes.append(PlainRoute("/v1/runs/{run_id}/events", streams.handle, methods=["GET"]))
     app.router.routes.append(PlainRoute("/agents/status/{run_id}", doors.status, methods=["GET"]))
     app.include_router(queries.router(deps, accepted, waiting))
+    app.include_router(sessions.router(deps))
     app.include_router(operations.router(deps))
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid_request)

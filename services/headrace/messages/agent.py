@@ -9,12 +9,13 @@ from msgspec import Meta
 
 from headrace.messages.base import JsonObject, Message, Part, Version
 from headrace.messages.ids import short_hash
-from headrace.messages.run import AgentRef
+from headrace.messages.run import AgentRef, DoubleTexting
 
 NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 SEMVER = r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?$"
 AgentName = Annotated[str, Meta(pattern=NAME)]
 AgentVersion = Annotated[str, Meta(pattern=SEMVER)]
+_ADDED = ("double_texting",)  # fields of AgentDefinition since its hash was fixed
 _AtLeastOne = Annotated[int, Meta(ge=1)]
 
 
@@ -56,10 +57,19 @@ class AgentDefinition(Part, frozen=True, kw_only=True):
     triggers: tuple[Trigger, ...] = ()
     limits: Limits = Limits()
     runtime: Literal["native"] = "native"
+    double_texting: Annotated[
+        DoubleTexting | None,
+        Meta(description="A job whose session is busy waits (the default), is refused, or ends what is before it"),
+    ] = None
 
     @property
     def definition_hash(self) -> str:
-        return short_hash(orjson.dumps(self.plain(), option=orjson.OPT_SORT_KEYS))
+        """Fields that came after 1.0 count only where they say something: what was published before keeps its hash."""
+        shown = self.plain()
+        for name in _ADDED:
+            if shown[name] is None:
+                del shown[name]
+        return short_hash(orjson.dumps(shown, option=orjson.OPT_SORT_KEYS))
 
     @property
     def prompt_hash(self) -> str:
