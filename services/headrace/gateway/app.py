@@ -16,9 +16,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace import __version__
-from headrace.gateway import access, approvals, openapi, operations, queries
+from headrace.gateway import access, approvals, openapi, operations, queries, sessions
 from headrace.gateway.accepted import AcceptedRuns
 from headrace.gateway.approvals import ApprovalDecision
+from headrace.gateway.chat import Chat
 from headrace.gateway.direct import DirectApp, PlainRoute
 from headrace.gateway.doors import Doors
 from headrace.gateway.events import Events
@@ -51,6 +52,7 @@ def create_app(deps: Deps) -> FastAPI:
         PlainRoute("/v1/approvals/{approval_id}/decision", ApprovalDecision(deps).handle, methods=["POST"]),
         PlainRoute("/agent", doors.ask, methods=["POST"]),
         PlainRoute("/agents/run", doors.run, methods=["POST"]),
+        PlainRoute("/test/chat", Chat(deps, start, waiting).handle, methods=["POST"]),
     ]
     app = DirectApp(
         writing,
@@ -76,6 +78,7 @@ def create_app(deps: Deps) -> FastAPI:
     app.router.routes.append(PlainRoute("/agents/status/{run_id}", doors.status, methods=["GET"]))
     app.include_router(queries.router(deps, accepted, waiting))
     app.include_router(approvals.router(deps))
+    app.include_router(sessions.router(deps))
     app.include_router(operations.router(deps))
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid_request)

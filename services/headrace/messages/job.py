@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from headrace.messages.base import JsonObject, Message, Part, Version
 from headrace.messages.event import Event
-from headrace.messages.run import Family
+from headrace.messages.run import DoubleTexting, Family
 
 DEFAULT_AGENT = "assistant"  # who takes a v1.0 job, which names no agent
 DEFAULT_TENANT = "default"
@@ -79,6 +79,9 @@ class Job(Message, frozen=True, kw_only=True):
         False
     )
     family: Annotated[Family | None, Meta(description="Of a sub-agent's job; written by the mesh itself")] = None
+    double_texting: Annotated[
+        DoubleTexting | None, Meta(description="While its session is busy; default: as the agent says")
+    ] = None
 
     def __post_init__(self) -> None:
         if self.prompt is None and self.input is None and self.event is None:

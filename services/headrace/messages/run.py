@@ -16,6 +16,8 @@ from msgspec import Meta
 
 from headrace.messages.base import SCHEMA_VERSION, JsonObject, Message, Part, Version
 
+DoubleTexting = Literal["enqueue", "reject", "interrupt"]
+
 
 class AgentRef(Part, frozen=True, kw_only=True):
     """Which definition runs: name, version, and hashes that tell whether it is still the same text."""
@@ -35,6 +37,15 @@ class Family(Part, frozen=True, kw_only=True):
     runs_left: Annotated[int, Meta(ge=0, description="Runs that may still be begun below this one")]
     max_tokens: Annotated[int, Meta(ge=1)]
     max_cost_usd: Annotated[float, Meta(gt=0)]
+
+
+class SessionState(Part, frozen=True, kw_only=True):
+    """What a session holds between two of its runs: its conversation by reference, and the newest result."""
+
+    turns: Annotated[int, Meta(description="Runs that are in the conversation, or in its summary")] = 0
+    head: Annotated[str | None, Meta(description="Newest stored segment of the conversation")] = None
+    stored: Annotated[int, Meta(description="Entries in the segments")] = 0
+    result_ref: Annotated[str | None, Meta(description="Newest result as cas://, which tools take as input_ref")] = None
 
 
 class RunInfo(Part, frozen=True, kw_only=True):
@@ -57,6 +68,7 @@ class RunInfo(Part, frozen=True, kw_only=True):
     reply_to: str | None = None
     stream_tokens: bool = False
     family: Family | None = None
+    session: Annotated[SessionState | None, Meta(description="The session as the run found it")] = None
 
 
 class Usage(Part, frozen=True, kw_only=True):
