@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 
+from headrace.auth_profiles import AuthProfile, AuthProfiles
 from headrace.blobs import BlobStore
 from headrace.blobs.settings import open_blobs
 from headrace.egress import EgressSettings, GuardedClient
@@ -14,10 +15,14 @@ from headrace.postgres.pool import open_pool
 from headrace.registry.follow import followed_catalog
 from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
+from headrace.tools.api import Tool
+from headrace.tools.openapi.action import ActionLimits, OpenapiAction
+from headrace.tools.openapi.specs import SpecLimits
 from headrace.tools.pipeline.executor import ExecutePipeline, PipelineLimits
 from headrace.tools.processor import ToolsProcessor
 from headrace.tools.registry import ToolRegistry
 from headrace.tools.settings import ToolsSettings
+from headrace.toolspecs.pinned import McpSettings
 
 
 @asynccontextmanager
@@ -28,9 +33,13 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         blobs = await _blobs(settings, stack)
         client = await stack.enter_async_context(GuardedClient(egress.policy(), ca_file=egress.ca_file))
         catalog = await stack.enter_async_context(followed_catalog(settings))
-        registry = ToolRegistry(
-            [ExecutePipeline(client, blobs, _limits(tools))], max_output_bytes=tools.max_output_bytes
-        )
+        profiles = AuthProfiles().auth_profiles
+        own: list[Tool] = [
+            ExecutePipeline(client, blobs, _limits(tools)),
+            OpenapiAction(client, blobs, profiles, _action_limits(tools)),
+        ]
+        pinned = await stack.enter_async_context(_pinned(profiles))
+        registry = ToolRegistry([*own, *pinned], max_output_bytes=tools.max_output_bytes)
         processor = ToolsProcessor(registry, blobs, catalog, tools)
         yield Worker(STAGES["tools"], processor, settings, blobs)
 
@@ -41,6 +50,16 @@ async def _blobs(settings: MeshSettings, stack: AsyncExitStack) -> BlobStore:
     return open_blobs(settings, await stack.enter_async_context(open_pool(settings, service="headrace-tools")))
 
 
+def _pinned(profiles: Mapping[str, AuthProfile]) -> AbstractAsyncContextManager[list[Tool]]:
+    """The tools of MCP servers; where none is set up, nothing of the protocol is loaded."""
+    settings = McpSettings()
+    if settings.servers is None:
+        return nullcontext([])
+    from headrace.tools.mcp import mcp_tools
+
+    return mcp_tools(settings, profiles)
+
+
 def _limits(tools: ToolsSettings) -> PipelineLimits:
     return PipelineLimits(
         timeout_s=tools.pipeline_timeout_s,
@@ -48,6 +67,11 @@ def _limits(tools: ToolsSettings) -> PipelineLimits:
         max_result_bytes=tools.pipeline_max_result_bytes,
         inline_bytes=tools.inline_bytes,
     )
+
+
+def _action_limits(tools: ToolsSettings) -> ActionLimits:
+    specs = SpecLimits(max_bytes=tools.openapi_max_spec_bytes, keep_s=tools.openapi_keep_s)
+    return ActionLimits(timeout_s=tools.openapi_timeout_s, inline_bytes=tools.inline_bytes, specs=specs)
 
 
 if __name__ == "__main__":
