@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.contracts.documents import part_schemas
+from headrace.gateway.openapi_agents import protocol_paths
 from headrace.gateway.openapi_parts import ERROR, answers, body, parameter, refusals
 from headrace.gateway.openapi_runs import door_paths, run_paths
 from headrace.messages.event import Envelope
@@ -81,6 +82,7 @@ def _paths() -> dict[str, Any]:
         },
         **run_paths(),
         **door_paths(),
+        **protocol_paths(),
     }
 
 
