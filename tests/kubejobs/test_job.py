@@ -69,7 +69,7 @@ def test_the_job_may_do_little() -> None:
     }
     assert set(container["resources"]["limits"]) == {"cpu", "memory", "ephemeral-storage"}
     assert (spec["backoffLimit"], spec["activeDeadlineSeconds"], spec["ttlSecondsAfterFinished"]) == (0, 120, 600)
-    assert [variable["name"] for variable in container["env"]] == ["HEADRACE_INPUTS"]
+    assert [variable["name"] for variable in container["env"]] == ["AGENT_INPUTS"]
 
 
 def test_what_is_asked_for_stays_within_the_bounds() -> None:

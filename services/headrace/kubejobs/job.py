@@ -22,7 +22,7 @@ from headrace.messages.errors import HeadraceError
 AGENT_TYPES: Final = ("code_interpreter", "custom_container", "langchain_agent")
 CONTAINER: Final = "agent"
 JOB_LABEL: Final = "headrace.dev/job"
-INPUTS: Final = "HEADRACE_INPUTS"
+INPUTS: Final = "AGENT_INPUTS"
 _MAX_CODE: Final = 50_000  # characters
 _LABEL: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
