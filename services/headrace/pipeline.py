@@ -42,7 +42,7 @@ PIPELINE: Final[tuple[Stage, ...]] = (
     Stage(
         "reasoning",
         consumes=("tool.results", "agent.jobs"),
-        produces=("tool.calls", "agent.results"),
+        produces=("tool.calls", "agent.results", "run.tokens"),
         reads=("agent.definitions",),
     ),
     Stage("tools", consumes=("tool.calls",), produces=("tool.results", "run.waits"), reads=("agent.definitions",)),

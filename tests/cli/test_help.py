@@ -14,8 +14,18 @@ from tests.cli.support import headrace, without_reader
 
 COMMANDS = [
     *VERBS,
-    *("events send", "runs list", "runs show", "results tail", "agents list", "agents show", "agents publish"),
     *("approvals list", "approvals show", "approvals approve", "approvals deny"),
+    *(
+        "events send",
+        "runs list",
+        "runs show",
+        "runs watch",
+        "runs cancel",
+        "results tail",
+        "agents list",
+        "agents show",
+        "agents publish",
+    ),
     *("webhooks list", "webhooks test", "webhooks redeliver"),
     *("auth keys create", "auth keys list", "auth keys revoke", "auth token issue", "auth token revoke"),
     *("dlq list", "dlq show", "dlq redrive", "topics diff", "topics apply", "schemas export", "schemas check"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from headrace.blobs.memory import MemoryBlobs
 from headrace.claims.memory import MemoryClaims
 from headrace.control.approvals import Question, QuestionPage, QuestionState
 from headrace.gateway.app import create_app
-from headrace.gateway.feed import Hub
+from headrace.gateway.feed import Feeds, Hub, Recall
 from headrace.gateway.ports import Deps, RunEvent, RunFilters, RunPage
 from headrace.gateway.server import GatewayServer
 from headrace.gateway.settings import GatewaySettings
@@ -222,6 +223,7 @@ class Gateway:
         environ: Mapping[str, str] | None = None,
         outbound: Outbound | None = None,
         authenticator: Authenticator | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
         **settings: Any,
     ) -> None:
         self.settings = GatewaySettings(_env_file=None, **{"gateway_port": 0, **settings})
@@ -236,6 +238,8 @@ class Gateway:
         self.tails: list[MemoryTail] = []
         self.tail_made = asyncio.Event()
         self.hub = Hub(self._make_tail)
+        self.written = MemoryTail()
+        self.feed = Feeds(self.hub, Hub(lambda _: self.written, Recall()))
         self.checks: dict[str, bool] = {"kafka": True, "catalogue": True, "database": True}
         self.deps = Deps(
             settings=self.settings,
@@ -251,11 +255,12 @@ class Gateway:
             cancellations=self.cancellations,
             approvals=self.approvals,
             blobs=self.blobs,
-            feed=self.hub,
+            feed=self.feed,
             asyncapi=lambda: {"asyncapi": "3.0.0"},
             authenticator=authenticator,
             checks={name: self._check(name) for name in self.checks},
             now=lambda: NOW,
+            monotonic=monotonic,
         )
         self.app = create_app(self.deps)
 

@@ -23,6 +23,7 @@ from headrace.gateway.direct import DirectApp, PlainRoute
 from headrace.gateway.doors import Doors
 from headrace.gateway.events import Events
 from headrace.gateway.handshakes import Handshakes
+from headrace.gateway.limits import RateLimits
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import HttpError, error_response
 from headrace.gateway.run_cancel import RunCancel
@@ -39,11 +40,12 @@ def create_app(deps: Deps) -> FastAPI:
     """The ASGI application. ``close()`` of ``app.state.streams`` and ``.waiting`` ends what is open before a shutdown."""
     accepted = AcceptedRuns()
     streams, waiting = RunStreams(deps, accepted), Waiting(deps)
-    start = RunStart(deps, accepted)
+    limits = RateLimits(deps.settings, deps.sources, deps.monotonic)
+    start = RunStart(deps, accepted, limits)
     doors = Doors(deps, accepted, start, waiting)
     writing = [
-        PlainRoute("/webhooks/{source}", Webhooks(deps).handle, methods=["POST"]),
-        PlainRoute("/events", Events(deps).handle, methods=["POST"]),
+        PlainRoute("/webhooks/{source}", Webhooks(deps, limits).handle, methods=["POST"]),
+        PlainRoute("/events", Events(deps, limits).handle, methods=["POST"]),
         PlainRoute("/v1/runs", RunRequests(deps, start, waiting).handle, methods=["POST"]),
         PlainRoute("/v1/runs/{run_id}/cancel", RunCancel(deps, accepted).handle, methods=["POST"]),
         PlainRoute("/v1/approvals/{approval_id}/decision", ApprovalDecision(deps).handle, methods=["POST"]),

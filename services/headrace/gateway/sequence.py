@@ -44,6 +44,11 @@ class Sequence:
             given.append(self._give())
         return given
 
+    @property
+    def step(self) -> int:
+        """The last step whose record was given; 0: none."""
+        return max((step for step, phase in self._ranks if phase == 1), default=0)
+
     def flush(self) -> list[RunEvent]:
         """Everything that waits, in order."""
         return [self._give() for _ in range(len(self._waiting))]

@@ -11,6 +11,7 @@ from headrace.messages.event import Event, RawDelivery
 from headrace.messages.job import Job
 from headrace.messages.result import AgentResult
 from headrace.messages.run import ToolCalls, ToolResults
+from headrace.messages.tokens import RunTokens
 from headrace.messages.usage import UsageWindow
 from headrace.messages.wait import RunWait, WaitCompletion
 
@@ -26,5 +27,6 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     AgentRecord,
     AuditEvent,
     UsageWindow,
+    RunTokens,
 )
 BY_TOPIC: Final[dict[str, type[Message]]] = {message.TOPIC: message for message in MESSAGES}

@@ -76,6 +76,9 @@ class Job(Message, frozen=True, kw_only=True):
     replay_id: Annotated[str, Meta(max_length=128)] | None = None
     reply_to: Annotated[str, Meta(max_length=249)] | None = None
     family: Annotated[Family | None, Meta(description="Of a sub-agent's job; written by the mesh itself")] = None
+    stream_tokens: Annotated[bool, Meta(description="Tell on run.tokens what the model writes, while it writes")] = (
+        False
+    )
 
     def __post_init__(self) -> None:
         if self.prompt is None and self.input is None and self.event is None:

@@ -56,6 +56,7 @@ class RunInfo(Part, frozen=True, kw_only=True):
     replay_id: str | None = None
     reply_to: str | None = None
     family: Family | None = None
+    stream_tokens: bool = False
 
 
 class Usage(Part, frozen=True, kw_only=True):

@@ -148,6 +148,7 @@ def run_info(job: Job, context: Context, agent: AgentRef, model: str, limits: Li
         replay_id=job.replay_id,
         reply_to=job.reply_to,
         family=job.family,
+        stream_tokens=job.stream_tokens,
     )
 
 
