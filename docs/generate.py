@@ -29,6 +29,7 @@ from headrace.gateway.sources.load import load_configs
 from headrace.ingest.settings import IngestSettings
 from headrace.kubejobs.settings import KubeSettings
 from headrace.models.settings import ModelSettings
+from headrace.orchestration.settings import OrchestrationSettings
 from headrace.persistence.settings import PersistenceSettings
 from headrace.pipeline import PIPELINE
 from headrace.reasoning.settings import ReasoningSettings
@@ -52,6 +53,7 @@ SECTIONS: Final[tuple[tuple[str, str, type[BaseSettings]], ...]] = (
     ("MCP servers", "Whose tools agents use; see [outside](outside.md).", McpSettings),
     ("Kubernetes Jobs", "For agents that run there; see [outside](outside.md).", KubeSettings),
     ("Outgoing HTTP of tools", "Lists are JSON or comma-separated.", EgressSettings),
+    ("Orchestration", "", OrchestrationSettings),
     ("Persistence", "", PersistenceSettings),
     ("Audit", "", AuditSettings),
     ("Analytics", "", AnalyticsSettings),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,8 +18,9 @@ from pydantic import SecretStr
 from headrace.auth.authenticator import Authenticator
 from headrace.blobs.memory import MemoryBlobs
 from headrace.claims.memory import MemoryClaims
+from headrace.control.approvals import Question, QuestionPage, QuestionState
 from headrace.gateway.app import create_app
-from headrace.gateway.feed import Hub
+from headrace.gateway.feed import Feeds, Hub, Recall
 from headrace.gateway.ports import Deps, RunEvent, RunFilters, RunPage
 from headrace.gateway.server import GatewayServer
 from headrace.gateway.settings import GatewaySettings
@@ -57,11 +59,13 @@ class RecordingPublisher:
     def __init__(self) -> None:
         self.calls: list[list[Send]] = []
         self.fail: Exception | None = None
+        self.then: Callable[[], None] = lambda: None  # what comes of it elsewhere
 
     async def publish(self, sends: Sequence[Send], *, timeout_s: float) -> None:
         if self.fail is not None:
             raise self.fail
         self.calls.append(list(sends))
+        self.then()
 
     @property
     def sends(self) -> list[Send]:
@@ -119,6 +123,29 @@ class MemoryIndex:
     async def result(self, result_id: str) -> dict[str, Any] | None:
         self._check()
         return self.results.get(result_id)
+
+
+@dataclass
+class MemoryApprovals:
+    """Approvals in a dict, of the tenant acme."""
+
+    rows: dict[str, Question] = field(default_factory=dict)
+
+    async def questions(
+        self, tenant: str, *, state: QuestionState | None, limit: int, cursor: str | None
+    ) -> QuestionPage:
+        found = [replace(row, arguments=None) for row in self.rows.values() if state in (None, row.state)]
+        return QuestionPage(found if tenant == "acme" else [], None)
+
+    async def question(self, tenant: str, question_id: str) -> Question | None:
+        return self.rows.get(question_id) if tenant == "acme" else None
+
+    def settle(self, said: Any) -> None:
+        """As orchestration does it with a decision."""
+        state: Any = "approved" if said.decision.verdict == "approve" else "denied"
+        for name, row in self.rows.items():
+            if (row.run_id, row.call_id) == (said.run_id, said.call_id):
+                self.rows[name] = replace(row, state=state, decided_by=said.decision.by)
 
 
 @dataclass
@@ -196,6 +223,7 @@ class Gateway:
         environ: Mapping[str, str] | None = None,
         outbound: Outbound | None = None,
         authenticator: Authenticator | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
         **settings: Any,
     ) -> None:
         self.settings = GatewaySettings(_env_file=None, **{"gateway_port": 0, **settings})
@@ -205,10 +233,13 @@ class Gateway:
         self.claims = MemoryClaims()
         self.turns = MemoryTurns()
         self.cancellations = MemoryCancellations()
+        self.approvals = MemoryApprovals()
         self.blobs = MemoryBlobs()
         self.tails: list[MemoryTail] = []
         self.tail_made = asyncio.Event()
         self.hub = Hub(self._make_tail)
+        self.written = MemoryTail()
+        self.feed = Feeds(self.hub, Hub(lambda _: self.written, Recall()))
         self.checks: dict[str, bool] = {"kafka": True, "catalogue": True, "database": True}
         self.deps = Deps(
             settings=self.settings,
@@ -222,12 +253,14 @@ class Gateway:
             claims=self.claims,
             turns=self.turns,
             cancellations=self.cancellations,
+            approvals=self.approvals,
             blobs=self.blobs,
-            feed=self.hub,
+            feed=self.feed,
             asyncapi=lambda: {"asyncapi": "3.0.0"},
             authenticator=authenticator,
             checks={name: self._check(name) for name in self.checks},
             now=lambda: NOW,
+            monotonic=monotonic,
         )
         self.app = create_app(self.deps)
 

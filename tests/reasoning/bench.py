@@ -22,6 +22,7 @@ from headrace.reasoning.execution import ModelPort, Tools
 from headrace.reasoning.ledger import Asked, ClaimedRuns
 from headrace.reasoning.processor import ReasoningProcessor
 from headrace.reasoning.settings import ReasoningSettings
+from headrace.reasoning.telling import Tell
 from headrace.reasoning.transcript import Transcripts
 from headrace.registry.catalog import catalog_of
 from headrace.runtime.api import Context, Send, Source
@@ -108,6 +109,7 @@ class Bench:
         claims: MemoryClaims | None = None,
         resolve: Callable[[str], str] | None = None,
         gates: Sequence[Any] = (),
+        tell: Tell | None = None,
         **settings: Any,
     ) -> None:
         self.clock_ms = T0 + 5
@@ -117,9 +119,8 @@ class Bench:
         self.finished = FinishedRuns()
         agents = Agents(self.catalog, SPECS)
         self.transcripts = Transcripts(BlobCache(self.blobs, 2**20))
-        self.tools = Tools(
-            model, self.blobs, self.transcripts, SPECS, ReasoningSettings(_env_file=None, **settings), self.now
-        )
+        own = ReasoningSettings(_env_file=None, **settings)
+        self.tools = Tools(model, self.blobs, self.transcripts, SPECS, own, self.now, tell=tell)
         resolver = resolve or model.resolve  # type: ignore[attr-defined]
         self.admission = CatalogAdmission(agents, ClaimedRuns(self.claims, self.finished), resolver, gates)
         self.processor = ReasoningProcessor(self.tools, agents, self.admission)

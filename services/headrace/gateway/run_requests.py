@@ -91,5 +91,5 @@ def _idempotency_key(header: str | None, field: str | None) -> str | None:
 
 
 def _request_digest(wanted: RunRequest) -> str:
-    content = wanted.model_dump(mode="json", exclude={"idempotency_key"})
+    content = wanted.model_dump(mode="json", exclude={"idempotency_key", "stream_tokens"})
     return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()

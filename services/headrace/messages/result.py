@@ -82,6 +82,9 @@ class AgentResult(Message, frozen=True, kw_only=True):
     started_ms: Milliseconds = 0
     completed_ms: Milliseconds = 0
     usage: Usage = Usage()
+    parent_run_id: Annotated[str | None, Meta(description="The run that delegated this one")] = None
+    delegated: Annotated[Usage, Meta(description="What its sub-agents spent, and theirs; not part of usage")] = Usage()
+    descendants: Annotated[int, Meta(description="Runs begun below this one")] = 0
 
     def message_id(self) -> str:
         return f"{self.job_id}:result"

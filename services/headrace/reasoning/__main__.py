@@ -24,6 +24,7 @@ from headrace.reasoning.processor import ReasoningProcessor
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.reasoning.transcript import Transcripts
 from headrace.registry.follow import followed_catalog
+from headrace.runtime.advisory import Advisory
 from headrace.runtime.engine import Bounds
 from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
@@ -43,7 +44,9 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         agents = Agents(await stack.enter_async_context(followed_catalog(settings)), specs)
         blobs = BlobCache(store, own.cache_bytes)
         cancelled = await stack.enter_async_context(followed(PostgresCancellations(pool)))
-        tools = Tools(models, blobs, Transcripts(blobs), specs, own, now_ms, cancelled)
+        advisory = Advisory(settings, "reasoning", store)
+        stack.push_async_callback(advisory.close)
+        tools = Tools(models, blobs, Transcripts(blobs), specs, own, now_ms, cancelled, advisory.send)
         claims = PostgresClaims(pool)
         stack.push_async_callback(claims.close)
         ledger = ClaimedRuns(claims, PostgresEnded(pool))

@@ -147,6 +147,8 @@ def run_info(job: Job, context: Context, agent: AgentRef, model: str, limits: Li
         event_source=event.source if event else None,
         replay_id=job.replay_id,
         reply_to=job.reply_to,
+        family=job.family,
+        stream_tokens=job.stream_tokens,
     )
 
 

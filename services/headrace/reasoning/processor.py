@@ -25,6 +25,7 @@ from headrace.reasoning.agents import Agents
 from headrace.reasoning.execution import Execution, Tools
 from headrace.reasoning.failures import definition_changed
 from headrace.reasoning.ledger import Verdict
+from headrace.reasoning.limits import limits_of
 from headrace.reasoning.machine import Event, JobAdmitted, Phase, RunRefused, State, ToolsReturned
 from headrace.reasoning.paid import PaidReplies
 from headrace.reasoning.prompt import first_entry
@@ -81,7 +82,7 @@ class ReasoningProcessor:
                 state, agent = State(Phase.ADMITTED, run, Limits()), None
                 event = RunRefused(now_ms, error)
             case Admitted(run, agent):
-                state = State(Phase.ADMITTED, run, agent.definition.limits)
+                state = State(Phase.ADMITTED, run, limits_of(run, agent.definition.limits))
                 event = JobAdmitted(now_ms, first_entry(job, run))
         log.info("agent_start", **_who(state.run), agent_version=state.run.agent.version, model=state.run.model)
         return await self._execute(Execution(self._tools, agent, state), event, context)
@@ -93,7 +94,7 @@ class ReasoningProcessor:
             raise TransientError(f"agent {run.agent.name}@{run.agent.version} is not in the catalogue yet")
         entries = await self._tools.transcripts.load(message.transcript)
         _require_answers(entries, message)
-        state = State(Phase.AWAITING_TOOLS, run, agent.definition.limits, message.progress)
+        state = State(Phase.AWAITING_TOOLS, run, limits_of(run, agent.definition.limits), message.progress)
         now_ms = self._tools.clock()
         event: Event = ToolsReturned(now_ms, message.results)
         if agent.ref.definition_hash != run.agent.definition_hash:
