@@ -106,6 +106,7 @@ def mesh(stack: Endpoints, till: Till, tmp_path_factory: pytest.TempPathFactory)
         with running_mesh(
             stack, unique_namespace(), database_url, services=SERVICES, environment=environment
         ) as running:
+            running.environment["HEADRACE_GATEWAY_URL"] = f"http://127.0.0.1:{running.gateway_port}"
             for name, rest in AGENTS.items():
                 path = directory / f"{name}.yaml"
                 head = f"name: {name}\nversion: 1.0.0\ncategory: test\ndescription: Waits.\nmodel: openai:gpt-4o\n"

@@ -6,6 +6,7 @@ from typing import Any
 
 from headrace.contracts.documents import part_schemas
 from headrace.gateway.chat import chat_paths
+from headrace.gateway.openapi_agents import protocol_paths
 from headrace.gateway.openapi_approvals import approval_paths
 from headrace.gateway.openapi_parts import ERROR, LIMITED, answers, body, parameter, refusals
 from headrace.gateway.openapi_runs import door_paths, run_paths
@@ -87,6 +88,7 @@ def _paths() -> dict[str, Any]:
         **approval_paths(),
         **door_paths(),
         **chat_paths(),
+        **protocol_paths(),
     }
 
 

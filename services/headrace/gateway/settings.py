@@ -28,6 +28,11 @@ class GatewaySettings(Settings):
 
     gateway_host: str = Field(default="127.0.0.1", description="Address to listen on")
     gateway_port: int = Field(default=8080, ge=0, le=65_535, description="Port to listen on; 0: any free port")
+    gateway_public_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/?#]+",
+        description="What others reach the gateway by, for A2A's agent cards; unset: what the request asked for",
+    )
     gateway_max_body_bytes: int = Field(
         default=25 * MIB, ge=1, description="A larger request body is refused (413), whatever its transfer encoding"
     )
