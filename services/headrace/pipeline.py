@@ -37,7 +37,7 @@ class Stage:
 
 
 PIPELINE: Final[tuple[Stage, ...]] = (
-    Stage("gateway", produces=("ingest.raw", "agent.jobs"), reads=("agent.definitions",)),
+    Stage("gateway", produces=("ingest.raw", "agent.jobs", "budget.changes"), reads=("agent.definitions",)),
     Stage("ingest", consumes=("ingest.raw",), produces=("ingest.events", "agent.jobs"), reads=("agent.definitions",)),
     Stage(
         "reasoning",
@@ -61,6 +61,7 @@ PIPELINE: Final[tuple[Stage, ...]] = (
             "tool.results",
             "agent.results",
             "agent.definitions",
+            "budget.changes",
             "ingest.dlq",
             "reasoning.dlq",
             "tools.dlq",

@@ -20,7 +20,8 @@ from headrace.gateway.settings import GatewaySettings
 from headrace.observe.logging import get_logger
 
 log = get_logger(__name__)
-GUARD: Final = "headrace.guard"  # key in the scope
+GUARD: Final = "headrace.guard"  # keys in the scope
+CALLER: Final = "headrace.caller"
 
 
 class Door(Enum):
@@ -50,6 +51,10 @@ ACCESS: Final[Mapping[tuple[str, str], Need]] = {
     ("GET", "/v1/agents"): Role.VIEWER,
     ("GET", "/v1/agents/{name}"): Role.VIEWER,
     ("GET", "/v1/usage"): Role.VIEWER,
+    ("GET", "/v1/budgets"): Role.VIEWER,
+    ("GET", "/v1/budgets/usage"): Role.VIEWER,
+    ("PUT", "/v1/budgets/{name}"): Role.ADMIN,
+    ("DELETE", "/v1/budgets/{name}"): Role.ADMIN,
     ("GET", "/asyncapi.yaml"): Role.VIEWER,
     ("GET", "/metrics"): Role.ADMIN,  # all agents' and sources' figures; Prometheus reads the operations port
     ("GET", "/healthz"): Door.OPEN,
@@ -89,9 +94,10 @@ class Guard:
             if self._authenticator is None:
                 raise _unauthorized("missing" if credential is None else "unknown", route[1])
         if self._authenticator is not None:
-            await self._authorize(self._authenticator, credential, need, route[1])
+            scope[CALLER] = await self._authorize(self._authenticator, credential, need, route[1])
 
-    async def _authorize(self, known: Authenticator, credential: str | None, need: Role, route: str) -> None:
+    async def _authorize(self, known: Authenticator, credential: str | None, need: Role, route: str) -> str:
+        """The id of the credential."""
         if not credential:
             raise _unauthorized("missing", route)
         try:
@@ -102,6 +108,7 @@ class Guard:
             raise _forbidden(principal, "other_tenant", "the credential is of another tenant", route)
         if principal.role < need:
             raise _forbidden(principal, "role", f"this needs the role {need} or a greater one", route)
+        return principal.id
 
 
 async def guarded(request: Request) -> None:

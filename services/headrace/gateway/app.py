@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace import __version__
-from headrace.gateway import access, openapi, operations, queries
+from headrace.gateway import access, budgets, openapi, operations, queries
 from headrace.gateway.accepted import AcceptedRuns
 from headrace.gateway.direct import DirectApp, PlainRoute
 from headrace.gateway.doors import Doors
@@ -71,6 +71,7 @@ def create_app(deps: Deps) -> FastAPI:
     app.router.routes.append(PlainRoute("/v1/runs/{run_id}/events", streams.handle, methods=["GET"]))
     app.router.routes.append(PlainRoute("/agents/status/{run_id}", doors.status, methods=["GET"]))
     app.include_router(queries.router(deps, accepted, waiting))
+    app.include_router(budgets.router(deps))
     app.include_router(operations.router(deps))
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid_request)

@@ -9,6 +9,7 @@ from headrace.gateway.openapi_parts import answers, body, parameter
 from headrace.gateway.run_start import RunRequest
 
 _RUN_ID: Final = parameter("run_id", "path", "As POST /v1/runs answered", required=True)
+_EXHAUSTED: Final = "A budget has nothing left for it; see Retry-After"
 _STARTED: Final = {"run_id": {"type": "string"}, "status_url": {"type": "string"}}
 _ENDED: Final[dict[str, Any]] = {
     "type": "object",
@@ -44,6 +45,7 @@ def run_paths() -> dict[str, Any]:
                         _409="The idempotency key was used for another request",
                         _415="Content type or encoding",
                         _422="The request or the agent's input breaks its schema",
+                        _429="A budget has nothing left for it; see Retry-After",
                     ),
                 },
             }
@@ -77,7 +79,12 @@ def door_paths() -> dict[str, Any]:
                 "requestBody": body(("application/json", AgentRequest.model_json_schema())),
                 "responses": {
                     "200": _json("Its answer", _object(response={"type": "string"})),
-                    **_details(_400="Broken JSON", _502="The run failed", _504="No answer in time; the run goes on"),
+                    **_details(
+                        _400="Broken JSON",
+                        _429=_EXHAUSTED,
+                        _502="The run failed",
+                        _504="No answer in time; the run goes on",
+                    ),
                 },
             }
         },
@@ -88,7 +95,7 @@ def door_paths() -> dict[str, Any]:
                 "requestBody": body(("application/json", AgentRunRequest.model_json_schema())),
                 "responses": {
                     "202": _json("Started", _object(run_id={"type": "string"})),
-                    **_details(_400=UNSUPPORTED, _409=BUSY),
+                    **_details(_400=UNSUPPORTED, _409=BUSY, _429=_EXHAUSTED),
                 },
             }
         },

@@ -17,6 +17,7 @@ from headrace.claims import Claims
 from headrace.gateway.settings import GatewaySettings
 from headrace.gateway.sources.load import WebhookSource
 from headrace.messages.agent import AgentDefinition
+from headrace.messages.budget import Budget
 from headrace.runtime.api import Send
 
 JsonDict = dict[str, Any]
@@ -139,6 +140,28 @@ class UsageReader(Protocol):
         ...
 
 
+class Budgets(Protocol):
+    """Budgets of the gateway's tenant. All methods but ``exhausted`` raise ``DependencyUnavailable``."""
+
+    async def exhausted(self, agent: str, session_id: str | None) -> tuple[str, datetime | None] | None:
+        """The name of a budget that lets no run of this agent begin now, and when it opens again. None if there is no such, or if
+        nobody can tell now: reasoning decides.
+        """
+        ...
+
+    async def all(self) -> Sequence[Budget]: ...
+
+    async def usage(self, name: str | None) -> list[JsonDict]:
+        """The accounts of the present windows: budget, subject, period, limit, spent and held; JSON-ready."""
+        ...
+
+    async def put(self, budget: Budget, changed_by: str) -> None: ...
+
+    async def remove(self, name: str, changed_by: str) -> bool:
+        """Whether there was such a budget."""
+        ...
+
+
 class Feed(Protocol):
     """Live records of runs, from now on."""
 
@@ -170,6 +193,7 @@ class Deps:
     blobs: BlobStore
     feed: Feed
     asyncapi: Callable[[], JsonDict]
+    budgets: Budgets
     authenticator: Authenticator | None = None
     checks: Mapping[str, Check] = field(default_factory=dict)
     required: frozenset[str] = frozenset({"kafka", "catalogue"})

@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from headrace.blobs.settings import open_blobs
+from headrace.budgets.follow import followed as followed_budgets
+from headrace.budgets.postgres import PostgresBudgets
+from headrace.budgets.spending import Spending
 from headrace.claims.postgres import PostgresClaims
 from headrace.control.cancellations import PostgresCancellations, followed
 from headrace.host.component import Component
@@ -41,7 +44,10 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         agents = Agents(await stack.enter_async_context(followed_catalog(settings)), SPECS)
         blobs = BlobCache(store, own.cache_bytes)
         cancelled = await stack.enter_async_context(followed(PostgresCancellations(pool)))
-        tools = Tools(models, blobs, Transcripts(blobs), SPECS, own, now_ms, cancelled)
+        bank = PostgresBudgets(pool)
+        rules = await stack.enter_async_context(followed_budgets(bank, measure=True))
+        budgets = await stack.enter_async_context(Spending(rules, bank).kept())
+        tools = Tools(models, blobs, Transcripts(blobs), SPECS, own, now_ms, cancelled, budgets)
         claims = PostgresClaims(pool)
         stack.push_async_callback(claims.close)
         ledger = ClaimedRuns(claims, PostgresEnded(pool))
