@@ -7,6 +7,7 @@ from typing import Final
 from headrace.messages.agent import AgentRecord
 from headrace.messages.audit import AuditEvent
 from headrace.messages.base import Message
+from headrace.messages.budget import BudgetChange
 from headrace.messages.event import Event, RawDelivery
 from headrace.messages.job import Job
 from headrace.messages.result import AgentResult
@@ -28,5 +29,6 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     AuditEvent,
     UsageWindow,
     RunTokens,
+    BudgetChange,
 )
 BY_TOPIC: Final[dict[str, type[Message]]] = {message.TOPIC: message for message in MESSAGES}
