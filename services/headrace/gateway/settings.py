@@ -10,8 +10,9 @@ from typing import Annotated, Any, Final
 import orjson
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from headrace.config_file import Settings
 from headrace.gateway.secrets import secret_variable
 from headrace.messages.errors import FatalError
 
@@ -20,13 +21,18 @@ Items = Annotated[tuple[str, ...], NoDecode]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode]
 
 
-class GatewaySettings(BaseSettings):
+class GatewaySettings(Settings):
     """How the gateway listens, what it bounds, and who may write to it. Read from ``HEADRACE_*`` and ``.env``."""
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_", env_file=".env", extra="ignore", populate_by_name=True)
 
     gateway_host: str = Field(default="127.0.0.1", description="Address to listen on")
     gateway_port: int = Field(default=8080, ge=0, le=65_535, description="Port to listen on; 0: any free port")
+    gateway_public_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/?#]+",
+        description="What others reach the gateway by, for A2A's agent cards; unset: what the request asked for",
+    )
     gateway_max_body_bytes: int = Field(
         default=25 * MIB, ge=1, description="A larger request body is refused (413), whatever its transfer encoding"
     )

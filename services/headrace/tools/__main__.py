@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 
+from headrace.auth_profiles import AuthProfile, AuthProfiles
 from headrace.blobs.settings import open_blobs
 from headrace.egress import EgressSettings, GuardedClient
 from headrace.host.component import Component
@@ -13,14 +14,18 @@ from headrace.postgres.pool import open_pool
 from headrace.registry.follow import followed_catalog
 from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
+from headrace.tools.api import Tool
 from headrace.tools.delegate.mesh_agent import MeshAgents
 from headrace.tools.delegate.tool import DelegateToAgent
 from headrace.tools.intents import PostgresIntents
+from headrace.tools.openapi.action import ActionLimits, OpenapiAction
+from headrace.tools.openapi.specs import SpecLimits
 from headrace.tools.pipeline.executor import ExecutePipeline, PipelineLimits
 from headrace.tools.processor import ToolsProcessor
 from headrace.tools.registry import ToolRegistry
 from headrace.tools.settings import ToolsSettings
 from headrace.toolspecs.delegate_to_agent import MESH_AGENT
+from headrace.toolspecs.pinned import McpSettings
 
 
 @asynccontextmanager
@@ -32,13 +37,26 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         blobs = open_blobs(settings, pool)
         client = await stack.enter_async_context(GuardedClient(egress.policy(), ca_file=egress.ca_file))
         catalog = await stack.enter_async_context(followed_catalog(settings))
-        delegate = DelegateToAgent({MESH_AGENT: MeshAgents(catalog)})
-        pipeline = ExecutePipeline(client, blobs, _limits(tools))
-        registry = ToolRegistry(
-            [pipeline, delegate], max_output_bytes=tools.max_output_bytes, intents=PostgresIntents(pool)
-        )
+        profiles = AuthProfiles().auth_profiles
+        own: list[Tool] = [
+            ExecutePipeline(client, blobs, _limits(tools)),
+            OpenapiAction(client, blobs, profiles, _action_limits(tools)),
+            DelegateToAgent({MESH_AGENT: MeshAgents(catalog)}),
+        ]
+        pinned = await stack.enter_async_context(_pinned(profiles))
+        registry = ToolRegistry([*own, *pinned], max_output_bytes=tools.max_output_bytes, intents=PostgresIntents(pool))
         processor = ToolsProcessor(registry, blobs, catalog, tools)
         yield Worker(STAGES["tools"], processor, settings, blobs)
+
+
+def _pinned(profiles: Mapping[str, AuthProfile]) -> AbstractAsyncContextManager[list[Tool]]:
+    """The tools of MCP servers; where none is set up, nothing of the protocol is loaded."""
+    settings = McpSettings()
+    if settings.servers is None:
+        return nullcontext([])
+    from headrace.tools.mcp import mcp_tools
+
+    return mcp_tools(settings, profiles)
 
 
 def _limits(tools: ToolsSettings) -> PipelineLimits:
@@ -48,6 +66,11 @@ def _limits(tools: ToolsSettings) -> PipelineLimits:
         max_result_bytes=tools.pipeline_max_result_bytes,
         inline_bytes=tools.inline_bytes,
     )
+
+
+def _action_limits(tools: ToolsSettings) -> ActionLimits:
+    specs = SpecLimits(max_bytes=tools.openapi_max_spec_bytes, keep_s=tools.openapi_keep_s)
+    return ActionLimits(timeout_s=tools.openapi_timeout_s, inline_bytes=tools.inline_bytes, specs=specs)
 
 
 if __name__ == "__main__":
