@@ -24,7 +24,7 @@ from headrace.reasoning.agents import Agents
 from headrace.reasoning.execution import Execution, Tools
 from headrace.reasoning.failures import definition_changed
 from headrace.reasoning.ledger import Asked, Verdict
-from headrace.reasoning.limits import limits_of
+from headrace.reasoning.limits import CANCELLED, limits_of
 from headrace.reasoning.machine import Event, JobAdmitted, Phase, RunRefused, State, ToolsReturned
 from headrace.reasoning.paid import PaidReplies
 from headrace.reasoning.prompt import first_entry
@@ -124,6 +124,8 @@ class ReasoningProcessor:
         event: Event = ToolsReturned(now_ms, message.results)
         if agent.ref.definition_hash != run.agent.definition_hash:
             event = RunRefused(now_ms, definition_changed(run.agent.name, run.agent.version))
+        elif message.cancelled:
+            event = RunRefused(now_ms, CANCELLED)
         execution = Execution(self._tools, agent, state, message.transcript, entries)
         return await self._execute(execution, event, context)
 
