@@ -15,7 +15,9 @@ from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from headrace.config_file import Settings
 
 _HEADER_NAME = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$"  # a token of RFC 9110, 5.6.2
 _PROFILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -26,7 +28,7 @@ class _Profile(BaseModel):
 
     hosts: tuple[str, ...] = Field(
         default=(),
-        description="Hosts that may be sent the credential, such as *.example.org; empty: any that the agent may call",
+        description="Hosts that may be sent it, such as api.example.org or *.example.org; empty: any that the agent may call",
     )
     agents: tuple[str, ...] = Field(default=("*",), description="Agents that may use it, as shell-style patterns")
     plain_http: bool = Field(default=False, description="Send it over http too, where everyone on the way can read it")
@@ -77,7 +79,7 @@ AuthProfile = Annotated[ApiKey | Bearer | Basic | OAuth2ClientCredentials, Field
 ProfileName = Annotated[str, Field(pattern=_PROFILE_NAME)]
 
 
-class AuthProfiles(BaseSettings):
+class AuthProfiles(Settings):
     """The profiles of this process, by name."""
 
     model_config = SettingsConfigDict(

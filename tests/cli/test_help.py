@@ -14,7 +14,6 @@ from tests.cli.support import headrace, without_reader
 
 COMMANDS = [
     *VERBS,
-    *("approvals list", "approvals show", "approvals approve", "approvals deny"),
     *(
         "events send",
         "runs list",
@@ -26,6 +25,7 @@ COMMANDS = [
         "agents show",
         "agents publish",
     ),
+    *("approvals list", "approvals show", "approvals approve", "approvals deny"),
     *("webhooks list", "webhooks test", "webhooks redeliver"),
     *("auth keys create", "auth keys list", "auth keys revoke", "auth token issue", "auth token revoke"),
     *("dlq list", "dlq show", "dlq redrive", "topics diff", "topics apply", "schemas export", "schemas check"),

@@ -193,6 +193,19 @@ class MemoryUsage:
         return {"since": "", "until": "", "usage": []}
 
 
+class MemorySessions:
+    """Sessions by id, as a test puts them in."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, dict[str, Any]] = {}
+
+    async def sessions(self, *, limit: int) -> dict[str, Any]:
+        return {"sessions": [{"session_id": name} for name in self.known][:limit]}
+
+    async def session(self, session_id: str) -> dict[str, Any] | None:
+        return self.known.get(session_id)
+
+
 class MemoryTail:
     """A tail that gives what the test puts in."""
 
@@ -230,6 +243,7 @@ class Gateway:
         self.publisher = RecordingPublisher()
         self.index = MemoryIndex()
         self.usage = MemoryUsage()
+        self.sessions = MemorySessions()
         self.claims = MemoryClaims()
         self.turns = MemoryTurns()
         self.cancellations = MemoryCancellations()
@@ -250,6 +264,7 @@ class Gateway:
             catalog_ready=lambda: self.checks["catalogue"],
             index=self.index,
             usage=self.usage,
+            sessions=self.sessions,
             claims=self.claims,
             turns=self.turns,
             cancellations=self.cancellations,

@@ -9,12 +9,13 @@ from headrace.messages.base import Message
 from headrace.messages.event import Event, Origin
 from headrace.messages.ids import event_uid, result_id
 from headrace.messages.job import Job, JobContext
-from headrace.messages.result import AgentResult, ResultError, ResultMetadata, ToolCallSummary
+from headrace.messages.result import AgentResult, ResultError, ResultMetadata, SessionTurn, ToolCallSummary
 from headrace.messages.run import (
     AgentRef,
     CallRequest,
     Progress,
     RunInfo,
+    SessionState,
     ToolCall,
     ToolCalls,
     ToolOutcome,
@@ -142,6 +143,11 @@ def _records(run_id: str, turns: int, fails: bool, first: int) -> Iterator[Recor
             steps=turns,
             usage=usage,
             started_ms=STARTED + 5,
+            session=SessionTurn(
+                found=SessionState(),
+                left=SessionState(turns=1, head="cas://segment", stored=2),
+                pipeline_usage={"pipeline_ab": turns},
+            ),
         ),
         context("agent.results", first, at=STARTED + 1_000),
     )

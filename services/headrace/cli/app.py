@@ -29,6 +29,7 @@ VERBS: Final = {
 GROUPS: Final = {
     "events": "Send events into the mesh.",
     "webhooks": "Senders of webhooks: which there are, trying one, repeating deliveries.",
+    "sessions": "Sessions: conversations that go on from run to run.",
     "runs": "Agent runs: those of the index, following one, ending one.",
     "approvals": "Calls that wait for somebody's yes.",
     "results": "Results of agent runs, straight from the topic.",

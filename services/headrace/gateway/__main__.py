@@ -27,13 +27,13 @@ from headrace.gateway.app import create_app
 from headrace.gateway.feed import Feeds, Hub, Recall
 from headrace.gateway.live_tail import RUN_TOPICS, TOKEN_TOPICS, LiveTail, Records
 from headrace.gateway.ports import Check, Deps, JsonDict
-from headrace.gateway.run_reader import IndexedRuns, IndexedUsage
+from headrace.gateway.run_reader import IndexedRuns, IndexedSessions, IndexedUsage
 from headrace.gateway.server import GatewayServer
 from headrace.gateway.settings import GatewaySettings, environment
 from headrace.gateway.sources.load import load_sources
 from headrace.gateway.sources.outbound import GuardedOutbound
 from headrace.host.component import Component
-from headrace.index import RunIndex, UsageIndex
+from headrace.index import RunIndex, SessionIndex, UsageIndex
 from headrace.postgres.errors import translated
 from headrace.postgres.pool import open_pool
 from headrace.registry.catalog import Catalog
@@ -73,6 +73,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
             catalog_ready=table.ready,
             index=IndexedRuns(RunIndex(pool, blobs), settings.tenant),
             usage=IndexedUsage(UsageIndex(pool), settings.tenant),
+            sessions=IndexedSessions(SessionIndex(pool, blobs), settings.tenant),
             claims=claims,
             turns=PostgresTurns(pool),
             cancellations=PostgresCancellations(pool),

@@ -42,6 +42,7 @@ ACCESS: Final[Mapping[tuple[str, str], Need]] = {
     ("POST", "/events"): Role.DEVELOPER,
     ("POST", "/agent"): Role.DEVELOPER,
     ("POST", "/agents/run"): Role.DEVELOPER,
+    ("POST", "/test/chat"): Role.DEVELOPER,
     ("GET", "/agents/status/{run_id}"): Role.VIEWER,
     ("POST", "/mcp"): Role.DEVELOPER,
     ("POST", "/a2a/{agent}"): Role.DEVELOPER,
@@ -59,9 +60,12 @@ ACCESS: Final[Mapping[tuple[str, str], Need]] = {
     ("GET", "/v1/agents"): Role.VIEWER,
     ("GET", "/v1/agents/{name}"): Role.VIEWER,
     ("GET", "/v1/usage"): Role.VIEWER,
+    ("GET", "/v1/sessions"): Role.VIEWER,
+    ("GET", "/v1/sessions/{session_id}"): Role.VIEWER,
     ("GET", "/asyncapi.yaml"): Role.VIEWER,
     ("GET", "/metrics"): Role.ADMIN,  # all agents' and sources' figures; Prometheus reads the operations port
     ("GET", "/healthz"): Door.OPEN,
+    ("GET", "/health"): Door.OPEN,
     ("GET", "/readyz"): Door.OPEN,
 }
 # The OpenAPI document and its pages are Starlette's routes within FastAPI, and open: they are the same for every mesh.

@@ -16,11 +16,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace import __version__
-from headrace.gateway import access, approvals, openapi, operations, queries
+from headrace.gateway import access, approvals, openapi, operations, queries, sessions
 from headrace.gateway.a2a.door import A2aDoor
 from headrace.gateway.accepted import AcceptedRuns
 from headrace.gateway.agent_runs import AgentRuns
 from headrace.gateway.approvals import ApprovalDecision
+from headrace.gateway.chat import Chat
 from headrace.gateway.direct import DirectApp, PlainRoute
 from headrace.gateway.doors import Doors
 from headrace.gateway.events import Events
@@ -57,6 +58,7 @@ def create_app(deps: Deps) -> FastAPI:
         PlainRoute("/v1/approvals/{approval_id}/decision", ApprovalDecision(deps).handle, methods=["POST"]),
         PlainRoute("/agent", doors.ask, methods=["POST"]),
         PlainRoute("/agents/run", doors.run, methods=["POST"]),
+        PlainRoute("/test/chat", Chat(deps, start, waiting).handle, methods=["POST"]),
         PlainRoute("/mcp", McpDoor(runs).handle, methods=["POST"]),
         PlainRoute("/a2a/{agent}", a2a.call, methods=["POST"]),
     ]
@@ -86,6 +88,7 @@ def create_app(deps: Deps) -> FastAPI:
     app.router.routes.append(PlainRoute("/a2a/{agent}/.well-known/agent-card.json", a2a.card, methods=["GET"]))
     app.include_router(queries.router(deps, accepted, waiting))
     app.include_router(approvals.router(deps))
+    app.include_router(sessions.router(deps))
     app.include_router(operations.router(deps))
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid_request)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 Decode = Callable[[str, bytes | None, bytes | None, Mapping[str, str]], Awaitable[Message]]
 Records = AbstractAsyncContextManager[AsyncIterable["TailRecord"]]
-RUN_TOPICS: Final = tuple(message.TOPIC for message in (Job, ToolCalls, ToolResults, RunWait, AgentResult))
 TOKEN_TOPICS: Final = (RunTokens.TOPIC,)
+RUN_TOPICS: Final = tuple(message.TOPIC for message in (Job, ToolCalls, ToolResults, RunWait, AgentResult))
 _RUN_ID: Final = "ce_runid"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.contracts.documents import part_schemas
+from headrace.gateway.chat import chat_paths
 from headrace.gateway.openapi_agents import protocol_paths
 from headrace.gateway.openapi_approvals import approval_paths
 from headrace.gateway.openapi_parts import ERROR, LIMITED, answers, body, parameter, refusals
@@ -86,6 +87,7 @@ def _paths() -> dict[str, Any]:
         **run_paths(),
         **approval_paths(),
         **door_paths(),
+        **chat_paths(),
         **protocol_paths(),
     }
 

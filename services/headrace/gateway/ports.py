@@ -159,6 +159,14 @@ class UsageReader(Protocol):
         ...
 
 
+class SessionReader(Protocol):
+    """Sessions as JSON. All methods raise ``DependencyUnavailable`` when the database is away."""
+
+    async def sessions(self, *, limit: int) -> JsonDict: ...
+
+    async def session(self, session_id: str) -> JsonDict | None: ...
+
+
 class Feed(Protocol):
     """Live records of runs, from now on."""
 
@@ -187,6 +195,7 @@ class Deps:
     catalog_ready: Callable[[], bool]
     index: RunReader
     usage: UsageReader
+    sessions: SessionReader
     claims: Claims
     turns: Turns
     cancellations: Cancellations

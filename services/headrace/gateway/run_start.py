@@ -18,6 +18,7 @@ from headrace.gateway.schema_check import InputSchemas
 from headrace.messages.agent import AgentDefinition
 from headrace.messages.headers import trace_context
 from headrace.messages.job import Job, JobContext
+from headrace.messages.run import DoubleTexting
 from headrace.observe.logging import get_logger
 from headrace.runtime.api import Send
 
@@ -34,6 +35,9 @@ class RunRequest(BaseModel):
     input: Any = None
     prompt: str | None = Field(default=None, min_length=1)
     session_id: str | None = Field(default=None, min_length=1, max_length=256)
+    double_texting: DoubleTexting | None = Field(
+        default=None, description="While its session is busy; default: as the agent says"
+    )
     user_id: str | None = Field(default=None, min_length=1, max_length=256)
     idempotency_key: str | None = Field(default=None, description="The same key is the same run; also Idempotency-Key")
     stream_tokens: bool = Field(
@@ -98,6 +102,7 @@ class RunStart:
             context=JobContext(session_id=wanted.session_id),
             idempotency_key=key,
             stream_tokens=wanted.stream_tokens,
+            double_texting=wanted.double_texting,
             created_at=self._deps.now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         )
 

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Final
 import orjson
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from headrace.config_file import Settings
 from headrace.gateway.secrets import secret_variable
 from headrace.messages.errors import FatalError
 
@@ -20,7 +21,7 @@ Items = Annotated[tuple[str, ...], NoDecode]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode]
 
 
-class GatewaySettings(BaseSettings):
+class GatewaySettings(Settings):
     """How the gateway listens, what it bounds, and who may write to it. Read from ``HEADRACE_*`` and ``.env``."""
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_", env_file=".env", extra="ignore", populate_by_name=True)

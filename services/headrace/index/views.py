@@ -180,3 +180,51 @@ class UsagePage(_View):
     since: datetime
     until: datetime
     usage: tuple[UsageView, ...]
+
+
+class SaidView(_View):
+    """One message of a session's conversation."""
+
+    role: Literal["user", "assistant", "tool"]
+    content: str
+
+
+class SessionRunView(_View):
+    """A run of a session that has ended. ``turns``: runs in the conversation after it."""
+
+    run_id: str
+    turns: int
+    agent_name: str | None
+    status: Literal["completed", "failed"]
+    completed_at: datetime
+    result_ref: str | None
+
+
+class SessionView(_View):
+    """A session as its newest run left it. ``in_line``: runs that are under way or wait, in their order.
+
+    Of a longer session only the newest ``runs`` are shown; ``pipeline_usage`` counts all of them.
+    """
+
+    session_id: str
+    turns: int
+    conversation_history: tuple[SaidView, ...]
+    last_result_ref: str | None
+    pipeline_usage: dict[str, int]
+    runs: tuple[SessionRunView, ...]
+    in_line: tuple[str, ...]
+
+
+class SessionSummary(_View):
+    """A session in a list."""
+
+    session_id: str
+    runs: int
+    first_at: datetime
+    last_at: datetime
+
+
+class SessionPage(_View):
+    """Sessions, the last used one first."""
+
+    sessions: tuple[SessionSummary, ...]

@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, TextIO
 
 import httpx2
-from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.stdio import DEFAULT_INHERITED_ENV_VARS, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import (
@@ -33,6 +32,7 @@ from headrace.messages.base import JsonObject
 from headrace.messages.errors import HeadraceError
 from headrace.observe.logging import get_logger
 from headrace.toolspecs.pinned import Said
+from mcp import Client, MCPError, StdioServerParameters
 
 log = get_logger(__name__)
 

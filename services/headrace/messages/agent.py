@@ -9,13 +9,13 @@ from msgspec import Meta
 
 from headrace.messages.base import JsonObject, Message, Part, Version
 from headrace.messages.ids import short_hash
-from headrace.messages.run import AgentRef
+from headrace.messages.run import AgentRef, DoubleTexting
 
 NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 SEMVER = r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?$"
 AgentName = Annotated[str, Meta(pattern=NAME)]
 AgentVersion = Annotated[str, Meta(pattern=SEMVER)]
-_ADDED = ("approvals", "delegation", "approval")  # fields of AgentDefinition since its hash was fixed
+_ADDED = ("approvals", "delegation", "approval", "double_texting")  # fields of AgentDefinition since its hash was fixed
 _AtLeastOne = Annotated[int, Meta(ge=1)]
 
 
@@ -76,6 +76,10 @@ class AgentDefinition(Part, frozen=True, kw_only=True):
     delegation: Delegation | None = None
     approval: Annotated[
         Literal["required"] | None, Meta(description="required: handing work to this agent waits for somebody's yes")
+    ] = None
+    double_texting: Annotated[
+        DoubleTexting | None,
+        Meta(description="A job whose session is busy waits (the default), is refused, or ends what is before it"),
     ] = None
 
     @property

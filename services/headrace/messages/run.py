@@ -16,6 +16,8 @@ from msgspec import Meta
 
 from headrace.messages.base import SCHEMA_VERSION, JsonObject, Message, Part, Version
 
+DoubleTexting = Literal["enqueue", "reject", "interrupt"]
+
 
 class AgentRef(Part, frozen=True, kw_only=True):
     """Which definition runs: name, version, and hashes that tell whether it is still the same text."""
@@ -37,6 +39,15 @@ class Family(Part, frozen=True, kw_only=True):
     max_cost_usd: Annotated[float, Meta(gt=0)]
 
 
+class SessionState(Part, frozen=True, kw_only=True):
+    """What a session holds between two of its runs: its conversation by reference, and the newest result."""
+
+    turns: Annotated[int, Meta(description="Runs that are in the conversation, or in its summary")] = 0
+    head: Annotated[str | None, Meta(description="Newest stored segment of the conversation")] = None
+    stored: Annotated[int, Meta(description="Entries in the segments")] = 0
+    result_ref: Annotated[str | None, Meta(description="Newest result as cas://, which tools take as input_ref")] = None
+
+
 class RunInfo(Part, frozen=True, kw_only=True):
     """What never changes during a run, but for the deadline: it moves by the time that the run waited for somebody."""
 
@@ -55,8 +66,9 @@ class RunInfo(Part, frozen=True, kw_only=True):
     event_source: str | None = None
     replay_id: str | None = None
     reply_to: str | None = None
-    family: Family | None = None
     stream_tokens: bool = False
+    family: Family | None = None
+    session: Annotated[SessionState | None, Meta(description="The session as the run found it")] = None
 
 
 class Usage(Part, frozen=True, kw_only=True):

@@ -42,6 +42,7 @@ class ModelRequest(NamedTuple):
     output_schema: dict[str, Any] | None = None
     max_output_tokens: int = 2_000
     timeout_s: float = 60.0
+    temperature: float | None = None  # None: the provider's default
     facts: Mapping[str, Any] = _NO_FACTS
     on_text: OnText | None = None
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+import orjson
+
 from headrace.messages.base import Message
 from headrace.messages.event import Event
 from headrace.messages.job import Job
@@ -54,12 +56,13 @@ class ResultRow(NamedTuple):
 
 @dataclass(slots=True)
 class Rows:
-    """What one record writes. ``step`` and ``event`` are rows of ``tables.STEPS`` and ``tables.EVENTS``."""
+    """What one record writes. ``step``, ``event`` and ``session`` are rows of ``tables.STEPS``, ``EVENTS``, ``SESSION_RUNS``."""
 
     run: RunRow | None = None
     step: tuple[Any, ...] | None = None
     result: ResultRow | None = None
     event: tuple[Any, ...] | None = None
+    session: tuple[Any, ...] | None = None
 
     @property
     def weight(self) -> int:
@@ -148,7 +151,8 @@ def result_rows(result: AgentResult, context: Context, preview_bytes: int) -> Ro
         result_ref=text(result.result_ref),
     )
     summary = preview(result_summary(result), preview_bytes)
-    return Rows(run=run, step=_step(run, context, "result", result.steps, summary))
+    step = _step(run, context, "result", result.steps, summary)
+    return Rows(run=run, step=step, session=_session_row(result, run))
 
 
 def event_rows(event: Event, context: Context, preview_bytes: int) -> Rows:
@@ -173,6 +177,17 @@ def event_rows(event: Event, context: Context, preview_bytes: int) -> Rows:
             source.offset,
         )
     )
+
+
+def _session_row(result: AgentResult, run: RunRow) -> tuple[Any, ...] | None:
+    """What the run left in its session."""
+    if result.session is None or result.session_id is None:
+        return None
+    left = result.session.left
+    usage = Document(orjson.dumps(result.session.pipeline_usage))
+    name = (run.tenant, storable_text(result.session_id), run.run_id)
+    end = (run.agent_name, run.state, run.completed_at)
+    return (*name, left.turns, *end, left.head, left.stored, left.result_ref, usage)
 
 
 def _running(message: ToolCalls | ToolResults | RunWait, precedence: int, context: Context) -> RunRow:

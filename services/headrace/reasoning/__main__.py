@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from headrace.blobs.settings import open_blobs
 from headrace.claims.postgres import PostgresClaims
 from headrace.control.cancellations import PostgresCancellations, followed
+from headrace.control.session_queue import PostgresSessionQueue
 from headrace.host.component import Component
 from headrace.messages.errors import FatalError
 from headrace.models.resolve import Models
@@ -21,6 +22,7 @@ from headrace.reasoning.cache import BlobCache
 from headrace.reasoning.execution import Tools
 from headrace.reasoning.ledger import ClaimedRuns, PostgresEnded
 from headrace.reasoning.processor import ReasoningProcessor
+from headrace.reasoning.sessions import QueuedSessions
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.reasoning.transcript import Transcripts
 from headrace.registry.follow import followed_catalog
@@ -51,7 +53,9 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         stack.push_async_callback(claims.close)
         ledger = ClaimedRuns(claims, PostgresEnded(pool))
         admission = CatalogAdmission(agents, ledger, models.resolve)
-        processor = ReasoningProcessor(tools, agents, admission)
+        sessions = QueuedSessions(PostgresSessionQueue(pool), cancelled)
+        stack.push_async_callback(sessions.close)
+        processor = ReasoningProcessor(tools, agents, admission, sessions)
         yield Worker(STAGES["reasoning"], processor, settings, store, bounds=Bounds(max_in_flight=own.max_in_flight))
 
 

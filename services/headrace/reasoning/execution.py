@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from headrace.blobs import BlobStore
 from headrace.control.cancellations import CancelledRuns
 from headrace.messages.base import JsonObject
@@ -18,7 +20,7 @@ from headrace.messages.run import Entry, ToolCalls, Transcript
 from headrace.models import ModelError, ModelReply, ModelRequest
 from headrace.reasoning.agents import Agent
 from headrace.reasoning.calls import calls_record
-from headrace.reasoning.failures import model_error
+from headrace.reasoning.failures import blamed, model_error
 from headrace.reasoning.limits import output_tokens_left
 from headrace.reasoning.machine import (
     AskModel,
@@ -35,6 +37,7 @@ from headrace.reasoning.machine import (
 )
 from headrace.reasoning.prompt import facts_of
 from headrace.reasoning.results import result_record, summaries
+from headrace.reasoning.session_turn import session_turn
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.reasoning.telling import Tell, Telling
 from headrace.reasoning.transcript import Transcripts
@@ -167,7 +170,8 @@ class Execution:
         transcripts, run = self.tools.transcripts, self.state.run
         facts: JsonObject = {}
         if run.model.startswith(_NEEDS_FACTS):
-            first = await transcripts.resolve(self.entries[:1], max_chars=_WHOLE)
+            at = run.session.stored if run.session else 0
+            first = await transcripts.resolve(self.entries[at : at + 1], max_chars=_WHOLE)
             facts = facts_of(run, first[0].content or "")
         return ModelRequest(
             model=run.model.partition(":")[2] or run.model,
@@ -181,5 +185,8 @@ class Execution:
         )
 
     async def _result(self, command: EmitResult) -> AgentResult:
+        if command.error is not None:
+            command = msgspec.structs.replace(command, error=blamed(command.error, self.entries))
         calls = summaries(self.entries)
-        return await result_record(self.state, self.transcript, command, calls, self.tools.blobs)
+        session = await session_turn(self.state.run, self.entries, command, self.tools)
+        return await result_record(self.state, self.transcript, command, calls, self.tools.blobs, session)

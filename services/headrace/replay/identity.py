@@ -41,7 +41,8 @@ def _turn(message: ToolCalls | ToolResults | RunWait, place: str) -> list[Key]:
 
 def _result(result: AgentResult, place: str) -> list[Key]:
     run = run_key(result.tenant, result.job_id)
-    return [("run_steps", place), ("runs", run), ("agent_results", run)]
+    session = [("session_runs", run)] if result.session is not None and result.session_id is not None else []
+    return [("run_steps", place), ("runs", run), ("agent_results", run), *session]
 
 
 def _event(event: Event, _place: str) -> list[Key]:
