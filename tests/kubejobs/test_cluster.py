@@ -16,9 +16,10 @@ from lightkube import AsyncClient
 from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.config.models import Cluster, User
 
-from headrace.kubejobs.cluster import ClusterError, KubeCluster
+from headrace.kubejobs.cluster import KubeCluster
 from headrace.kubejobs.delegated import JobFailed, delegated
 from headrace.kubejobs.job import job_name
+from headrace.kubejobs.port import ClusterError
 from tests.kubejobs.test_job import CALLER, CODE, made
 from tests.tools.servers import Seen, response, serving
 

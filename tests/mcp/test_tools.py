@@ -218,7 +218,7 @@ async def test_agents_may_name_pinned_tools(tmp_path: Path, monkeypatch: pytest.
         ({"url": "http://x.test/mcp", "env": {"A": "s3cret"}}, "env and cwd are for a command"),
         ({"url": "ftp://x.test"}, "/servers/tickets/url"),
         ({"command": ["a"], "tols": {}}, "/servers/tickets/tols"),
-        ({"command": ["a"], "tools": {"b": {"effect": "once"}}}, "/servers/tickets/tools/b/effect"),
+        ({"command": ["a"], "tools": {"b": {"effect": "twice"}}}, "/servers/tickets/tools/b/effect"),
     ],
 )
 def test_a_file_of_servers_that_is_wrong(tmp_path: Path, server: dict[str, Any], said: str) -> None:

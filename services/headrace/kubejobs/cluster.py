@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Literal, NamedTuple, Protocol, cast
+from typing import Final, Literal, cast
 
 import httpx2
 from lightkube import ApiError, AsyncClient
@@ -12,42 +12,17 @@ from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Pod
 
 from headrace.kubejobs.job import CONTAINER, JOB_LABEL
+from headrace.kubejobs.port import ClusterError, Ended
 from headrace.kubejobs.settings import KubeSettings
 from headrace.messages.base import JsonObject
-from headrace.messages.errors import FatalError, HeadraceError
+from headrace.messages.errors import FatalError
 
 _EVERY_S: Final = 1.0
 _LINES: Final = 5_000  # the last ones of an output
 
 
-class ClusterError(HeadraceError):
-    """The cluster refused the Job (``retryable`` False), or is away."""
-
-    def __init__(self, message: str, *, retryable: bool) -> None:
-        super().__init__(message)
-        self.retryable = retryable
-
-
-class Ended(NamedTuple):
-    """``reason`` is Kubernetes' own word, such as DeadlineExceeded; ``output`` the container's, cut at the bound."""
-
-    state: Literal["completed", "failed"]
-    reason: str
-    output: str
-
-
-class Cluster(Protocol):
-    async def submit(self, job: JsonObject) -> None:
-        """Once: a Job of that name that is there already is this one. Raises ``ClusterError``."""
-        ...
-
-    async def ended(self, name: str) -> Ended:
-        """Waits for the Job's end. Raises ``ClusterError``."""
-        ...
-
-
 class KubeCluster:
-    """``Cluster`` over the API server."""
+    """``port.Cluster`` over the API server."""
 
     def __init__(self, client: AsyncClient, settings: KubeSettings, *, every_s: float = _EVERY_S) -> None:
         self._client = client

@@ -6,8 +6,8 @@ from typing import Final
 
 import orjson
 
-from headrace.kubejobs.cluster import Cluster
 from headrace.kubejobs.job import Caller, delegation, job, job_name
+from headrace.kubejobs.port import Cluster
 from headrace.kubejobs.settings import KubeSettings
 from headrace.messages.base import JsonObject
 from headrace.messages.errors import HeadraceError

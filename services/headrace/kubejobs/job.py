@@ -19,7 +19,6 @@ from headrace.kubejobs.settings import KubeSettings
 from headrace.messages.base import JsonObject
 from headrace.messages.errors import HeadraceError
 
-AGENT_TYPES: Final = ("code_interpreter", "custom_container", "langchain_agent")
 CONTAINER: Final = "agent"
 JOB_LABEL: Final = "headrace.dev/job"
 INPUTS: Final = "AGENT_INPUTS"

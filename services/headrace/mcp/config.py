@@ -19,12 +19,13 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from headrace.messages.errors import FatalError
 from headrace.registry.yaml12 import Document, YamlProblem
+from headrace.toolspecs import Effect
 
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -46,9 +47,11 @@ class _Strict(BaseModel):
 
 
 class ToolGrant(_Strict):
-    """``idempotent``: a call may reach the server twice, with the same key in its ``_meta``."""
+    """``idempotent``: a call may reach the server twice, with the same key in its ``_meta``; ``once``: it may not, so a call whose
+    outcome was lost waits for a person.
+    """
 
-    effect: Literal["none", "idempotent"]
+    effect: Effect
 
 
 class McpServer(_Strict):

@@ -9,12 +9,14 @@ from headrace.auth_profiles import AuthProfile, AuthProfiles
 from headrace.blobs.settings import open_blobs
 from headrace.egress import EgressSettings, GuardedClient
 from headrace.host.component import Component
+from headrace.kubejobs.settings import KubeSettings
 from headrace.pipeline import STAGES
 from headrace.postgres.pool import open_pool
 from headrace.registry.follow import followed_catalog
 from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
 from headrace.tools.api import Tool
+from headrace.tools.delegate.kubernetes import kubernetes_agents
 from headrace.tools.delegate.mesh_agent import MeshAgents
 from headrace.tools.delegate.tool import DelegateToAgent
 from headrace.tools.intents import PostgresIntents
@@ -38,10 +40,11 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         client = await stack.enter_async_context(GuardedClient(egress.policy(), ca_file=egress.ca_file))
         catalog = await stack.enter_async_context(followed_catalog(settings))
         profiles = AuthProfiles().auth_profiles
+        jobs = await stack.enter_async_context(kubernetes_agents(KubeSettings()))
         own: list[Tool] = [
             ExecutePipeline(client, blobs, _limits(tools)),
             OpenapiAction(client, blobs, profiles, _action_limits(tools)),
-            DelegateToAgent({MESH_AGENT: MeshAgents(catalog)}),
+            DelegateToAgent({MESH_AGENT: MeshAgents(catalog), **jobs}),
         ]
         pinned = await stack.enter_async_context(_pinned(profiles))
         registry = ToolRegistry([*own, *pinned], max_output_bytes=tools.max_output_bytes, intents=PostgresIntents(pool))

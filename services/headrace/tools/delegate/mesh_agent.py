@@ -18,6 +18,7 @@ from headrace.tools.delegate.shares import Shares, family_of, shares_of
 
 _GRACE_MS: Final = 30_000  # for a result that is on its way
 _SHOWN: Final = 64
+_HAND_OVER_S: Final = 30.0  # its outcome may come much later
 
 
 class Catalog(Protocol):
@@ -31,6 +32,10 @@ class MeshAgents:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
+
+    @property
+    def timeout_s(self) -> float:
+        return _HAND_OVER_S
 
     async def start(self, inputs: JsonObject, config: JsonObject, context: ToolContext) -> NoReturn:
         """Raises ``CallParked``, or ``ToolFailure``: ``invalid_arguments``, ``not_allowed``, ``unknown_agent``, ``limit_depth``,

@@ -10,11 +10,17 @@ from headrace.tools.api import ToolContext, ToolFailure, ToolOutput
 from headrace.toolspecs import Spec
 from headrace.toolspecs.delegate_to_agent import DELEGATE_TO_AGENT
 
-_TIMEOUT_S: Final = 30.0  # to hand work over; its outcome may come much later
+IMAGE: Final = "container_image"
 
 
 class Target(Protocol):
-    """A type of agent that work can be handed to. Raises as ``Tool.run`` does, ``CallParked`` above all."""
+    """A type of agent that work can be handed to. Raises as ``Tool.run`` does, ``CallParked`` above all.
+
+    ``timeout_s``: how long handing it over may take, with the work itself where that is waited for.
+    """
+
+    @property
+    def timeout_s(self) -> float: ...
 
     async def start(self, inputs: JsonObject, config: JsonObject, context: ToolContext) -> ToolOutput: ...
 
@@ -31,7 +37,7 @@ class DelegateToAgent:
 
     @property
     def timeout_s(self) -> float:
-        return _TIMEOUT_S
+        return max((target.timeout_s for target in self._targets.values()), default=0.0)
 
     async def run(self, arguments: JsonObject, context: ToolContext) -> ToolOutput:
         target = self._targets.get(arguments["agent_type"])
@@ -39,4 +45,7 @@ class DelegateToAgent:
             raise ToolFailure(
                 "agent_type", f"this mesh has agents of the types {', '.join(sorted(self._targets))} only"
             )
-        return await target.start(arguments["inputs"], arguments.get("config") or {}, context)
+        config = dict(arguments.get("config") or {})
+        if IMAGE in arguments:
+            config[IMAGE] = arguments[IMAGE]
+        return await target.start(arguments["inputs"], config, context)
