@@ -33,9 +33,8 @@ async def publish(settings: MeshSettings, *definitions: AgentDefinition) -> None
 
 
 async def store(settings: MeshSettings, lives: Sequence[Life]) -> None:
-    """In one transaction each; then the index is made of them."""
-    for life in lives:
-        await produce(settings, life.records)
+    """In one transaction; then the index is made of them."""
+    await produce(settings, [record for life in lives for record in life.records])
     await filled(settings)
 
 

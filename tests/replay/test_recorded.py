@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from headrace.messages.agent import Limits
 from headrace.messages.result import ResultError
 from headrace.messages.run import ToolCalls, ToolResults
-from headrace.models import ModelError
+from headrace.models import ModelError, ModelReply, ModelRequest
 from headrace.replay.chain import BrokenChain, Chain, chain_of
 from headrace.replay.rerun import Divergence
 from tests.reasoning.bench import T0, VERDICT_SCHEMA, Bench, ScriptedModel, definition, job, model_down, text_reply
@@ -161,4 +161,18 @@ async def test_a_model_that_failed_for_good_fails_again() -> None:
     bench = Bench(ScriptedModel(text_reply("no JSON"), model_down()), AGENT)
     life = await live(bench, job())
     assert life.chain.result.error.type == "model_error"  # type: ignore[union-attr]
+    assert (await _sealed(life.chain, bench)).verdict == "identical"
+
+
+async def test_an_answer_that_came_past_the_deadline_counts_again() -> None:
+    """Time passes within a stretch: what was in time when the model was asked is not when it has answered."""
+
+    class Slow(ScriptedModel):
+        async def complete(self, spec: str, request: ModelRequest) -> ModelReply:
+            bench.clock_ms += 100_000
+            return await super().complete(spec, request)
+
+    bench = Bench(Slow(LOW), AGENT)
+    life = await live(bench, job())
+    assert life.chain.result.completed_ms > T0 + 60_000  # type: ignore[union-attr]
     assert (await _sealed(life.chain, bench)).verdict == "identical"

@@ -14,6 +14,7 @@ from headrace.index.views import RunPage, RunView
 from headrace.messages.errors import BadMessage
 
 app = App(name="runs", help="Agent runs, from the index.", help_format="markdown")
+app.command("headrace.cli.runs_diff:diff", name="diff")
 
 _NOWHERE = Target()
 
