@@ -10,14 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.messages.agent import Limits
+from headrace.messages.job import JobContext
 from headrace.messages.result import ResultError
-from headrace.messages.run import ToolCalls, ToolResults
+from headrace.messages.run import CallRequest, ToolCalls, ToolResults
 from headrace.models import ModelError, ModelReply, ModelRequest
+from headrace.reasoning.sessions import NoSessions
 from headrace.replay.chain import BrokenChain, Chain, chain_of
 from headrace.replay.rerun import Divergence
 from tests.reasoning.bench import T0, VERDICT_SCHEMA, Bench, ScriptedModel, definition, job, model_down, text_reply
 from tests.reasoning.test_cancel import cancel
 from tests.reasoning.test_rerun import arguments, scripts
+from tests.reasoning.test_sessions import Kept
 from tests.replay.lives import AGENT, LOW, Life, filed, live, rerun, with_tools
 
 
@@ -175,4 +178,40 @@ async def test_an_answer_that_came_past_the_deadline_counts_again() -> None:
     bench = Bench(Slow(LOW), AGENT)
     life = await live(bench, job())
     assert life.chain.result.completed_ms > T0 + 60_000  # type: ignore[union-attr]
+    assert (await _sealed(life.chain, bench)).verdict == "identical"
+
+
+async def test_runs_of_a_session_find_what_they_found_then() -> None:
+    sessions = Kept()
+    asks = text_reply(None, tool_calls=(CallRequest(id="", name="execute_pipeline", arguments={"pipeline": []}),))
+    bench = Bench(ScriptedModel(asks, LOW, LOW, LOW, model_down()), AGENT, sessions=sessions)
+    in_session = JobContext(session_id="s")
+    for number in range(4):
+        life = await live(bench, job(job_id=f"turn-{number}", context=in_session), ["z" * 3_000])
+        assert life.chain.result is not None
+        sessions.note(life.chain.result)
+        assert (await _sealed(life.chain, bench)).divergence is None
+
+
+class Busy(NoSessions):
+    async def begin(self, *_: Any) -> Any:
+        return ResultError(type="session_busy", message="another run of its session was under way", retryable=True)
+
+
+async def test_a_run_whose_turn_never_came() -> None:
+    bench = Bench(ScriptedModel(), AGENT, sessions=Busy())
+    life = await live(bench, job(context=JobContext(session_id="s")))
+    assert (await _sealed(life.chain, bench)).divergence is None
+
+
+async def test_calls_that_waited_were_decided_once() -> None:
+    """What orchestration lets go again is no record of reasoning's, and the deadline has moved meanwhile."""
+    bench = Bench(with_tools({"a": 1}), AGENT)
+    life = await live(bench, job())
+    (calls, at), (results, _) = life.records[1], life.records[2]
+    assert isinstance(calls, ToolCalls)
+    assert isinstance(results, ToolResults)
+    later = calls.run.replace(deadline_ms=calls.run.deadline_ms + 1_000)
+    life.records.insert(2, (calls.replace(run=later, round=1), at))
+    assert len(life.chain.stretches) == 2
     assert (await _sealed(life.chain, bench)).verdict == "identical"

@@ -29,7 +29,8 @@ VERBS: Final = {
 GROUPS: Final = {
     "events": "Send events into the mesh.",
     "webhooks": "Senders of webhooks: which there are, trying one, repeating deliveries.",
-    "runs": "Agent runs, from the index.",
+    "sessions": "Sessions: conversations that go on from run to run.",
+    "approvals": "Calls that wait for somebody's yes.",
     "results": "Results of agent runs, straight from the topic.",
     "agents": "Agents as data: the catalogue of published definitions.",
     "triggers": "Which agents an event would start, tried out.",

@@ -16,12 +16,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace import __version__
-from headrace.gateway import access, openapi, operations, queries
+from headrace.gateway import access, approvals, openapi, operations, queries, sessions
 from headrace.gateway.accepted import AcceptedRuns
+from headrace.gateway.approvals import ApprovalDecision
+from headrace.gateway.chat import Chat
 from headrace.gateway.direct import DirectApp, PlainRoute
 from headrace.gateway.doors import Doors
 from headrace.gateway.events import Events
 from headrace.gateway.handshakes import Handshakes
+from headrace.gateway.limits import RateLimits
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import HttpError, error_response
 from headrace.gateway.run_cancel import RunCancel
@@ -38,15 +41,18 @@ def create_app(deps: Deps) -> FastAPI:
     """The ASGI application. ``close()`` of ``app.state.streams`` and ``.waiting`` ends what is open before a shutdown."""
     accepted = AcceptedRuns()
     streams, waiting = RunStreams(deps, accepted), Waiting(deps)
-    start = RunStart(deps, accepted)
+    limits = RateLimits(deps.settings, deps.sources, deps.monotonic)
+    start = RunStart(deps, accepted, limits)
     doors = Doors(deps, accepted, start, waiting)
     writing = [
-        PlainRoute("/webhooks/{source}", Webhooks(deps).handle, methods=["POST"]),
-        PlainRoute("/events", Events(deps).handle, methods=["POST"]),
+        PlainRoute("/webhooks/{source}", Webhooks(deps, limits).handle, methods=["POST"]),
+        PlainRoute("/events", Events(deps, limits).handle, methods=["POST"]),
         PlainRoute("/v1/runs", RunRequests(deps, start, waiting).handle, methods=["POST"]),
         PlainRoute("/v1/runs/{run_id}/cancel", RunCancel(deps, accepted).handle, methods=["POST"]),
+        PlainRoute("/v1/approvals/{approval_id}/decision", ApprovalDecision(deps).handle, methods=["POST"]),
         PlainRoute("/agent", doors.ask, methods=["POST"]),
         PlainRoute("/agents/run", doors.run, methods=["POST"]),
+        PlainRoute("/test/chat", Chat(deps, start, waiting).handle, methods=["POST"]),
     ]
     app = DirectApp(
         writing,
@@ -71,6 +77,8 @@ def create_app(deps: Deps) -> FastAPI:
     app.router.routes.append(PlainRoute("/v1/runs/{run_id}/events", streams.handle, methods=["GET"]))
     app.router.routes.append(PlainRoute("/agents/status/{run_id}", doors.status, methods=["GET"]))
     app.include_router(queries.router(deps, accepted, waiting))
+    app.include_router(approvals.router(deps))
+    app.include_router(sessions.router(deps))
     app.include_router(operations.router(deps))
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid_request)

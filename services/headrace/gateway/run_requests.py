@@ -84,5 +84,7 @@ def _idempotency_key(header: str | None, field: str | None) -> str | None:
 
 
 def _request_digest(wanted: RunRequest) -> str:
-    content = wanted.model_dump(mode="json", exclude={"idempotency_key"})
+    content = wanted.model_dump(mode="json", exclude={"idempotency_key", "stream_tokens"})
+    if wanted.double_texting is None:  # it came later: keys that were used before stay good
+        del content["double_texting"]
     return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -11,7 +11,9 @@ from headrace.messages.event import Event, RawDelivery
 from headrace.messages.job import Job
 from headrace.messages.result import AgentResult
 from headrace.messages.run import ToolCalls, ToolResults
+from headrace.messages.tokens import RunTokens
 from headrace.messages.usage import UsageWindow
+from headrace.messages.wait import RunWait, WaitCompletion
 
 MESSAGES: Final[tuple[type[Message], ...]] = (
     RawDelivery,
@@ -19,10 +21,13 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     Job,
     ToolCalls,
     ToolResults,
+    RunWait,
+    WaitCompletion,
     AgentResult,
     AgentRecord,
     AuditEvent,
     UsageWindow,
+    RunTokens,
 )
 BY_TOPIC: Final[dict[str, type[Message]]] = {message.TOPIC: message for message in MESSAGES}
 SHADOWS: Final[dict[str, type[Message]]] = {  # what a shadow replay writes instead of the live topics

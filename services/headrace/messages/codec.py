@@ -277,11 +277,9 @@ def _check_version(model: type[Message], data: Any) -> None:
     field = version_field(model)
     version = data.get(field)
     if isinstance(version, str) and version.partition(".")[0] != MAJOR:
-        job_id = data.get("job_id")
+        told = {name: value for name in ("job_id", "reply_to") if isinstance(value := data.get(name), str)}
         raise UnsupportedVersion(
-            f"version {version[:16]!r} of {model.TOPIC} is not supported, only {MAJOR}.x",
-            where=f"/{field}",
-            job_id=job_id if isinstance(job_id, str) else None,
+            f"version {version[:16]!r} of {model.TOPIC} is not supported, only {MAJOR}.x", where=f"/{field}", **told
         )
 
 

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from headrace.blobs.settings import open_blobs
 from headrace.claims.postgres import PostgresClaims
 from headrace.control.cancellations import PostgresCancellations, followed
+from headrace.control.session_queue import PostgresSessionQueue
 from headrace.host.component import Component
 from headrace.models.resolve import Models
 from headrace.models.settings import ModelSettings
@@ -20,9 +21,11 @@ from headrace.reasoning.cache import BlobCache
 from headrace.reasoning.execution import Tools
 from headrace.reasoning.ledger import ClaimedRuns, PostgresEnded
 from headrace.reasoning.processor import ReasoningProcessor
+from headrace.reasoning.sessions import QueuedSessions
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.reasoning.transcript import Transcripts
 from headrace.registry.follow import followed_catalog
+from headrace.runtime.advisory import Advisory
 from headrace.runtime.engine import Bounds
 from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
@@ -41,12 +44,16 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         agents = Agents(await stack.enter_async_context(followed_catalog(settings)), SPECS)
         blobs = BlobCache(store, own.cache_bytes)
         cancelled = await stack.enter_async_context(followed(PostgresCancellations(pool)))
-        tools = Tools(models, blobs, Transcripts(blobs), SPECS, own, now_ms, cancelled)
+        advisory = Advisory(settings, "reasoning", store)
+        stack.push_async_callback(advisory.close)
+        tools = Tools(models, blobs, Transcripts(blobs), SPECS, own, now_ms, cancelled, advisory.send)
         claims = PostgresClaims(pool)
         stack.push_async_callback(claims.close)
         ledger = ClaimedRuns(claims, PostgresEnded(pool))
         admission = CatalogAdmission(agents, ledger, models.resolve)
-        processor = ReasoningProcessor(tools, agents, admission)
+        sessions = QueuedSessions(PostgresSessionQueue(pool), cancelled)
+        stack.push_async_callback(sessions.close)
+        processor = ReasoningProcessor(tools, agents, admission, sessions)
         yield Worker(STAGES["reasoning"], processor, settings, store, bounds=Bounds(max_in_flight=own.max_in_flight))
 
 

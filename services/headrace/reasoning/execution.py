@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from headrace.blobs import BlobStore
 from headrace.control.cancellations import CancelledRuns
 from headrace.messages.base import JsonObject
@@ -18,7 +20,7 @@ from headrace.messages.run import Entry, ToolCalls, Transcript
 from headrace.models import ModelError, ModelReply, ModelRequest
 from headrace.reasoning.agents import Agent
 from headrace.reasoning.calls import calls_record
-from headrace.reasoning.failures import model_error
+from headrace.reasoning.failures import blamed, model_error
 from headrace.reasoning.limits import output_tokens_left
 from headrace.reasoning.machine import (
     AskModel,
@@ -35,7 +37,9 @@ from headrace.reasoning.machine import (
 )
 from headrace.reasoning.prompt import facts_of
 from headrace.reasoning.results import result_record, summaries
+from headrace.reasoning.session_turn import session_turn
 from headrace.reasoning.settings import ReasoningSettings
+from headrace.reasoning.telling import Tell, Telling
 from headrace.reasoning.transcript import Transcripts
 from headrace.reasoning.turns import meaning, turn_of
 from headrace.runtime.within import TimeIsUp, within
@@ -53,7 +57,9 @@ class ModelPort(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What every execution of this process shares. ``clock`` gives epoch milliseconds; ``cancelled`` runs have to end."""
+    """What every execution of this process shares. ``clock`` gives epoch milliseconds; ``cancelled`` runs have to end.
+    ``tell`` takes what models write while they write, of runs that were asked for so.
+    """
 
     models: ModelPort
     blobs: BlobStore
@@ -62,6 +68,7 @@ class Tools:
     settings: ReasoningSettings
     clock: Callable[[], int]
     cancelled: CancelledRuns = field(default_factory=CancelledRuns)
+    tell: Tell | None = None
 
 
 @dataclass(slots=True)
@@ -128,10 +135,20 @@ class Execution:
         if self._taken == len(self.replies):
             seconds = max(0.001, (self.state.run.deadline_ms - self.tools.clock()) / 1000)
             request = await self._request(agent, min(seconds, self.tools.settings.model_timeout_s))
-            self.replies.append(await self._complete(request, seconds))
+            self.replies.append(await self._told(request, seconds))
         reply = self.replies[self._taken]
         self._taken += 1
         return reply
+
+    async def _told(self, request: ModelRequest, seconds: float) -> ModelReply:
+        """The reply; what it says is told as it comes, where that was asked for."""
+        if self.tools.tell is None or not self.state.run.stream_tokens:
+            return await self._complete(request, seconds)
+        telling = Telling(self.tools.tell, self.state.run, self.state.progress.step + 1)
+        try:
+            return await self._complete(request._replace(on_text=telling), seconds)
+        finally:
+            telling.close()
 
     async def _complete(self, request: ModelRequest, seconds: float) -> ModelReply:
         """The adapter keeps to its own timeout; this one holds it to the deadline whatever it does, and ends it if the run is
@@ -153,7 +170,8 @@ class Execution:
         transcripts, run = self.tools.transcripts, self.state.run
         facts: JsonObject = {}
         if run.model.startswith(_NEEDS_FACTS):
-            first = await transcripts.resolve(self.entries[:1], max_chars=_WHOLE)
+            at = run.session.stored if run.session else 0
+            first = await transcripts.resolve(self.entries[at : at + 1], max_chars=_WHOLE)
             facts = facts_of(run, first[0].content or "")
         return ModelRequest(
             model=run.model.partition(":")[2] or run.model,
@@ -161,11 +179,14 @@ class Execution:
             entries=await transcripts.resolve(self.entries, max_chars=self.tools.settings.view_chars),
             tools=agent.tools,
             output_schema=agent.output_schema,
-            max_output_tokens=output_tokens_left(agent.definition.limits, self.state.progress),
+            max_output_tokens=output_tokens_left(self.state.limits, self.state.progress),
             timeout_s=timeout_s,
             facts=facts,
         )
 
     async def _result(self, command: EmitResult) -> AgentResult:
+        if command.error is not None:
+            command = msgspec.structs.replace(command, error=blamed(command.error, self.entries))
         calls = summaries(self.entries)
-        return await result_record(self.state, self.transcript, command, calls, self.tools.blobs)
+        session = await session_turn(self.state.run, self.entries, command, self.tools)
+        return await result_record(self.state, self.transcript, command, calls, self.tools.blobs, session)

@@ -85,8 +85,11 @@ def chain_of(run_id: str, records: Sequence[Filed]) -> Chain:
 
 
 def _output(filed: Filed) -> tuple[Filed, Output] | None:
+    """Of reasoning: calls of a later round are those of an earlier one, let go by orchestration when they had waited."""
     message = filed.message
-    return (filed, message) if isinstance(message, ToolCalls | AgentResult) else None
+    if isinstance(message, ToolCalls) and message.round == 0:
+        return filed, message
+    return (filed, message) if isinstance(message, AgentResult) else None
 
 
 def _place(output: Output) -> tuple[bool, int]:

@@ -6,17 +6,18 @@ code that asks more than the code that wrote the records has diverged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from headrace.blobs import BlobStore
 from headrace.control.cancellations import CancelledRuns, Name
+from headrace.control.session_queue import Arrival
 from headrace.messages import ids
 from headrace.messages.agent import AgentDefinition
 from headrace.messages.errors import BadMessage, DependencyUnavailable, HeadraceError
 from headrace.messages.job import Job
 from headrace.messages.result import AgentResult, ResultError
-from headrace.messages.run import AgentRef, ToolCalls, Turn
+from headrace.messages.run import AgentRef, DoubleTexting, RunInfo, SessionState, ToolCalls, Turn
 from headrace.models import ModelError, ModelReply, ModelRequest
 from headrace.reasoning.admission import NO_MODEL, Admitted
 from headrace.reasoning.agents import Definitions
@@ -25,6 +26,7 @@ from headrace.reasoning.transcript import Transcripts
 from headrace.replay.chain import Chain, Stretch
 
 _MODEL_ERROR: Final = "model_error"
+_SESSION_BUSY: Final = "session_busy"
 _DECIDED: Final = frozenset(  # by reasoning itself, from what is recorded
     {
         "invalid_definition",
@@ -33,6 +35,7 @@ _DECIDED: Final = frozenset(  # by reasoning itself, from what is recorded
         "definition_changed",
         "timeout",
         _MODEL_ERROR,
+        _SESSION_BUSY,
         CANCELLED.type,
     }
 )
@@ -133,6 +136,20 @@ class Recording:
         if error is None or error.type in _DECIDED or error.type.startswith("limit_"):
             return None
         return error if isinstance(output, AgentResult) and not output.turns and output.steps == 0 else None
+
+    # --- the session ---------------------------------------------------------------------------------------------------------
+
+    async def arrive_all(self, arrivals: Sequence[Arrival]) -> None:
+        raise AssertionError(f"a re-run takes no place in a session, {len(arrivals)} asked")
+
+    async def begin(self, _run: RunInfo, _policy: DoubleTexting, _now_ms: int) -> SessionState | ResultError | None:
+        """The session as the run found it, or why its turn never came."""
+        output, error = self._stretch.output, self._error
+        if isinstance(output, ToolCalls):
+            return output.run.session
+        if output.session is not None:
+            return output.session.found
+        return error if error is not None and error.type in (_SESSION_BUSY, CANCELLED.type) else None
 
     def _is_cancelled(self) -> bool:
         over = self._taken == len(self._stretch.output.turns)

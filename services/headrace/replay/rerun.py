@@ -107,7 +107,8 @@ class Reasoner:
         tools = Tools(
             recording, overlay, Transcripts(overlay), SPECS, self.settings, recording.clock, recording.cancelled
         )
-        return ReasoningProcessor(tools, agents, CatalogAdmission(agents, _Nobody(), recording.resolve, [recording]))
+        admission = CatalogAdmission(agents, _Nobody(), recording.resolve, [recording])
+        return ReasoningProcessor(tools, agents, admission, recording)
 
     def _compared(self, stretch: Stretch, made: Message | None) -> Divergence | bool:
         """Where the two differ; else whether they are the same bytes."""

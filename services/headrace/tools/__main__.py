@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from headrace.blobs import BlobStore
 from headrace.blobs.settings import open_blobs
 from headrace.egress import EgressSettings, GuardedClient
 from headrace.host.component import Component
@@ -14,10 +13,14 @@ from headrace.postgres.pool import open_pool
 from headrace.registry.follow import followed_catalog
 from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
+from headrace.tools.delegate.mesh_agent import MeshAgents
+from headrace.tools.delegate.tool import DelegateToAgent
+from headrace.tools.intents import PostgresIntents
 from headrace.tools.pipeline.executor import ExecutePipeline, PipelineLimits
 from headrace.tools.processor import ToolsProcessor
 from headrace.tools.registry import ToolRegistry
 from headrace.tools.settings import ToolsSettings
+from headrace.toolspecs.delegate_to_agent import MESH_AGENT
 
 
 @asynccontextmanager
@@ -25,20 +28,17 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
     """The service, ready to start: every agent definition that was published is known before the first call is taken."""
     tools, egress = ToolsSettings(), EgressSettings()
     async with AsyncExitStack() as stack:
-        blobs = await _blobs(settings, stack)
+        pool = await stack.enter_async_context(open_pool(settings, service="headrace-tools"))
+        blobs = open_blobs(settings, pool)
         client = await stack.enter_async_context(GuardedClient(egress.policy(), ca_file=egress.ca_file))
         catalog = await stack.enter_async_context(followed_catalog(settings))
+        delegate = DelegateToAgent({MESH_AGENT: MeshAgents(catalog)})
+        pipeline = ExecutePipeline(client, blobs, _limits(tools))
         registry = ToolRegistry(
-            [ExecutePipeline(client, blobs, _limits(tools))], max_output_bytes=tools.max_output_bytes
+            [pipeline, delegate], max_output_bytes=tools.max_output_bytes, intents=PostgresIntents(pool)
         )
         processor = ToolsProcessor(registry, blobs, catalog, tools)
         yield Worker(STAGES["tools"], processor, settings, blobs)
-
-
-async def _blobs(settings: MeshSettings, stack: AsyncExitStack) -> BlobStore:
-    if settings.blob_store != "postgres":
-        return open_blobs(settings, None)
-    return open_blobs(settings, await stack.enter_async_context(open_pool(settings, service="headrace-tools")))
 
 
 def _limits(tools: ToolsSettings) -> PipelineLimits:

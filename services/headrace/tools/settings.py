@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from headrace.config_file import Settings
 
 
-class ToolsSettings(BaseSettings):
+class ToolsSettings(Settings):
     model_config = SettingsConfigDict(env_prefix="HEADRACE_TOOLS_", env_file=".env", extra="ignore")
 
     parallel_calls: int = Field(default=8, ge=1, le=100, description="Calls of one model turn that run at once")

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from headrace.toolspecs.delegate_to_agent import DELEGATE_TO_AGENT
 from headrace.toolspecs.execute_pipeline import EXECUTE_PIPELINE
 from headrace.toolspecs.spec import Effect, Spec
 
-SPECS: Final[Mapping[str, Spec]] = MappingProxyType({spec.name: spec for spec in (EXECUTE_PIPELINE,)})
+SPECS: Final[Mapping[str, Spec]] = MappingProxyType({spec.name: spec for spec in (EXECUTE_PIPELINE, DELEGATE_TO_AGENT)})
 
 
 def version(name: str) -> str:
