@@ -32,3 +32,14 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     BudgetChange,
 )
 BY_TOPIC: Final[dict[str, type[Message]]] = {message.TOPIC: message for message in MESSAGES}
+SHADOWS: Final[dict[str, type[Message]]] = {  # what a shadow replay writes instead of the live topics
+    "shadow.jobs": Job,
+    "shadow.calls": ToolCalls,
+    "shadow.toolresults": ToolResults,
+    "shadow.results": AgentResult,
+}
+
+
+def message_on(topic: str) -> type[Message] | None:
+    """The message that travels on ``topic``; None where it carries anything (dead letters), and for a strange topic."""
+    return BY_TOPIC.get(topic) or SHADOWS.get(topic)
