@@ -27,12 +27,15 @@ from headrace.gateway.settings import GatewaySettings
 from headrace.gateway.sources.build import variables
 from headrace.gateway.sources.load import load_configs
 from headrace.ingest.settings import IngestSettings
+from headrace.kubejobs.settings import KubeSettings
 from headrace.models.settings import ModelSettings
+from headrace.orchestration.settings import OrchestrationSettings
 from headrace.persistence.settings import PersistenceSettings
 from headrace.pipeline import PIPELINE
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.settings import MeshSettings
 from headrace.tools.settings import ToolsSettings
+from headrace.toolspecs.pinned import McpSettings
 
 FILE: Final = Path(__file__).parent / "configuration.md"
 CONCEPTS: Final = Path(__file__).parent / "concepts.md"
@@ -47,7 +50,10 @@ SECTIONS: Final[tuple[tuple[str, str, type[BaseSettings]], ...]] = (
     ("Reasoning", "", ReasoningSettings),
     ("Tools", "", ToolsSettings),
     ("Credentials for tools", "A model names a profile and never sees what is in it.", AuthProfiles),
+    ("MCP servers", "Whose tools agents use; see [outside](outside.md).", McpSettings),
+    ("Kubernetes Jobs", "For agents that run there; see [outside](outside.md).", KubeSettings),
     ("Outgoing HTTP of tools", "Lists are JSON or comma-separated.", EgressSettings),
+    ("Orchestration", "", OrchestrationSettings),
     ("Persistence", "", PersistenceSettings),
     ("Audit", "", AuditSettings),
     ("Analytics", "", AnalyticsSettings),
@@ -67,6 +73,7 @@ MEANINGS: Final[dict[str, str]] = {
     "HEADRACE_TOOLS_PIPELINE_TIMEOUT_S": "Seconds of one `execute_pipeline` call",
     "HEADRACE_TOOLS_PIPELINE_MAX_ROWS": "Rows that a pipeline may hold",
     "HEADRACE_TOOLS_PIPELINE_MAX_RESULT_BYTES": "JSON that a pipeline may give, in bytes",
+    "HEADRACE_TOOLS_OPENAPI_TIMEOUT_S": "Seconds of one `openapi_action` call",
     "HEADRACE_EGRESS_TIMEOUT_S": "Seconds of one request, redirects included",
     "HEADRACE_EGRESS_MAX_BODY_BYTES": "Bytes of one answer, after decompression",
     "HEADRACE_EGRESS_MAX_REDIRECTS": "Redirects that are followed; each is checked like the first request",

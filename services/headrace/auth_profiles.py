@@ -11,6 +11,7 @@ They are read from ``HEADRACE_AUTH_PROFILES`` (JSON) or the section ``auth_profi
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -29,13 +30,19 @@ class _Profile(BaseModel):
         default=(),
         description="Hosts that may be sent it, such as api.example.org or *.example.org; empty: any that the agent may call",
     )
+    agents: tuple[str, ...] = Field(default=("*",), description="Agents that may use it, as shell-style patterns")
+    plain_http: bool = Field(default=False, description="Send it over http too, where everyone on the way can read it")
+
+    def grants(self, agent: str) -> bool:
+        return any(fnmatchcase(agent, pattern) for pattern in self.agents)
 
 
 class ApiKey(_Profile):
-    """A key in a header of the API's own."""
+    """A key in a header of the API's own, or in the query where ``query`` names its parameter."""
 
     type: Literal["api_key"]
     header: str = Field(default="X-API-Key", pattern=_HEADER_NAME)
+    query: str | None = Field(default=None, min_length=1, max_length=128)
     value: SecretStr = Field(min_length=1)
 
 
@@ -55,13 +62,17 @@ class Basic(_Profile):
 
 
 class OAuth2ClientCredentials(_Profile):
-    """A token of the client-credentials grant (RFC 6749, 4.4), fetched from ``token_url`` and sent as a bearer token."""
+    """A token of the client-credentials grant (RFC 6749, 4.4), fetched from ``token_url`` and sent as a bearer token.
+
+    ``send`` is how the token endpoint wants the client's own secret.
+    """
 
     type: Literal["oauth2"]
     token_url: str = Field(pattern=r"^https?://")
     client_id: str = Field(min_length=1)
     client_secret: SecretStr = Field(min_length=1)
     scopes: tuple[str, ...] = ()
+    send: Literal["header", "body"] = "header"
 
 
 AuthProfile = Annotated[ApiKey | Bearer | Basic | OAuth2ClientCredentials, Field(discriminator="type")]

@@ -24,6 +24,7 @@ from headrace.reasoning.ledger import Asked, ClaimedRuns
 from headrace.reasoning.processor import ReasoningProcessor
 from headrace.reasoning.sessions import Sessions
 from headrace.reasoning.settings import ReasoningSettings
+from headrace.reasoning.telling import Tell
 from headrace.reasoning.transcript import Transcripts
 from headrace.registry.catalog import catalog_of
 from headrace.runtime.api import Context, Send, Source
@@ -110,6 +111,7 @@ class Bench:
         claims: MemoryClaims | None = None,
         resolve: Callable[[str], str] | None = None,
         gates: Sequence[Any] = (),
+        tell: Tell | None = None,
         sessions: Sessions | None = None,
         cancelled: CancelledRuns | None = None,
         **settings: Any,
@@ -129,6 +131,7 @@ class Bench:
             ReasoningSettings(_env_file=None, **settings),
             self.now,
             cancelled or CancelledRuns(),
+            tell=tell,
         )
         resolver = resolve or model.resolve  # type: ignore[attr-defined]
         self.admission = CatalogAdmission(agents, ClaimedRuns(self.claims, self.finished), resolver, gates)

@@ -64,7 +64,7 @@ class IndexedSessions:
 
 def _run(view: RunView) -> JsonDict:
     """``result_url`` is where the whole result is; ``outcome`` is a bounded preview of it."""
-    shown = view.model_dump(mode="json", exclude={"tenant"} if view.records else {"tenant", "records"})
+    shown = view.model_dump(mode="json", exclude={"tenant"} if view.records else {"tenant", "records", "family"})
     shown["usage"] = {
         name: shown.pop(name)
         for name in (

@@ -42,6 +42,9 @@ class ResultError(Part, frozen=True, kw_only=True):
     retryable: bool = False
     tool: str | None = None
     step: str | None = None
+    retry_at: Annotated[
+        str | None, Meta(description="When trying again makes sense (RFC 3339), where that is known")
+    ] = None
 
 
 class SessionTurn(Part, frozen=True, kw_only=True):
@@ -90,6 +93,9 @@ class AgentResult(Message, frozen=True, kw_only=True):
     started_ms: Milliseconds = 0
     completed_ms: Milliseconds = 0
     usage: Usage = Usage()
+    parent_run_id: Annotated[str | None, Meta(description="The run that delegated this one")] = None
+    delegated: Annotated[Usage, Meta(description="What its sub-agents spent, and theirs; not part of usage")] = Usage()
+    descendants: Annotated[int, Meta(description="Runs begun below this one")] = 0
     session: Annotated[SessionTurn | None, Meta(description="Of a run in a session that began")] = None
 
     def message_id(self) -> str:

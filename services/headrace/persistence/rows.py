@@ -19,6 +19,7 @@ from headrace.messages.event import Event
 from headrace.messages.job import Job
 from headrace.messages.result import AgentResult, ToolCallSummary
 from headrace.messages.run import RunInfo, ToolCalls, ToolResults, Usage
+from headrace.messages.wait import RunWait
 from headrace.persistence.merge import (
     RunRow,
     calls_precedence,
@@ -27,7 +28,7 @@ from headrace.persistence.merge import (
     results_precedence,
 )
 from headrace.persistence.preview import preview
-from headrace.persistence.steps import calls_summary, job_summary, result_summary, results_summary
+from headrace.persistence.steps import calls_summary, job_summary, result_summary, results_summary, wait_summary
 from headrace.persistence.values import LONG, parsed_time, recorded_at, text, time_of
 from headrace.postgres.json import Document, storable_text
 from headrace.runtime.api import Context
@@ -87,6 +88,8 @@ def job_rows(job: Job, context: Context, preview_bytes: int) -> Rows:
         workflow_run_id=text(job.run_id),
         node_id=text(job.node_id),
         replay_id=text(job.replay_id),
+        parent_run_id=text(job.family.parent_run_id) if job.family else None,
+        root_run_id=text(job.family.root_run_id) if job.family else None,
         created_at=recorded_at(context),
         input_preview=preview(_job_input(job), preview_bytes),
     )
@@ -105,6 +108,12 @@ def results_rows(results: ToolResults, context: Context, preview_bytes: int) -> 
     run = _running(results, results_precedence(step), context)
     summary = preview(results_summary(results), preview_bytes)
     return Rows(run=run, step=_step(run, context, "tool_results", step, summary))
+
+
+def wait_rows(wait: RunWait, context: Context, preview_bytes: int) -> Rows:
+    step = wait.progress.step
+    run = _running(wait, calls_precedence(step), context)
+    return Rows(run=run, step=_step(run, context, "wait", step, preview(wait_summary(wait), preview_bytes)))
 
 
 def result_rows(result: AgentResult, context: Context, preview_bytes: int) -> Rows:
@@ -129,6 +138,7 @@ def result_rows(result: AgentResult, context: Context, preview_bytes: int) -> Ro
         workflow_run_id=text(result.run_id),
         node_id=text(result.node_id),
         replay_id=text(result.replay_id),
+        parent_run_id=text(result.parent_run_id),
         created_at=started or recorded_at(context),
         started_at=started,
         completed_at=time_of(result.completed_ms) or parsed_time(result.completed_at) or recorded_at(context),
@@ -180,7 +190,7 @@ def _session_row(result: AgentResult, run: RunRow) -> tuple[Any, ...] | None:
     return (*name, left.turns, *end, left.head, left.stored, left.result_ref, usage)
 
 
-def _running(message: ToolCalls | ToolResults, precedence: int, context: Context) -> RunRow:
+def _running(message: ToolCalls | ToolResults | RunWait, precedence: int, context: Context) -> RunRow:
     run: RunInfo = message.run
     progress = message.progress
     started = time_of(run.started_ms)
@@ -202,6 +212,8 @@ def _running(message: ToolCalls | ToolResults, precedence: int, context: Context
         workflow_run_id=text(run.workflow_run_id),
         node_id=text(run.node_id),
         replay_id=text(run.replay_id),
+        parent_run_id=text(run.family.parent_run_id) if run.family else None,
+        root_run_id=text(run.family.root_run_id) if run.family else None,
         created_at=started or recorded_at(context),
         started_at=started,
         steps=progress.step,
@@ -254,6 +266,7 @@ ROWS: Final[dict[type[Message], Callable[[Any, Context, int], Rows]]] = {
     Job: job_rows,
     ToolCalls: calls_rows,
     ToolResults: results_rows,
+    RunWait: wait_rows,
     AgentResult: result_rows,
     Event: event_rows,
 }

@@ -153,6 +153,8 @@ def run_info(job: Job, context: Context, agent: AgentRef, model: str, limits: Li
         event_type=event.type if event else None,
         event_source=event.source if event else None,
         replay_id=job.replay_id,
+        stream_tokens=job.stream_tokens,
+        family=job.family,
         reply_to=job.reply_to or context.headers.get(REPLY_TO),
     )
 

@@ -24,6 +24,7 @@ from headrace.reasoning.agents import Agents
 from headrace.reasoning.execution import Execution, Tools
 from headrace.reasoning.failures import definition_changed
 from headrace.reasoning.ledger import Asked, Verdict
+from headrace.reasoning.limits import CANCELLED, limits_of
 from headrace.reasoning.machine import Event, JobAdmitted, Phase, RunRefused, State, ToolsReturned
 from headrace.reasoning.paid import PaidReplies
 from headrace.reasoning.prompt import first_entry
@@ -95,7 +96,7 @@ class ReasoningProcessor:
                 state, agent = State(Phase.ADMITTED, run, Limits()), None
                 event = RunRefused(now_ms, error)
             case Admitted(run, agent):
-                state = State(Phase.ADMITTED, run, agent.definition.limits)
+                state = State(Phase.ADMITTED, run, limits_of(run, agent.definition.limits))
                 event = JobAdmitted(now_ms, first_entry(job, run))
         log.info("agent_start", **_who(state.run), agent_version=state.run.agent.version, model=state.run.model)
         found = state.run.session
@@ -118,11 +119,13 @@ class ReasoningProcessor:
             raise TransientError(f"agent {run.agent.name}@{run.agent.version} is not in the catalogue yet")
         entries = await self._tools.transcripts.load(message.transcript)
         _require_answers(entries, message)
-        state = State(Phase.AWAITING_TOOLS, run, agent.definition.limits, message.progress)
+        state = State(Phase.AWAITING_TOOLS, run, limits_of(run, agent.definition.limits), message.progress)
         now_ms = self._tools.clock()
         event: Event = ToolsReturned(now_ms, message.results)
         if agent.ref.definition_hash != run.agent.definition_hash:
             event = RunRefused(now_ms, definition_changed(run.agent.name, run.agent.version))
+        elif message.cancelled:
+            event = RunRefused(now_ms, CANCELLED)
         execution = Execution(self._tools, agent, state, message.transcript, entries)
         return await self._execute(execution, event, context)
 

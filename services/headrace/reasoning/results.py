@@ -61,6 +61,9 @@ async def result_record(
         started_ms=run.started_ms,
         completed_ms=end.completed_ms,
         usage=progress.usage,
+        parent_run_id=run.family.parent_run_id if run.family else None,
+        delegated=progress.delegated,
+        descendants=progress.children,
         session=session,
         **output,
     )

@@ -14,6 +14,7 @@ from headrace.messages.event import Event
 from headrace.messages.job import Job
 from headrace.messages.result import AgentResult
 from headrace.messages.run import ToolCalls, ToolResults
+from headrace.messages.wait import RunWait
 from headrace.postgres.json import storable_text
 
 SEPARATOR: Final = "\x1f"
@@ -34,7 +35,7 @@ def _job(job: Job, place: str) -> list[Key]:
     return [("run_steps", place), ("runs", run_key(job.tenant, job.job_id))]
 
 
-def _turn(message: ToolCalls | ToolResults, place: str) -> list[Key]:
+def _turn(message: ToolCalls | ToolResults | RunWait, place: str) -> list[Key]:
     return [("run_steps", place), ("runs", run_key(message.run.tenant, message.run.run_id))]
 
 
@@ -52,6 +53,7 @@ _ROWS: Final[dict[type[Message], Callable[[Any, str], list[Key]]]] = {
     Job: _job,
     ToolCalls: _turn,
     ToolResults: _turn,
+    RunWait: _turn,
     AgentResult: _result,
     Event: _event,
 }

@@ -17,3 +17,6 @@ class ToolsSettings(Settings):
     pipeline_timeout_s: float = Field(default=60, gt=0, le=600)
     pipeline_max_rows: int = Field(default=100_000, ge=1)
     pipeline_max_result_bytes: int = Field(default=10_000_000, ge=10_000)
+    openapi_timeout_s: float = Field(default=60, gt=0, le=600)
+    openapi_max_spec_bytes: int = Field(default=8_000_000, ge=10_000, description="Of one OpenAPI description")
+    openapi_keep_s: float = Field(default=900, ge=0, description="How long a fetched OpenAPI description is used")
