@@ -46,7 +46,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         cancelled = await stack.enter_async_context(followed(PostgresCancellations(pool)))
         bank = PostgresBudgets(pool)
         rules = await stack.enter_async_context(followed_budgets(bank, measure=True))
-        budgets = await stack.enter_async_context(Spending(rules, bank).kept())
+        budgets = await stack.enter_async_context(Spending(rules, bank, lease_s=own.budget_lease_s).kept())
         tools = Tools(models, blobs, Transcripts(blobs), SPECS, own, now_ms, cancelled, budgets)
         claims = PostgresClaims(pool)
         stack.push_async_callback(claims.close)

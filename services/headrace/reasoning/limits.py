@@ -11,8 +11,9 @@ from typing import Final
 
 from headrace.messages.agent import Limits
 from headrace.messages.result import ResultError
-from headrace.messages.run import Progress, RunInfo
+from headrace.messages.run import CallRequest, Progress, RunInfo
 
+MAX_CALLS: Final = 64  # of one turn: a model that asks for more is out of hand, whoever made it so
 CANCELLED: Final = ResultError(type="cancelled", message="the run was cancelled on request")
 
 
@@ -28,6 +29,15 @@ def limit_reached(run: RunInfo, limits: Limits, progress: Progress, now_ms: int)
     if usage.cost_usd >= limits.max_cost_usd:
         return _limit("limit_cost", f"{usage.cost_usd:.4f} of {limits.max_cost_usd:.4f} US dollars used")
     return timed_out(run) if now_ms >= run.deadline_ms else None
+
+
+def too_many(requests: tuple[CallRequest, ...]) -> ResultError | None:
+    """Whether a turn asks for more tool calls than one may: ``limit_tool_calls``. None of them is made then."""
+    if len(requests) <= MAX_CALLS:
+        return None
+    return ResultError(
+        type="limit_tool_calls", message=f"{len(requests)} tool calls in one turn, of {MAX_CALLS} that one may ask for"
+    )
 
 
 def timed_out(run: RunInfo) -> ResultError:

@@ -21,6 +21,9 @@ class ReasoningSettings(BaseSettings):
         ge=1_000,
         description="A single message past this (about 10,000 tokens) is cut in the model's view",
     )
+    budget_lease_s: float = Field(
+        default=60, ge=3, le=3_600, description="How long a killed reasoner's part of a budget is held back"
+    )
     reply_topics: tuple[str, ...] = Field(
         default=("agent.replies.*",), description="Shell-style patterns of topics that a job's reply_to may name"
     )
