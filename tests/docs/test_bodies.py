@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +23,7 @@ from starlette.routing import Match
 from headrace.auth_profiles import AuthProfiles
 from headrace.budgets.load import load_file as load_budgets
 from headrace.budgets.rules import problems
+from headrace.config_file import load as load_configuration
 from headrace.gateway.app import create_app
 from headrace.gateway.sources.model import SourceConfig
 from headrace.mcp.config import McpConfig
@@ -41,6 +42,12 @@ from tests.ingest.records import at, processor
 
 BODIES = [block for block in blocks("json") if block.info != "json"]
 SHELL = blocks("sh")
+_EXAMPLES: dict[str, Callable[[Path], object]] = {
+    "budgets": load_budgets,
+    "config": lambda path: load_configuration(
+        path, dict.fromkeys(("DB_PASSWORD", "WEATHER_API_KEY", "INTERNAL_TOKEN"), "x")
+    ),
+}
 
 
 class EndingPublisher(RecordingPublisher):
@@ -238,7 +245,7 @@ def test_every_yaml_is_a_definition_or_a_source(monkeypatch: pytest.MonkeyPatch)
         else:
             load_text(block.text, file=str(block))
     for path in (ROOT / "docs" / "examples").glob("*.yaml"):
-        (load_budgets if path.stem == "budgets" else load_file)(path)
+        _EXAMPLES.get(path.stem, load_file)(path)
 
 
 def merged(defaults: Any, given: Any) -> Any:
