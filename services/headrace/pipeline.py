@@ -37,7 +37,11 @@ class Stage:
 
 
 PIPELINE: Final[tuple[Stage, ...]] = (
-    Stage("gateway", produces=("ingest.raw", "agent.jobs", "wait.completions"), reads=("agent.definitions",)),
+    Stage(
+        "gateway",
+        produces=("ingest.raw", "agent.jobs", "wait.completions", "budget.changes"),
+        reads=("agent.definitions",),
+    ),
     Stage("ingest", consumes=("ingest.raw",), produces=("ingest.events", "agent.jobs"), reads=("agent.definitions",)),
     Stage(
         "reasoning",
@@ -68,6 +72,7 @@ PIPELINE: Final[tuple[Stage, ...]] = (
             "wait.completions",
             "agent.results",
             "agent.definitions",
+            "budget.changes",
             "ingest.dlq",
             "reasoning.dlq",
             "tools.dlq",

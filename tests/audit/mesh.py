@@ -21,6 +21,7 @@ from headrace.audit.reading import entry_wire, read, scan_entries
 from headrace.messages.agent import AgentDefinition, AgentRecord
 from headrace.messages.audit import AuditEvent
 from headrace.messages.base import Message
+from headrace.messages.budget import Budget, BudgetChange
 from headrace.messages.codec import AVRO_FORMS
 from headrace.messages.event import Event, Origin
 from headrace.messages.job import Job
@@ -197,6 +198,13 @@ def one_of_each() -> list[Message]:
             ),
         ),
         AgentRecord(name="triager", definition=definition),
+        BudgetChange(
+            name="all",
+            action="set",
+            budget=Budget(name="all", scope="agent", agent="triager", usd=1.0),
+            changed_by="key-1",
+            changed_at="2026-01-01T00:00:00Z",
+        ),
     ]
 
 

@@ -21,9 +21,12 @@ import yaml
 from starlette.routing import Match
 
 from headrace.auth_profiles import AuthProfiles
+from headrace.budgets.load import load_file as load_budgets
+from headrace.budgets.rules import problems
 from headrace.gateway.app import create_app
 from headrace.gateway.sources.model import SourceConfig
 from headrace.mcp.config import McpConfig
+from headrace.messages.budget import Budget
 from headrace.messages.catalog import BY_TOPIC
 from headrace.messages.codec import Codec
 from headrace.messages.event import Event, RawDelivery
@@ -226,6 +229,8 @@ def test_every_yaml_is_a_definition_or_a_source(monkeypatch: pytest.MonkeyPatch)
         elif block.info == "yaml compose":
             extended = {service["extends"]["service"] for service in yaml.safe_load(block.text)["services"].values()}
             assert extended <= yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"].keys(), str(block)
+        elif block.info == "yaml budgets":
+            assert not [found for value in yaml.safe_load(block.text) for found in problems(Budget.checked(value))]
         elif block.info == "yaml helm":
             chart = ROOT / "deploy" / "helm" / "headrace"
             values = merged(yaml.safe_load((chart / "values.yaml").read_text()), yaml.safe_load(block.text))
@@ -233,7 +238,7 @@ def test_every_yaml_is_a_definition_or_a_source(monkeypatch: pytest.MonkeyPatch)
         else:
             load_text(block.text, file=str(block))
     for path in (ROOT / "docs" / "examples").glob("*.yaml"):
-        load_file(path)
+        (load_budgets if path.stem == "budgets" else load_file)(path)
 
 
 def merged(defaults: Any, given: Any) -> Any:

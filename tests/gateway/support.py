@@ -28,6 +28,7 @@ from headrace.gateway.sources.load import load_sources
 from headrace.gateway.sources.outbound import Outbound
 from headrace.messages import ids
 from headrace.messages.agent import AgentDefinition
+from headrace.messages.budget import Budget
 from headrace.messages.errors import BadMessage, DependencyUnavailable
 from headrace.registry.catalog import catalog_of
 from headrace.runtime.api import Send
@@ -182,6 +183,34 @@ class MemoryCancellations:
         self.asked.append((tenant, run_id))
 
 
+class MemoryBudgets:
+    """Budgets in a dict; ``empty`` names the ones that are exhausted, and when each opens again."""
+
+    def __init__(self) -> None:
+        self.budgets: dict[str, Budget] = {}
+        self.empty: dict[str, datetime | None] = {}
+        self.asked: list[tuple[str, str | None]] = []
+        self.changes: list[tuple[str, str]] = []
+
+    async def exhausted(self, agent: str, session_id: str | None) -> tuple[str, datetime | None] | None:
+        self.asked.append((agent, session_id))
+        return next(iter(self.empty.items()), None)
+
+    async def all(self) -> list[Budget]:
+        return list(self.budgets.values())
+
+    async def usage(self, name: str | None) -> list[dict[str, Any]]:
+        return [{"budget": found} for found in self.budgets if name in (None, found)]
+
+    async def put(self, budget: Budget, changed_by: str) -> None:
+        self.budgets[budget.name] = budget
+        self.changes.append((budget.name, changed_by))
+
+    async def remove(self, name: str, changed_by: str) -> bool:
+        self.changes.append((name, changed_by))
+        return self.budgets.pop(name, None) is not None
+
+
 class MemoryUsage:
     """What was asked of the usage index."""
 
@@ -248,6 +277,7 @@ class Gateway:
         self.turns = MemoryTurns()
         self.cancellations = MemoryCancellations()
         self.approvals = MemoryApprovals()
+        self.budgets = MemoryBudgets()
         self.blobs = MemoryBlobs()
         self.tails: list[MemoryTail] = []
         self.tail_made = asyncio.Event()
@@ -272,6 +302,7 @@ class Gateway:
             blobs=self.blobs,
             feed=self.feed,
             asyncapi=lambda: {"asyncapi": "3.0.0"},
+            budgets=self.budgets,
             authenticator=authenticator,
             checks={name: self._check(name) for name in self.checks},
             now=lambda: NOW,

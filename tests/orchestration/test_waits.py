@@ -176,6 +176,21 @@ async def test_a_cancelled_run_has_its_sub_agents_cancelled_first(pool: asyncpg.
     failed = child_result(2, status="failed", output=None)
     (gone_on,) = await waits.handle(failed, at(3, "agent.results"))
     assert isinstance(gone_on.message, ToolResults)
+    assert gone_on.message.cancelled, "reasoning need not have heard of it yet"
+    await pool.execute("DELETE FROM cancellations")
+    (again,) = await waits.handle(failed, at(3, "agent.results"))
+    assert again.message == gone_on.message
+
+
+async def test_what_was_approved_is_not_made_for_a_run_that_was_cancelled(pool: asyncpg.Pool) -> None:
+    waits = part(pool)
+    await waits.handle(wait("approval", "approval"), at(0, "run.waits"))
+    await waits.handle(decided("approve", 1), at(1))
+    await PostgresCancellations(pool).ask("t", "run-1")
+    (ended,) = await waits.handle(decided("approve", 2), at(2))
+    assert isinstance(ended.message, ToolResults)
+    assert ended.message.cancelled
+    assert [one.error and one.error.type for one in ended.message.results] == ["cancelled", "cancelled"]
 
 
 async def test_a_wait_that_is_over_is_forgotten_in_time(pool: asyncpg.Pool) -> None:

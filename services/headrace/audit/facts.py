@@ -15,6 +15,7 @@ from typing import Any, Final
 from headrace.messages import headers as record_headers
 from headrace.messages.agent import AgentRecord
 from headrace.messages.base import Message
+from headrace.messages.budget import BudgetChange
 from headrace.messages.event import Event
 from headrace.messages.job import Job
 from headrace.messages.result import AgentResult
@@ -40,6 +41,7 @@ _KINDS: Final[dict[str, str]] = {
     "wait.completions": "wait_completed",
     "agent.results": "run_finished",
     "agent.definitions": "agent_published",
+    "budget.changes": "budget_changed",
 }
 
 
@@ -243,6 +245,17 @@ def _agent(record: AgentRecord) -> Facts:
     }
 
 
+def _budget(change: BudgetChange) -> Facts:
+    """Which budget it is, the record's id tells."""
+    agent = change.budget.agent if change.budget else None
+    return {
+        "tenant": name(change.tenant),
+        "user_id": name(change.changed_by),
+        "agent_name": name(agent),
+        "status": change.action,
+    }
+
+
 _FACTS: Final[dict[type[Message], Callable[[Any], Facts]]] = {
     Event: _event,
     Job: _job,
@@ -252,4 +265,5 @@ _FACTS: Final[dict[type[Message], Callable[[Any], Facts]]] = {
     WaitCompletion: _completion,
     AgentResult: _result,
     AgentRecord: _agent,
+    BudgetChange: _budget,
 }

@@ -35,6 +35,7 @@ GROUPS: Final = {
     "results": "Results of agent runs, straight from the topic.",
     "agents": "Agents as data: the catalogue of published definitions.",
     "mcp": "MCP: pin the tools of others' servers, and serve this mesh to MCP clients.",
+    "budgets": "What model calls may use: tokens and money, by tenant, agent, session or run.",
     "triggers": "Which agents an event would start, tried out.",
     "auth": "Credentials of the API: keys and tokens.",
     "audit": "The audit log: is it whole, and what it says.",

@@ -19,11 +19,14 @@ from headrace.auth.settings import AuthSettings
 from headrace.auth.store import AuthStore
 from headrace.blobs import BlobStore
 from headrace.blobs.settings import open_blobs
+from headrace.budgets.follow import followed as followed_budgets
+from headrace.budgets.postgres import PostgresBudgets
 from headrace.claims.postgres import PostgresClaims
 from headrace.control.approvals import PostgresApprovals
 from headrace.control.cancellations import PostgresCancellations
 from headrace.control.turns import PostgresTurns
 from headrace.gateway.app import create_app
+from headrace.gateway.budget_desk import BudgetDesk
 from headrace.gateway.feed import Feeds, Hub, Recall
 from headrace.gateway.live_tail import RUN_TOPICS, TOKEN_TOPICS, LiveTail, Records
 from headrace.gateway.ports import Check, Deps, JsonDict
@@ -64,6 +67,8 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         await publisher.start()
         catalog = Catalog()
         table = await stack.enter_async_context(_followed(settings, catalog))
+        budgets = PostgresBudgets(pool)
+        known_budgets = await stack.enter_async_context(followed_budgets(budgets))
         deps = Deps(
             settings=own,
             tenant=settings.tenant,
@@ -81,6 +86,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
             blobs=blobs,
             feed=await stack.enter_async_context(_feed(settings, blobs)),
             asyncapi=lambda: _asyncapi(settings),
+            budgets=BudgetDesk(budgets, known_budgets, publisher, settings.tenant),
             authenticator=Authenticator(AuthStore(pool), secrets, cache_s=access.auth_cache_s) if secrets else None,
             checks={"kafka": _check(publisher.ready), "catalogue": _check(table.ready), "database": _database(pool)},
         )

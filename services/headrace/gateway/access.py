@@ -62,6 +62,10 @@ ACCESS: Final[Mapping[tuple[str, str], Need]] = {
     ("GET", "/v1/usage"): Role.VIEWER,
     ("GET", "/v1/sessions"): Role.VIEWER,
     ("GET", "/v1/sessions/{session_id}"): Role.VIEWER,
+    ("GET", "/v1/budgets"): Role.VIEWER,
+    ("GET", "/v1/budgets/usage"): Role.VIEWER,
+    ("PUT", "/v1/budgets/{name}"): Role.ADMIN,
+    ("DELETE", "/v1/budgets/{name}"): Role.ADMIN,
     ("GET", "/asyncapi.yaml"): Role.VIEWER,
     ("GET", "/metrics"): Role.ADMIN,  # all agents' and sources' figures; Prometheus reads the operations port
     ("GET", "/healthz"): Door.OPEN,

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace import __version__
-from headrace.gateway import access, approvals, openapi, operations, queries, sessions
+from headrace.gateway import access, approvals, budgets, openapi, operations, queries, sessions
 from headrace.gateway.a2a.door import A2aDoor
 from headrace.gateway.accepted import AcceptedRuns
 from headrace.gateway.agent_runs import AgentRuns
@@ -89,6 +89,7 @@ def create_app(deps: Deps) -> FastAPI:
     app.include_router(queries.router(deps, accepted, waiting))
     app.include_router(approvals.router(deps))
     app.include_router(sessions.router(deps))
+    app.include_router(budgets.router(deps))
     app.include_router(operations.router(deps))
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid_request)

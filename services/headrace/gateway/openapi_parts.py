@@ -20,7 +20,7 @@ ERROR: Final[dict[str, Any]] = {
     },
 }
 
-LIMITED: Final = "Over the rate limit; see Retry-After"
+LIMITED: Final = "Over the rate limit, or a budget has nothing left for it; see Retry-After"
 
 
 def answers(accepted: dict[str, Any], **errors: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from headrace.control.approvals import Question, QuestionPage, QuestionState
 from headrace.gateway.settings import GatewaySettings
 from headrace.gateway.sources.load import WebhookSource
 from headrace.messages.agent import AgentDefinition
+from headrace.messages.budget import Budget
 from headrace.runtime.api import Send
 
 JsonDict = dict[str, Any]
@@ -167,6 +168,28 @@ class SessionReader(Protocol):
     async def session(self, session_id: str) -> JsonDict | None: ...
 
 
+class Budgets(Protocol):
+    """Budgets of the gateway's tenant. All methods but ``exhausted`` raise ``DependencyUnavailable``."""
+
+    async def exhausted(self, agent: str, session_id: str | None) -> tuple[str, datetime | None] | None:
+        """The name of a budget that lets no run of this agent begin now, and when it opens again. None if there is no such, or if
+        nobody can tell now: reasoning decides.
+        """
+        ...
+
+    async def all(self) -> Sequence[Budget]: ...
+
+    async def usage(self, name: str | None) -> list[JsonDict]:
+        """The accounts of the present windows: budget, subject, period, limit, spent and held; JSON-ready."""
+        ...
+
+    async def put(self, budget: Budget, changed_by: str) -> None: ...
+
+    async def remove(self, name: str, changed_by: str) -> bool:
+        """Whether there was such a budget."""
+        ...
+
+
 class Feed(Protocol):
     """Live records of runs, from now on."""
 
@@ -203,6 +226,7 @@ class Deps:
     blobs: BlobStore
     feed: Feed
     asyncapi: Callable[[], JsonDict]
+    budgets: Budgets
     authenticator: Authenticator | None = None
     checks: Mapping[str, Check] = field(default_factory=dict)
     required: frozenset[str] = frozenset({"kafka", "catalogue"})

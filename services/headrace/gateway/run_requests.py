@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from headrace.claims import Claim, Outcome
 from headrace.gateway.body import header_map
+from headrace.gateway.budgets import refuse_exhausted
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import JSON, HttpError, unavailable
 from headrace.gateway.run_start import RunRequest, RunStart, parsed, read_json
@@ -50,6 +51,7 @@ class RunRequests:
         self._start.checked(wanted)
         run_id = requested_job_id(self._deps.tenant, wanted.agent, key) if key else str(uuid.uuid4())
         if key is None or await self._is_new(wanted, key, run_id):
+            await refuse_exhausted(self._deps, wanted)
             await self._start.publish(wanted, run_id, headers, key)
         else:
             self._start.accept(wanted, run_id)

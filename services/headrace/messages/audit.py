@@ -24,6 +24,7 @@ Kind = Literal[
     "run_finished",  # agent.results
     "dead_lettered",  # *.dlq
     "agent_published",  # agent.definitions
+    "budget_changed",  # budget.changes
     "undecodable",  # a record that is not what its topic declares: its digest alone
 ]
 SHA256 = r"^[0-9a-f]{64}$"
@@ -76,7 +77,8 @@ class AuditEvent(Message, frozen=True, kw_only=True):
         str | None,
         Meta(
             description="run_finished: completed, failed; tool_finished: ok, error; agent_published: defined, live, deleted; "
-            "run_parked: what it waits for; wait_completed: approve, deny, reported, due, cancelled"
+            "run_parked: what it waits for; wait_completed: approve, deny, reported, due, cancelled; "
+            "budget_changed: set, removed"
         ),
     ] = None
     error_type: Annotated[str | None, Meta(description="Stable code of an error, never its text")] = None

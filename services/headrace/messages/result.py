@@ -42,6 +42,9 @@ class ResultError(Part, frozen=True, kw_only=True):
     retryable: bool = False
     tool: str | None = None
     step: str | None = None
+    retry_at: Annotated[
+        str | None, Meta(description="When trying again makes sense (RFC 3339), where that is known")
+    ] = None
 
 
 class SessionTurn(Part, frozen=True, kw_only=True):

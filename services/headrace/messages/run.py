@@ -254,6 +254,7 @@ class ToolResults(Continuation, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "dev.headrace.tool.results"
 
     results: Annotated[tuple[ToolOutcome, ...], Meta(min_length=1)]
+    cancelled: Annotated[bool, Meta(description="The run was cancelled while it waited, and has to end")] = False
 
     def message_id(self) -> str:
         return f"{self.run.run_id}:{self.progress.step}:results"

@@ -31,6 +31,14 @@ TOKENS = Counter(
 )
 COST = Counter("headrace_cost_usd_total", "Cost of model calls in US dollars.", ["model", "agent_name"])
 
+# --- budgets ------------------------------------------------------------------------------------------------------------
+BUDGET_USED = Gauge(
+    "budget_used_ratio",
+    "Part of a budget's present window that is used (unit: tokens, usd); agent_name is empty but for budgets of agents.",
+    ["budget", "agent_name", "unit"],
+)
+BUDGET_REFUSALS = Counter("headrace_budget_refusals_total", "Model calls that a budget refused.", ["budget"])
+
 # --- runtime: one set per worker ----------------------------------------------------------------------------------------
 RECORDS = Counter(
     "headrace_records_total", "Input records by how they ended (done, dead_lettered).", ["service", "topic", "outcome"]

@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from headrace.blobs.settings import open_blobs
+from headrace.budgets.follow import followed as followed_budgets
+from headrace.budgets.postgres import PostgresBudgets
+from headrace.budgets.spending import Spending
 from headrace.claims.postgres import PostgresClaims
 from headrace.control.cancellations import PostgresCancellations, followed
 from headrace.control.session_queue import PostgresSessionQueue
@@ -48,7 +51,10 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         cancelled = await stack.enter_async_context(followed(PostgresCancellations(pool)))
         advisory = Advisory(settings, "reasoning", store)
         stack.push_async_callback(advisory.close)
-        tools = Tools(models, blobs, Transcripts(blobs), specs, own, now_ms, cancelled, advisory.send)
+        bank = PostgresBudgets(pool)
+        rules = await stack.enter_async_context(followed_budgets(bank, measure=True))
+        budgets = await stack.enter_async_context(Spending(rules, bank, lease_s=own.budget_lease_s).kept())
+        tools = Tools(models, blobs, Transcripts(blobs), specs, own, now_ms, cancelled, advisory.send, budgets)
         claims = PostgresClaims(pool)
         stack.push_async_callback(claims.close)
         ledger = ClaimedRuns(claims, PostgresEnded(pool))

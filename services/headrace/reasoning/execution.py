@@ -13,12 +13,14 @@ from typing import Protocol
 import msgspec
 
 from headrace.blobs import BlobStore
+from headrace.budgets.spending import BudgetExhausted
 from headrace.control.cancellations import CancelledRuns
 from headrace.messages.base import JsonObject
 from headrace.messages.result import AgentResult
 from headrace.messages.run import Entry, ToolCalls, Transcript
 from headrace.models import ModelError, ModelReply, ModelRequest
 from headrace.reasoning.agents import Agent
+from headrace.reasoning.budgeted import Budgets, NoBudgets, amount_of, estimate, spender_of
 from headrace.reasoning.calls import calls_record
 from headrace.reasoning.failures import blamed, model_error
 from headrace.reasoning.limits import output_tokens_left
@@ -35,7 +37,7 @@ from headrace.reasoning.machine import (
     State,
     advance,
 )
-from headrace.reasoning.prompt import facts_of
+from headrace.reasoning.prompt import facts_of, fenced
 from headrace.reasoning.results import result_record, summaries
 from headrace.reasoning.session_turn import session_turn
 from headrace.reasoning.settings import ReasoningSettings
@@ -58,7 +60,7 @@ class ModelPort(Protocol):
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What every execution of this process shares. ``clock`` gives epoch milliseconds; ``cancelled`` runs have to end.
-    ``tell`` takes what models write while they write, of runs that were asked for so.
+    ``tell`` takes what models write while they write, of runs that were asked for so; ``budgets`` are asked before each model call.
     """
 
     models: ModelPort
@@ -69,6 +71,7 @@ class Tools:
     clock: Callable[[], int]
     cancelled: CancelledRuns = field(default_factory=CancelledRuns)
     tell: Tell | None = None
+    budgets: Budgets = field(default_factory=NoBudgets)
 
 
 @dataclass(slots=True)
@@ -122,6 +125,8 @@ class Execution:
             if self._is_cancelled():
                 return CancelAsked(self.tools.clock())
             return Expired(max(self.tools.clock(), self.state.run.deadline_ms))
+        except BudgetExhausted as refusal:
+            return ModelFailed(self.tools.clock(), refusal.error)
         except ModelError as error:
             now_ms = self.tools.clock()
             late = now_ms >= self.state.run.deadline_ms
@@ -135,7 +140,7 @@ class Execution:
         if self._taken == len(self.replies):
             seconds = max(0.001, (self.state.run.deadline_ms - self.tools.clock()) / 1000)
             request = await self._request(agent, min(seconds, self.tools.settings.model_timeout_s))
-            self.replies.append(await self._told(request, seconds))
+            self.replies.append(await self._paid(request, seconds))
         reply = self.replies[self._taken]
         self._taken += 1
         return reply
@@ -149,6 +154,18 @@ class Execution:
             return await self._complete(request._replace(on_text=telling), seconds)
         finally:
             telling.close()
+
+    async def _paid(self, request: ModelRequest, seconds: float) -> ModelReply:
+        """A model call within the budgets: reserved before, settled after. Raises ``BudgetExhausted`` before it is made."""
+        run, used, budgets = self.state.run, self.state.progress.usage, self.tools.budgets
+        reservation = await budgets.reserve(spender_of(run), amount_of(used), lambda: estimate(run.model, request))
+        try:
+            reply = await self._told(request, seconds)
+        except BaseException:
+            budgets.cancel(reservation)
+            raise
+        budgets.settle(reservation, run.run_id, used.model_calls + 1, amount_of(reply.usage))
+        return reply
 
     async def _complete(self, request: ModelRequest, seconds: float) -> ModelReply:
         """The adapter keeps to its own timeout; this one holds it to the deadline whatever it does, and ends it if the run is
@@ -169,14 +186,15 @@ class Execution:
     async def _request(self, agent: Agent, timeout_s: float) -> ModelRequest:
         transcripts, run = self.tools.transcripts, self.state.run
         facts: JsonObject = {}
-        if run.model.startswith(_NEEDS_FACTS):
+        entries = await transcripts.resolve(self.entries, max_chars=self.tools.settings.view_chars)
+        if offline := run.model.startswith(_NEEDS_FACTS):  # rules read JSON, and follow nothing
             at = run.session.stored if run.session else 0
             first = await transcripts.resolve(self.entries[at : at + 1], max_chars=_WHOLE)
             facts = facts_of(run, first[0].content or "")
         return ModelRequest(
             model=run.model.partition(":")[2] or run.model,
             system=agent.system,
-            entries=await transcripts.resolve(self.entries, max_chars=self.tools.settings.view_chars),
+            entries=tuple(map(fenced, entries)) if not offline else entries,
             tools=agent.tools,
             output_schema=agent.output_schema,
             max_output_tokens=output_tokens_left(self.state.limits, self.state.progress),

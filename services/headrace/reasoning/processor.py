@@ -7,9 +7,12 @@ executed and ends in one record. The processor is stateless but for replies that
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from typing import ClassVar
 
+from headrace.blobs.refs import is_ref
+from headrace.blobs.tenants import TenantBlobs
 from headrace.messages.agent import Limits
 from headrace.messages.base import Message
 from headrace.messages.errors import BadMessage, FatalError, RejectedMessage, TransientError
@@ -24,7 +27,7 @@ from headrace.reasoning.agents import Agents
 from headrace.reasoning.execution import Execution, Tools
 from headrace.reasoning.failures import definition_changed
 from headrace.reasoning.ledger import Asked, Verdict
-from headrace.reasoning.limits import limits_of
+from headrace.reasoning.limits import CANCELLED, limits_of
 from headrace.reasoning.machine import Event, JobAdmitted, Phase, RunRefused, State, ToolsReturned
 from headrace.reasoning.paid import PaidReplies
 from headrace.reasoning.prompt import first_entry
@@ -96,6 +99,7 @@ class ReasoningProcessor:
                 state, agent = State(Phase.ADMITTED, run, Limits()), None
                 event = RunRefused(now_ms, error)
             case Admitted(run, agent):
+                await self._grant(job)
                 state = State(Phase.ADMITTED, run, limits_of(run, agent.definition.limits))
                 event = JobAdmitted(now_ms, first_entry(job, run))
         log.info("agent_start", **_who(state.run), agent_version=state.run.agent.version, model=state.run.model)
@@ -112,6 +116,12 @@ class ReasoningProcessor:
             return Refused(run, found)
         return Admitted(run.replace(session=found), admitted.agent)
 
+    async def _grant(self, job: Job) -> None:
+        """What the job hands over, its tenant's tools may read."""
+        named = {item.result_ref for item in job.context.previous_results}
+        blobs = TenantBlobs(self._tools.blobs, job.tenant)
+        await asyncio.gather(*(blobs.grant(ref) for ref in named if ref and is_ref(ref)))
+
     async def _resume(self, message: ToolResults, context: Context) -> Sequence[Send]:
         run = message.run
         agent = self._agents.find(run.agent.name, run.agent.version)
@@ -124,6 +134,8 @@ class ReasoningProcessor:
         event: Event = ToolsReturned(now_ms, message.results)
         if agent.ref.definition_hash != run.agent.definition_hash:
             event = RunRefused(now_ms, definition_changed(run.agent.name, run.agent.version))
+        elif message.cancelled:
+            event = RunRefused(now_ms, CANCELLED)
         execution = Execution(self._tools, agent, state, message.transcript, entries)
         return await self._execute(execution, event, context)
 

@@ -18,7 +18,7 @@ from headrace.messages.result import AgentResult
 from headrace.messages.wait import RunWait, WaitCompletion
 from headrace.observe.logging import get_logger
 from headrace.orchestration.waits.answer import answer_of
-from headrace.orchestration.waits.resume import resumed
+from headrace.orchestration.waits.resume import ended, resumed
 from headrace.orchestration.waits.settle import by_completion, by_result
 from headrace.orchestration.waits.store import Closed, Name, PostgresWaits
 from headrace.runtime.api import Context, Send
@@ -76,7 +76,8 @@ class Waits:
 def _going_on(closed: Closed | None) -> Sequence[Send]:
     if closed is None:
         return []
-    record = resumed(closed.wait, closed.settled, parked_ms=closed.parked_ms, closed_ms=closed.closed_ms)
+    end = ended if closed.cancelled else resumed
+    record = end(closed.wait, closed.settled, parked_ms=closed.parked_ms, closed_ms=closed.closed_ms)
     log.info("run_goes_on", run_id=record.run.run_id, states=sorted({one.state for one in closed.settled.values()}))
     return [Send(record, headers=closed.correlation)]
 

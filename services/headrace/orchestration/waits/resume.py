@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from headrace.messages.run import ToolCall, ToolCalls, ToolOutcome, ToolResults, Usage
+from headrace.messages.run import Progress, RunInfo, ToolCall, ToolCalls, ToolOutcome, ToolResults, Usage
 from headrace.messages.wait import RunWait, human
-from headrace.orchestration.waits.settle import Settled
+from headrace.orchestration.waits.settle import Settled, cancelled
 
 
 def resumed(
@@ -17,27 +17,51 @@ def resumed(
     ``settled`` has every pending call, by call id. Times are epoch milliseconds. A run's time stands still while it waits for
     somebody: its deadline moves by as much.
     """
-    waited = max(0, closed_ms - parked_ms) if human(wait.pending) else 0
-    run = wait.run.replace(deadline_ms=wait.run.deadline_ms + waited)
-    spent = [one.spent for one in settled.values()]
-    progress = wait.progress.replace(
-        delegated=_sum(wait.progress.delegated, spent),
-        children=wait.progress.children + sum(one.runs for one in settled.values()),
-    )
-    results = _in_order(wait, settled)
     approvals = tuple(one.approval for one in settled.values() if one.approval)
     if not approvals:
-        progress = progress.replace(tool_calls=progress.tool_calls + len(results))
-        return ToolResults(run=run, progress=progress, transcript=wait.transcript, results=results)
+        return _finished(wait, settled, parked_ms, closed_ms)
     return ToolCalls(
-        run=run,
-        progress=progress,
+        run=_run(wait, parked_ms, closed_ms),
+        progress=_progress(wait, settled),
         transcript=wait.transcript,
         turns=(),  # they are in the first record of these calls
         calls=tuple(_as_approved(call, settled.get(call.call_id)) for call in wait.calls),
         round=wait.round + 1,
-        results=results,
+        results=_in_order(wait, settled),
         approvals=approvals,
+    )
+
+
+def ended(wait: RunWait, settled: Mapping[str, Settled], *, parked_ms: int, closed_ms: int) -> ToolResults:
+    """The record with which a cancelled run ends: no call is made any more, approved or not. Else as ``resumed``."""
+    calls = {call.call_id: call for call in wait.calls}
+    stopped = {
+        call_id: one if one.outcome else one.replace(outcome=cancelled(calls[call_id]), approval=None)
+        for call_id, one in settled.items()
+    }
+    return _finished(wait, stopped, parked_ms, closed_ms).replace(cancelled=True)
+
+
+def _finished(wait: RunWait, settled: Mapping[str, Settled], parked_ms: int, closed_ms: int) -> ToolResults:
+    progress, results = _progress(wait, settled), _in_order(wait, settled)
+    return ToolResults(
+        run=_run(wait, parked_ms, closed_ms),
+        progress=progress.replace(tool_calls=progress.tool_calls + len(results)),
+        transcript=wait.transcript,
+        results=results,
+    )
+
+
+def _run(wait: RunWait, parked_ms: int, closed_ms: int) -> RunInfo:
+    waited = max(0, closed_ms - parked_ms) if human(wait.pending) else 0
+    return wait.run.replace(deadline_ms=wait.run.deadline_ms + waited)
+
+
+def _progress(wait: RunWait, settled: Mapping[str, Settled]) -> Progress:
+    """With what sub-agents used."""
+    return wait.progress.replace(
+        delegated=_sum(wait.progress.delegated, [one.spent for one in settled.values()]),
+        children=wait.progress.children + sum(one.runs for one in settled.values()),
     )
 
 

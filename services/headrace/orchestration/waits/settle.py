@@ -114,7 +114,12 @@ def _time(asked: Question, said: WaitCompletion) -> Settled:
 
 
 def _cancelled(asked: Question, said: WaitCompletion) -> Settled:
-    return Settled(state="cancelled", outcome=failed(asked.call, "cancelled", "the run was cancelled"))
+    return Settled(state="cancelled", outcome=cancelled(asked.call))
+
+
+def cancelled(call: ToolCall) -> ToolOutcome:
+    """The outcome of a call that is not made since its run has to end."""
+    return failed(call, "cancelled", "the run was cancelled")
 
 
 def failed(call: ToolCall, type_: str, message: str, *, retryable: bool = False) -> ToolOutcome:

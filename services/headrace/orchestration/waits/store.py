@@ -34,13 +34,20 @@ INSERT INTO wait_calls (tenant, run_id, step, round, call_id, pending_id, kind, 
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING
 """
 _OPEN: Final = f"SELECT closed_by IS NULL FROM waits WHERE {_KEY}"  # noqa: S608 (constants)
-_LOCK: Final = f"SELECT parked_at, record, correlation, closed_by, closed_at FROM waits WHERE {_KEY} FOR UPDATE"  # noqa: S608
+_LOCK: Final = (
+    f"SELECT parked_at, record, correlation, closed_by, closed_at, cancelled FROM waits WHERE {_KEY} FOR UPDATE"  # noqa: S608
+)
 _CALLS: Final = f"SELECT call_id, settled_by, settled FROM wait_calls WHERE {_KEY}"  # noqa: S608
 _SETTLE: Final = f"""
 UPDATE wait_calls SET settled_by = $6, settled_at = $7, state = $8, decided_by = $9, reason = $10, settled = $11
 WHERE {_KEY} AND call_id = $5
 """  # noqa: S608
-_CLOSE: Final = f"UPDATE waits SET closed_by = $5, closed_at = $6 WHERE {_KEY}"  # noqa: S608
+_CLOSE: Final = f"""
+UPDATE waits SET closed_by = $5, closed_at = $6, cancelled = EXISTS (
+    SELECT FROM cancellations asked WHERE asked.tenant = waits.tenant AND asked.run_id = waits.run_id
+)
+WHERE {_KEY} RETURNING cancelled
+"""  # noqa: S608
 _CHILD: Final = """
 SELECT run_id, step, round, call_id FROM wait_calls WHERE tenant = $1 AND child_run_id = $2
 """
@@ -64,10 +71,14 @@ class Name(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """A wait of which nothing is pending. ``settled`` is by call id, ``correlation`` the headers that go along."""
+    """A wait of which nothing is pending. ``settled`` is by call id, ``correlation`` the headers that go along.
+
+    ``cancelled``: the run was cancelled by the time that the wait closed.
+    """
 
     wait: RunWait
     settled: Mapping[str, Settled]
+    cancelled: bool
     parked_ms: int
     closed_ms: int
     correlation: Mapping[str, str]
@@ -103,6 +114,7 @@ class PostgresWaits:
                 wait = _DECODE_WAIT(row["record"])
                 calls = await connection.fetch(_CALLS, *name.key)
                 settled = {one["call_id"]: _DECODE_SETTLED(one["settled"]) for one in calls if one["settled_by"]}
+                cancelled = row["cancelled"]
                 if row["closed_by"] is None:
                     found = _found(wait, settled, call_id, context, decide)
                     if found is None:
@@ -111,9 +123,10 @@ class PostgresWaits:
                     settled[call_id] = found
                     if len(settled) < len(wait.pending):
                         return None
-                    await connection.execute(_CLOSE, *name.key, context.position, _time(context.timestamp_ms))
+                    closing = context.position, _time(context.timestamp_ms)
+                    cancelled = await connection.fetchval(_CLOSE, *name.key, *closing)
         closed_ms = _milliseconds(row["closed_at"]) if row["closed_at"] else context.timestamp_ms
-        return Closed(wait, settled, _milliseconds(row["parked_at"]), closed_ms, row["correlation"])
+        return Closed(wait, settled, cancelled, _milliseconds(row["parked_at"]), closed_ms, row["correlation"])
 
     async def child(self, tenant: str, child_run_id: str) -> tuple[Name, str] | None:
         """The wait and call id that a sub-agent's run is of."""

@@ -12,6 +12,7 @@ CREATE TABLE waits (
     correlation JSONB NOT NULL, -- headers that go along: correlation id and trace
     closed_by TEXT, -- position of the record that settled the last call
     closed_at TIMESTAMPTZ, -- that record's timestamp
+    cancelled BOOLEAN NOT NULL DEFAULT false, -- whether the run was cancelled when it closed
     PRIMARY KEY (tenant, run_id, step, round)
 );
 
