@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import orjson
 from msgspec import Meta
@@ -55,11 +55,17 @@ class AgentDefinition(Part, frozen=True, kw_only=True):
     ] = ()
     triggers: tuple[Trigger, ...] = ()
     limits: Limits = Limits()
-    runtime: Literal["native"] = "native"
+    runtime: Literal["native", "langgraph", "http"] = "native"
+    runtime_url: Annotated[str, Meta(max_length=2000, description="Of the runtime http: the service")] | None = None
 
     @property
     def definition_hash(self) -> str:
-        return short_hash(orjson.dumps(self.plain(), option=orjson.OPT_SORT_KEYS))
+        """Fields that came after the first release count only where they are set: what was published keeps its hash."""
+        content = self.plain()
+        for name in _LATER:
+            if content[name] is None:
+                del content[name]
+        return short_hash(orjson.dumps(content, option=orjson.OPT_SORT_KEYS))
 
     @property
     def prompt_hash(self) -> str:
@@ -72,6 +78,9 @@ class AgentDefinition(Part, frozen=True, kw_only=True):
             definition_hash=self.definition_hash,
             prompt_hash=self.prompt_hash,
         )
+
+
+_LATER: Final = ("runtime_url",)
 
 
 class AgentRecord(Message, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 from headrace.blobs.settings import open_blobs
 from headrace.budgets.follow import followed as followed_budgets
@@ -12,6 +13,7 @@ from headrace.budgets.postgres import PostgresBudgets
 from headrace.budgets.spending import Spending
 from headrace.claims.postgres import PostgresClaims
 from headrace.control.cancellations import PostgresCancellations, followed
+from headrace.egress import EgressSettings, GuardedClient
 from headrace.host.component import Component
 from headrace.models.resolve import Models
 from headrace.models.settings import ModelSettings
@@ -21,6 +23,8 @@ from headrace.reasoning.admission import CatalogAdmission
 from headrace.reasoning.agents import Agents
 from headrace.reasoning.cache import BlobCache
 from headrace.reasoning.execution import Tools
+from headrace.reasoning.frameworks import Frameworks
+from headrace.reasoning.frameworks.http import HttpRuntime
 from headrace.reasoning.ledger import ClaimedRuns, PostgresEnded
 from headrace.reasoning.processor import ReasoningProcessor
 from headrace.reasoning.settings import ReasoningSettings
@@ -47,7 +51,11 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         bank = PostgresBudgets(pool)
         rules = await stack.enter_async_context(followed_budgets(bank, measure=True))
         budgets = await stack.enter_async_context(Spending(rules, bank, lease_s=own.budget_lease_s).kept())
-        tools = Tools(models, blobs, Transcripts(blobs), SPECS, own, now_ms, cancelled, budgets)
+        egress = EgressSettings()
+        policy = replace(egress.policy(), timeout_s=own.model_timeout_s)
+        client = await stack.enter_async_context(GuardedClient(policy, ca_file=egress.ca_file))
+        frameworks = Frameworks({"http": HttpRuntime(client)})
+        tools = Tools(models, blobs, Transcripts(blobs), SPECS, own, now_ms, cancelled, budgets, frameworks)
         claims = PostgresClaims(pool)
         stack.push_async_callback(claims.close)
         ledger = ClaimedRuns(claims, PostgresEnded(pool))
