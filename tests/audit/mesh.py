@@ -39,6 +39,7 @@ from headrace.messages.run import (
     Turn,
     Usage,
 )
+from headrace.messages.wait import Decision, PendingCall, RunWait, WaitCompletion
 from headrace.pipeline import STAGES
 from headrace.runtime.api import Send
 from headrace.runtime.engine import Bounds
@@ -177,6 +178,24 @@ def one_of_each() -> list[Message]:
                 llm_model="offline", tool_calls=(ToolCallSummary(tool="execute_pipeline", args={"x": SECRET}),)
             ),
             error=ResultError(type="limit_tokens", message=SECRET),
+        ),
+        RunWait(
+            run=RUN,
+            progress=PROGRESS,
+            transcript=Transcript(),
+            calls=(call,),
+            pending=(PendingCall(call_id="c", kind="approval", deadline_ms=9_000, arguments_hash="a" * 64),),
+        ),
+        WaitCompletion(
+            tenant="acme",
+            run_id="run-1",
+            agent="triager",
+            step=1,
+            call_id="c",
+            cause="decision",
+            decision=Decision(
+                verdict="approve", arguments_hash="a" * 64, by="key-7", arguments={"x": SECRET}, reason=SECRET
+            ),
         ),
         AgentRecord(name="triager", definition=definition),
         BudgetChange(

@@ -21,12 +21,14 @@ import pytest
 import yaml
 from starlette.routing import Match
 
+from headrace.auth_profiles import AuthProfiles
 from headrace.budgets.load import load_file as load_budgets
 from headrace.budgets.rules import problems
 from headrace.egress import EgressPolicy, GuardedClient
 from headrace.egress.policy import PrivateTargets
 from headrace.gateway.app import create_app
 from headrace.gateway.sources.model import SourceConfig
+from headrace.mcp.config import McpConfig
 from headrace.messages.budget import Budget
 from headrace.messages.catalog import BY_TOPIC
 from headrace.messages.codec import Codec
@@ -136,6 +138,9 @@ def shape(value: Any) -> Any:
 async def test_every_json_block_is_taken_where_it_says(block: Block, mesh: Mesh) -> None:
     where = block.info.split()[1:]
     body = block.text.encode()
+    if where[0] == "auth_profiles":
+        assert AuthProfiles.model_validate({"auth_profiles": json.loads(body)}).auth_profiles
+        return
     if where[0] != "POST":
         await taken(where[0], body)
         return
@@ -246,10 +251,13 @@ async def test_every_python_block_produces_what_is_taken(monkeypatch: pytest.Mon
 # --- definitions ---------------------------------------------------------------------------------------------------------
 
 
-def test_every_yaml_is_a_definition_or_a_source() -> None:
+def test_every_yaml_is_a_definition_or_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
     for block in blocks("yaml"):
         if block.info == "yaml source":
             SourceConfig.model_validate(yaml.safe_load(block.text))
+        elif block.info == "yaml mcp":
+            monkeypatch.setenv("TICKETS_TOKEN", "a token")
+            McpConfig.model_validate(yaml.safe_load(block.text))
         elif block.info == "yaml compose":
             extended = {service["extends"]["service"] for service in yaml.safe_load(block.text)["services"].values()}
             assert extended <= yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"].keys(), str(block)

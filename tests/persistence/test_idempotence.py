@@ -67,9 +67,10 @@ async def test_reading_everything_again_changes_nothing(pool: asyncpg.Pool) -> N
     once = await dump(pool)
     assert {name: len(rows) for name, rows in once.items()} == {
         "runs": 4,
-        "run_steps": 6 + 4 + 2 + 2,
+        "run_steps": 7 + 4 + 2 + 2,
         "agent_results": 3,
         "events": 3,
+        "session_runs": 3,
     }
     await persist(pool, RECORDS, batch=7, together=3)
     assert await dump(pool) == once

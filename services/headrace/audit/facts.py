@@ -20,6 +20,7 @@ from headrace.messages.event import Event
 from headrace.messages.job import Job
 from headrace.messages.result import AgentResult
 from headrace.messages.run import RunInfo, ToolCalls, ToolResults, Turn
+from headrace.messages.wait import RunWait, WaitCompletion
 from headrace.observe.logging import redact_text
 from headrace.runtime import deadletter
 
@@ -36,6 +37,8 @@ _KINDS: Final[dict[str, str]] = {
     "agent.jobs": "job_requested",
     "tool.calls": "tool_called",
     "tool.results": "tool_finished",
+    "run.waits": "run_parked",
+    "wait.completions": "wait_completed",
     "agent.results": "run_finished",
     "agent.definitions": "agent_published",
     "budget.changes": "budget_changed",
@@ -174,6 +177,24 @@ def _results(message: ToolResults) -> Facts:
     )
 
 
+def _wait(message: RunWait) -> Facts:
+    pending = {one.call_id for one in message.pending}
+    kinds = sorted({one.kind for one in message.pending})
+    tools = _tools(call.tool for call in message.calls if call.call_id in pending)
+    return _run(message.run) | tools | {"status": "+".join(kinds)}
+
+
+def _completion(message: WaitCompletion) -> Facts:
+    decision = message.decision
+    return {
+        "tenant": name(message.tenant),
+        "run_id": name(message.run_id),
+        "agent_name": name(message.agent),
+        "user_id": name(decision.by) if decision else None,
+        "status": decision.verdict if decision else message.cause,
+    }
+
+
 def _count(number: int) -> int | None:
     """A stranger's JSON may hold any number; an entry holds one that is a count."""
     return number if 0 <= number < _MAX_COUNT else None
@@ -240,6 +261,8 @@ _FACTS: Final[dict[type[Message], Callable[[Any], Facts]]] = {
     Job: _job,
     ToolCalls: _calls,
     ToolResults: _results,
+    RunWait: _wait,
+    WaitCompletion: _completion,
     AgentResult: _result,
     AgentRecord: _agent,
     BudgetChange: _budget,

@@ -29,9 +29,12 @@ VERBS: Final = {
 GROUPS: Final = {
     "events": "Send events into the mesh.",
     "webhooks": "Senders of webhooks: which there are, trying one, repeating deliveries.",
-    "runs": "Agent runs, from the index.",
+    "sessions": "Sessions: conversations that go on from run to run.",
+    "runs": "Agent runs: those of the index, following one, ending one.",
+    "approvals": "Calls that wait for somebody's yes.",
     "results": "Results of agent runs, straight from the topic.",
     "agents": "Agents as data: the catalogue of published definitions.",
+    "mcp": "MCP: pin the tools of others' servers, and serve this mesh to MCP clients.",
     "budgets": "What model calls may use: tokens and money, by tenant, agent, session or run.",
     "triggers": "Which agents an event would start, tried out.",
     "auth": "Credentials of the API: keys and tokens.",

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from headrace.budgets.rules import problems
-from headrace.gateway.access import CALLER
+from headrace.gateway.access import decider
 from headrace.gateway.body import header_map
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import JSON, HttpError
@@ -19,7 +19,6 @@ from headrace.gateway.run_start import RunRequest, read_json
 from headrace.messages.budget import Budget
 
 _UNKNOWN_S: Final = 3_600  # Retry-After of a budget that opens only when somebody raises it
-_NOBODY: Final = "unauthenticated"  # the caller where authentication is off
 
 
 async def refuse_exhausted(deps: Deps, wanted: RunRequest) -> None:
@@ -53,12 +52,12 @@ def router(deps: Deps) -> APIRouter:
         """Reasoners know it within about a second. What was used before, in its present window, counts."""
         limit = deps.settings.gateway_max_body_bytes
         budget = _parsed(name, await read_json(request, header_map(request.scope), limit))
-        await deps.budgets.put(budget, request.scope.get(CALLER, _NOBODY))
+        await deps.budgets.put(budget, decider(request.scope))
         return _json(budget.plain())
 
     @routes.delete("/budgets/{name}", status_code=204, summary="Remove a budget", responses=_GONE)
     async def remove_budget(name: str, request: Request) -> Response:
-        if not await deps.budgets.remove(_checked_name(name), request.scope.get(CALLER, _NOBODY)):
+        if not await deps.budgets.remove(_checked_name(name), decider(request.scope)):
             raise HttpError(404, "unknown_budget", "no such budget", where="name")
         return Response(status_code=204)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from headrace.gateway.doors import BUSY, UNSUPPORTED, AgentRequest, AgentRunRequest
-from headrace.gateway.openapi_parts import answers, body, parameter
+from headrace.gateway.openapi_parts import LIMITED, answers, body, parameter, refusals
 from headrace.gateway.run_start import RunRequest
 
 _RUN_ID: Final = parameter("run_id", "path", "As POST /v1/runs answered", required=True)
-_EXHAUSTED: Final = "A budget has nothing left for it; see Retry-After"
 _STARTED: Final = {"run_id": {"type": "string"}, "status_url": {"type": "string"}}
 _ENDED: Final[dict[str, Any]] = {
     "type": "object",
@@ -45,7 +44,7 @@ def run_paths() -> dict[str, Any]:
                         _409="The idempotency key was used for another request",
                         _415="Content type or encoding",
                         _422="The request or the agent's input breaks its schema",
-                        _429="A budget has nothing left for it; see Retry-After",
+                        _429=LIMITED,
                     ),
                 },
             }
@@ -63,8 +62,17 @@ def run_paths() -> dict[str, Any]:
             "get": {
                 "tags": ["runs"],
                 "summary": "Follow a run live (server-sent events), from its first record to its result",
-                "parameters": [_RUN_ID, parameter("Last-Event-ID", "header", "Go on after this event")],
-                "responses": {"200": {"description": "Events", "content": {"text/event-stream": {}}}},
+                "parameters": [
+                    _RUN_ID,
+                    parameter("Last-Event-ID", "header", "Go on after this event"),
+                    parameter(
+                        "tokens", "query", "Also what the model writes, of a run with stream_tokens", type_="boolean"
+                    ),
+                ],
+                "responses": {
+                    "200": {"description": "Events", "content": {"text/event-stream": {}}},
+                    **refusals(_404="No such run", _422="tokens is neither true nor false", _503="See Retry-After"),
+                },
             }
         },
     }
@@ -81,7 +89,7 @@ def door_paths() -> dict[str, Any]:
                     "200": _json("Its answer", _object(response={"type": "string"})),
                     **_details(
                         _400="Broken JSON",
-                        _429=_EXHAUSTED,
+                        _429=LIMITED,
                         _502="The run failed",
                         _504="No answer in time; the run goes on",
                     ),
@@ -95,7 +103,7 @@ def door_paths() -> dict[str, Any]:
                 "requestBody": body(("application/json", AgentRunRequest.model_json_schema())),
                 "responses": {
                     "202": _json("Started", _object(run_id={"type": "string"})),
-                    **_details(_400=UNSUPPORTED, _409=BUSY, _429=_EXHAUSTED),
+                    **_details(_400=UNSUPPORTED, _409=BUSY, _429=LIMITED),
                 },
             }
         },

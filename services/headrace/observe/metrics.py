@@ -64,6 +64,11 @@ COMMIT_RECORDS = Histogram(
     ["service"],
     buckets=(1, 5, 10, 50, 100, 500, 1000, 5000),
 )
+ADVISORY = Counter(
+    "headrace_advisory_records_total",
+    "Records that nothing depends on, by what became of them (sent, dropped).",
+    ["service", "outcome"],
+)
 DEAD_LETTERS = Counter(
     "headrace_dead_letters_total", "Records sent to a dead-letter topic, by cause.", ["service", "cause"]
 )
@@ -95,6 +100,9 @@ GATEWAY_REQUESTS = Counter(
 )
 GATEWAY_SECONDS = Histogram(
     "headrace_gateway_seconds", "Seconds from request to the end of the response.", ["route"], buckets=_FAST
+)
+GATEWAY_LIMITED = Counter(
+    "headrace_gateway_limited_total", "Requests that a rate limit refused, by webhook source, or `api`.", ["door"]
 )
 
 # --- tools --------------------------------------------------------------------------------------------------------------

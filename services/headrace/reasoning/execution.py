@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
+import msgspec
+
 from headrace.blobs import BlobStore
 from headrace.budgets.spending import BudgetExhausted
 from headrace.control.cancellations import CancelledRuns
@@ -21,7 +23,7 @@ from headrace.models import ModelError, ModelReply, ModelRequest
 from headrace.reasoning.agents import Agent
 from headrace.reasoning.budgeted import Budgets, NoBudgets, amount_of, estimate, spender_of
 from headrace.reasoning.calls import calls_record
-from headrace.reasoning.failures import model_error
+from headrace.reasoning.failures import blamed, model_error
 from headrace.reasoning.frameworks import Frameworks
 from headrace.reasoning.frameworks import Turn as FrameworkTurn
 from headrace.reasoning.limits import output_tokens_left
@@ -40,7 +42,9 @@ from headrace.reasoning.machine import (
 )
 from headrace.reasoning.prompt import facts_of, fenced
 from headrace.reasoning.results import result_record, summaries
+from headrace.reasoning.session_turn import session_turn
 from headrace.reasoning.settings import ReasoningSettings
+from headrace.reasoning.telling import Tell, Telling
 from headrace.reasoning.transcript import Transcripts
 from headrace.reasoning.turns import meaning, turn_of
 from headrace.runtime.within import TimeIsUp, within
@@ -58,8 +62,8 @@ class ModelPort(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What every execution of this process shares. ``clock`` gives epoch milliseconds; ``cancelled`` runs have to end; ``budgets``
-    are asked before each model call.
+    """What every execution of this process shares. ``clock`` gives epoch milliseconds; ``cancelled`` runs have to end.
+    ``tell`` takes what models write while they write, of runs that were asked for so; ``budgets`` are asked before each model call.
     """
 
     models: ModelPort
@@ -69,6 +73,7 @@ class Tools:
     settings: ReasoningSettings
     clock: Callable[[], int]
     cancelled: CancelledRuns = field(default_factory=CancelledRuns)
+    tell: Tell | None = None
     budgets: Budgets = field(default_factory=NoBudgets)
     frameworks: Frameworks = field(default_factory=Frameworks)
 
@@ -144,12 +149,22 @@ class Execution:
         self._taken += 1
         return reply
 
+    async def _told(self, agent: Agent, request: ModelRequest, seconds: float) -> ModelReply:
+        """The reply; what it says is told as it comes, where that was asked for."""
+        if self.tools.tell is None or not self.state.run.stream_tokens:
+            return await self._complete(agent, request, seconds)
+        telling = Telling(self.tools.tell, self.state.run, self.state.progress.step + 1)
+        try:
+            return await self._complete(agent, request._replace(on_text=telling), seconds)
+        finally:
+            telling.close()
+
     async def _paid(self, agent: Agent, request: ModelRequest, seconds: float) -> ModelReply:
         """A model call within the budgets: reserved before, settled after. Raises ``BudgetExhausted`` before it is made."""
         run, used, budgets = self.state.run, self.state.progress.usage, self.tools.budgets
         reservation = await budgets.reserve(spender_of(run), amount_of(used), lambda: estimate(run.model, request))
         try:
-            reply = await self._complete(agent, request, seconds)
+            reply = await self._told(agent, request, seconds)
         except BaseException:
             budgets.cancel(reservation)
             raise
@@ -181,7 +196,8 @@ class Execution:
         facts: JsonObject = {}
         entries = await transcripts.resolve(self.entries, max_chars=self.tools.settings.view_chars)
         if offline := run.model.startswith(_NEEDS_FACTS):  # rules read JSON, and follow nothing
-            first = await transcripts.resolve(self.entries[:1], max_chars=_WHOLE)
+            at = run.session.stored if run.session else 0
+            first = await transcripts.resolve(self.entries[at : at + 1], max_chars=_WHOLE)
             facts = facts_of(run, first[0].content or "")
         return ModelRequest(
             model=run.model.partition(":")[2] or run.model,
@@ -189,11 +205,14 @@ class Execution:
             entries=tuple(map(fenced, entries)) if not offline else entries,
             tools=agent.tools,
             output_schema=agent.output_schema,
-            max_output_tokens=output_tokens_left(agent.definition.limits, self.state.progress),
+            max_output_tokens=output_tokens_left(self.state.limits, self.state.progress),
             timeout_s=timeout_s,
             facts=facts,
         )
 
     async def _result(self, command: EmitResult) -> AgentResult:
+        if command.error is not None:
+            command = msgspec.structs.replace(command, error=blamed(command.error, self.entries))
         calls = summaries(self.entries)
-        return await result_record(self.state, self.transcript, command, calls, self.tools.blobs)
+        session = await session_turn(self.state.run, self.entries, command, self.tools)
+        return await result_record(self.state, self.transcript, command, calls, self.tools.blobs, session)

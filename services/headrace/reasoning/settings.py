@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from headrace.config_file import Settings
 
 
-class ReasoningSettings(BaseSettings):
+class ReasoningSettings(Settings):
     """How much one reasoner takes on, and how it talks to models."""
 
     model_config = SettingsConfigDict(
@@ -20,6 +22,11 @@ class ReasoningSettings(BaseSettings):
         default=40_000,
         ge=1_000,
         description="A single message past this (about 10,000 tokens) is cut in the model's view",
+    )
+    session_chars: int = Field(
+        default=48_000,
+        ge=2_000,
+        description="Characters of a session's conversation (4 are about a token) past which older turns are shortened",
     )
     budget_lease_s: float = Field(
         default=60, ge=3, le=3_600, description="How long a killed reasoner's part of a budget is held back"

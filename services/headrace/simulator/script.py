@@ -52,9 +52,9 @@ class ScriptedUsage(_Data):
 class Reply(_Data):
     """What to answer. Without a ``text``, ``json``, ``tool_calls``, ``body``, failing ``status`` or ``fault``: the default answer.
 
-    ``latency_ms`` is really slept (None: the script's). ``retry_after`` is sent as the header of that name. ``body`` is sent
-    verbatim. Faults: ``garbage`` (200 with bytes that are no JSON), ``cut`` (the connection closes in mid-answer), ``hang`` (no
-    answer until the client gives up).
+    ``latency_ms`` is really slept (None: the script's), and so is ``piece_ms`` before each piece of a stream. ``retry_after`` is
+    sent as the header of that name. ``body`` is sent verbatim. Faults: ``garbage`` (200 with bytes that are no JSON), ``cut`` (the
+    connection closes in mid-answer), ``hang`` (no answer until the client gives up).
     """
 
     text: str | None = None
@@ -63,6 +63,7 @@ class Reply(_Data):
     stop_reason: str | None = None
     usage: ScriptedUsage = ScriptedUsage()
     latency_ms: float | None = Field(default=None, ge=0)
+    piece_ms: float = Field(default=0, ge=0)
     status: int = Field(default=200, ge=200, le=599)
     retry_after: float | str | None = None
     headers: dict[str, str] = Field(default_factory=dict)

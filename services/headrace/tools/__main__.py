@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 
-from headrace.blobs import BlobStore
+from headrace.auth_profiles import AuthProfile, AuthProfiles
 from headrace.blobs.settings import open_blobs
 from headrace.egress import EgressSettings, GuardedClient
 from headrace.host.component import Component
+from headrace.kubejobs.settings import KubeSettings
 from headrace.pipeline import STAGES
 from headrace.postgres.pool import open_pool
 from headrace.registry.follow import followed_catalog
 from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
+from headrace.tools.api import Tool
+from headrace.tools.delegate.kubernetes import kubernetes_agents
+from headrace.tools.delegate.mesh_agent import MeshAgents
+from headrace.tools.delegate.tool import DelegateToAgent
+from headrace.tools.intents import PostgresIntents
+from headrace.tools.openapi.action import ActionLimits, OpenapiAction
+from headrace.tools.openapi.specs import SpecLimits
 from headrace.tools.pipeline.executor import ExecutePipeline, PipelineLimits
 from headrace.tools.processor import ToolsProcessor
 from headrace.tools.registry import ToolRegistry
 from headrace.tools.settings import ToolsSettings
+from headrace.toolspecs.delegate_to_agent import MESH_AGENT
+from headrace.toolspecs.pinned import McpSettings
 
 
 @asynccontextmanager
@@ -25,20 +35,31 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
     """The service, ready to start: every agent definition that was published is known before the first call is taken."""
     tools, egress = ToolsSettings(), EgressSettings()
     async with AsyncExitStack() as stack:
-        blobs = await _blobs(settings, stack)
+        pool = await stack.enter_async_context(open_pool(settings, service="headrace-tools"))
+        blobs = open_blobs(settings, pool)
         client = await stack.enter_async_context(GuardedClient(egress.policy(), ca_file=egress.ca_file))
         catalog = await stack.enter_async_context(followed_catalog(settings))
-        registry = ToolRegistry(
-            [ExecutePipeline(client, blobs, _limits(tools))], max_output_bytes=tools.max_output_bytes
-        )
+        profiles = AuthProfiles().auth_profiles
+        jobs = await stack.enter_async_context(kubernetes_agents(KubeSettings()))
+        own: list[Tool] = [
+            ExecutePipeline(client, blobs, _limits(tools)),
+            OpenapiAction(client, blobs, profiles, _action_limits(tools)),
+            DelegateToAgent({MESH_AGENT: MeshAgents(catalog), **jobs}),
+        ]
+        pinned = await stack.enter_async_context(_pinned(profiles))
+        registry = ToolRegistry([*own, *pinned], max_output_bytes=tools.max_output_bytes, intents=PostgresIntents(pool))
         processor = ToolsProcessor(registry, blobs, catalog, tools)
         yield Worker(STAGES["tools"], processor, settings, blobs)
 
 
-async def _blobs(settings: MeshSettings, stack: AsyncExitStack) -> BlobStore:
-    if settings.blob_store != "postgres":
-        return open_blobs(settings, None)
-    return open_blobs(settings, await stack.enter_async_context(open_pool(settings, service="headrace-tools")))
+def _pinned(profiles: Mapping[str, AuthProfile]) -> AbstractAsyncContextManager[list[Tool]]:
+    """The tools of MCP servers; where none is set up, nothing of the protocol is loaded."""
+    settings = McpSettings()
+    if settings.servers is None:
+        return nullcontext([])
+    from headrace.tools.mcp import mcp_tools
+
+    return mcp_tools(settings, profiles)
 
 
 def _limits(tools: ToolsSettings) -> PipelineLimits:
@@ -48,6 +69,11 @@ def _limits(tools: ToolsSettings) -> PipelineLimits:
         max_result_bytes=tools.pipeline_max_result_bytes,
         inline_bytes=tools.inline_bytes,
     )
+
+
+def _action_limits(tools: ToolsSettings) -> ActionLimits:
+    specs = SpecLimits(max_bytes=tools.openapi_max_spec_bytes, keep_s=tools.openapi_keep_s)
+    return ActionLimits(timeout_s=tools.openapi_timeout_s, inline_bytes=tools.inline_bytes, specs=specs)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from headrace.config_file import Settings
 
 
-class ToolsSettings(BaseSettings):
+class ToolsSettings(Settings):
     model_config = SettingsConfigDict(env_prefix="HEADRACE_TOOLS_", env_file=".env", extra="ignore")
 
     parallel_calls: int = Field(default=8, ge=1, le=100, description="Calls of one model turn that run at once")
@@ -15,3 +17,6 @@ class ToolsSettings(BaseSettings):
     pipeline_timeout_s: float = Field(default=60, gt=0, le=600)
     pipeline_max_rows: int = Field(default=100_000, ge=1)
     pipeline_max_result_bytes: int = Field(default=10_000_000, ge=10_000)
+    openapi_timeout_s: float = Field(default=60, gt=0, le=600)
+    openapi_max_spec_bytes: int = Field(default=8_000_000, ge=10_000, description="Of one OpenAPI description")
+    openapi_keep_s: float = Field(default=900, ge=0, description="How long a fetched OpenAPI description is used")
