@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 
 from headrace.blobs import BlobStore
+from headrace.blobs.tenants import TenantBlobs
 from headrace.egress import GuardedClient
 from headrace.messages.base import JsonObject
 from headrace.tools.api import ToolContext, ToolFailure, ToolOutput
@@ -61,19 +62,19 @@ class ExecutePipeline:
         rows = await self._source(plan, ref, context)
         for step in plan.transforms:
             rows = await _applied(step, rows)
-        return ToolOutput(await self._dataset(rows))
+        return ToolOutput(await self._dataset(rows, context.tenant))
 
     async def _source(self, plan: Plan, ref: str | None, context: ToolContext) -> Rows:
         try:
             if plan.request is not None:
                 return rows_of(await fetch(self._client, plan.request, context), self._limits.max_rows)
-            return rows_of(await load(self._blobs, ref or ""), self._limits.max_rows)
+            return rows_of(await load(TenantBlobs(self._blobs, context.tenant), ref or ""), self._limits.max_rows)
         except StepError as error:
             if plan.request is not None:
                 raise step_failure(error, 0, SOURCE) from None
             raise ToolFailure(error.type, str(error), retryable=error.retryable) from None
 
-    async def _dataset(self, rows: Rows) -> JsonObject:
+    async def _dataset(self, rows: Rows, tenant: str) -> JsonObject:
         """``{type, row_count, rows}``, or ``{type, row_count, sample, result_ref}``."""
         data = encoded(rows)
         whole: dict[str, Any] = {"type": "dataset", "row_count": len(rows)}
@@ -87,7 +88,7 @@ class ExecutePipeline:
                 "too_large",
                 f"the result has {len(data)} bytes, more than {self._limits.max_result_bytes}: select or filter",
             )
-        ref = await self._blobs.put(data)
+        ref = await TenantBlobs(self._blobs, tenant).put(data)
         return whole | {"sample": sample(rows, _SAMPLE_ROWS, self._limits.inline_bytes // 2), "result_ref": ref}
 
 
