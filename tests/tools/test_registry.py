@@ -13,6 +13,7 @@ from headrace.blobs.memory import MemoryBlobs
 from headrace.egress import EgressPolicy, GuardedClient
 from headrace.tools.api import ToolContext, ToolFailure
 from headrace.tools.pipeline.executor import ExecutePipeline
+from headrace.tools.pipeline.jq.pool import JqPool
 from headrace.tools.registry import ToolRegistry
 from headrace.toolspecs import SPECS, version
 from tests.tools.helpers import CONTEXT, FakeTool, granted
@@ -141,7 +142,7 @@ def test_a_schema_that_is_none_is_refused() -> None:
 
 async def test_published_specs_and_tools_are_the_same() -> None:
     async with GuardedClient(EgressPolicy()) as client:
-        pipeline = ExecutePipeline(client, MemoryBlobs())
+        pipeline = ExecutePipeline(client, MemoryBlobs(), JqPool())
         registry = ToolRegistry([pipeline])
         assert registry.names() == sorted(SPECS)
         assert [registry.version(name) for name in SPECS] == [version(name) for name in SPECS]
@@ -151,13 +152,13 @@ async def test_published_specs_and_tools_are_the_same() -> None:
             ToolRegistry([drifted])
 
 
-async def test_a_step_that_is_not_there_yet_is_refused_by_name() -> None:
+async def test_a_step_that_does_not_exist_is_refused_by_name() -> None:
     async with GuardedClient(EgressPolicy()) as client:
-        registry = ToolRegistry([ExecutePipeline(client, MemoryBlobs())])
-        asked = {"session_id": "s", "pipeline": [{"step": "jq_transform", "query": ".a"}]}
+        registry = ToolRegistry([ExecutePipeline(client, MemoryBlobs(), JqPool())])
+        asked = {"session_id": "s", "pipeline": [{"step": "pivot", "field": "a"}]}
         caught = await failure(registry, "execute_pipeline", asked)
         assert caught.type == "invalid_arguments"
-        assert str(caught).startswith('/pipeline/0/step: "jq_transform" is not one of')
+        assert str(caught).startswith('/pipeline/0/step: "pivot" is not one of')
         for arguments in (
             {"pipeline": []},
             {"session_id": "s", "pipeline": []},

@@ -15,6 +15,8 @@ from headrace.registry.follow import followed_catalog
 from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
 from headrace.tools.pipeline.executor import ExecutePipeline, PipelineLimits
+from headrace.tools.pipeline.jq.jail import JqLimits
+from headrace.tools.pipeline.jq.pool import JqPool
 from headrace.tools.processor import ToolsProcessor
 from headrace.tools.registry import ToolRegistry
 from headrace.tools.settings import ToolsSettings
@@ -28,9 +30,9 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         blobs = await _blobs(settings, stack)
         client = await stack.enter_async_context(GuardedClient(egress.policy(), ca_file=egress.ca_file))
         catalog = await stack.enter_async_context(followed_catalog(settings))
-        registry = ToolRegistry(
-            [ExecutePipeline(client, blobs, _limits(tools))], max_output_bytes=tools.max_output_bytes
-        )
+        jq = await stack.enter_async_context(JqPool(_jq_limits(tools), size=tools.jq_processes))
+        pipelines = ExecutePipeline(client, blobs, jq, _limits(tools))
+        registry = ToolRegistry([pipelines], max_output_bytes=tools.max_output_bytes)
         processor = ToolsProcessor(registry, blobs, catalog, tools)
         yield Worker(STAGES["tools"], processor, settings, blobs)
 
@@ -47,6 +49,15 @@ def _limits(tools: ToolsSettings) -> PipelineLimits:
         max_rows=tools.pipeline_max_rows,
         max_result_bytes=tools.pipeline_max_result_bytes,
         inline_bytes=tools.inline_bytes,
+    )
+
+
+def _jq_limits(tools: ToolsSettings) -> JqLimits:
+    return JqLimits(
+        wall_s=tools.jq_timeout_s,
+        cpu_s=max(1, round(tools.jq_timeout_s / 2)),
+        memory_bytes=tools.jq_memory_bytes,
+        output_bytes=tools.pipeline_max_result_bytes,
     )
 
 
