@@ -30,6 +30,7 @@ from headrace.registry.builtin import builtin_definitions
 from headrace.registry.catalog import catalog_of
 from headrace.registry.load import load_file, load_text
 from headrace.runtime.api import Send
+from headrace.toolspecs import SPECS
 from tests.docs.pages import ROOT, SECRET, Block, blocks, shell_calls
 from tests.gateway.support import Gateway, MemoryIndex, RecordingPublisher
 from tests.ingest.records import at, processor
@@ -101,6 +102,9 @@ async def taken(topic: str, body: bytes) -> list[Any]:
 async def test_every_json_block_is_taken_where_it_says(block: Block, mesh: Mesh) -> None:
     where = block.info.split()[1:]
     body = block.text.encode()
+    if where[0] in SPECS:
+        jsonschema_rs.validate(SPECS[where[0]].parameters, json.loads(body))
+        return
     if where[0] != "POST":
         await taken(where[0], body)
         return

@@ -22,6 +22,7 @@ from headrace.reasoning.execution import ModelPort, Tools
 from headrace.reasoning.ledger import Asked, ClaimedRuns
 from headrace.reasoning.processor import ReasoningProcessor
 from headrace.reasoning.settings import ReasoningSettings
+from headrace.reasoning.toolsets import Toolsets
 from headrace.reasoning.transcript import Transcripts
 from headrace.registry.catalog import catalog_of
 from headrace.runtime.api import Context, Send, Source
@@ -108,6 +109,7 @@ class Bench:
         claims: MemoryClaims | None = None,
         resolve: Callable[[str], str] | None = None,
         gates: Sequence[Any] = (),
+        toolsets: Callable[[Any], Toolsets] | None = None,
         **settings: Any,
     ) -> None:
         self.clock_ms = T0 + 5
@@ -121,7 +123,9 @@ class Bench:
             model, self.blobs, self.transcripts, SPECS, ReasoningSettings(_env_file=None, **settings), self.now
         )
         resolver = resolve or model.resolve  # type: ignore[attr-defined]
-        self.admission = CatalogAdmission(agents, ClaimedRuns(self.claims, self.finished), resolver, gates)
+        ledger = ClaimedRuns(self.claims, self.finished)
+        equipment = toolsets(self.blobs) if toolsets else None
+        self.admission = CatalogAdmission(agents, ledger, resolver, gates, equipment)
         self.processor = ReasoningProcessor(self.tools, agents, self.admission)
         self._offset = 0
 

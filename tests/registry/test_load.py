@@ -100,7 +100,10 @@ triggers:
 @pytest.mark.parametrize(
     ("addition", "expected"),
     [
-        ("tools: [execute_pipeline, rm_rf]", "a.yaml:6: /tools/1: unknown tool 'rm_rf'; there are: execute_pipeline"),
+        (
+            "tools: [execute_pipeline, rm_rf]",
+            "a.yaml:6: /tools/1: unknown tool 'rm_rf'; there are: execute_pipeline, search_tools",
+        ),
         ("http_domains: ['http://x.org']", "a.yaml:6: /http_domains/0: 'http://x.org' is not a host name"),
         ("http_domains: ['*']", "a.yaml:6: /http_domains/0: '*' is not a host name"),
         ("http_domains: ['*.org']", "a.yaml:6: /http_domains/0: '*.org' is not a host name"),
@@ -166,5 +169,5 @@ def test_check_holds_definitions_that_came_another_way() -> None:
         name="a", version="1.0.0", category="c", description="d", system_prompt="p", tools=("nope",)
     )
     assert [str(problem) for problem in check(definition)] == [
-        "/tools/0: unknown tool 'nope'; there are: execute_pipeline"
+        "/tools/0: unknown tool 'nope'; there are: execute_pipeline, search_tools"
     ]

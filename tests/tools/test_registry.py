@@ -15,6 +15,7 @@ from headrace.tools.api import ToolContext, ToolFailure
 from headrace.tools.pipeline.executor import ExecutePipeline
 from headrace.tools.pipeline.jq.pool import JqPool
 from headrace.tools.registry import ToolRegistry
+from headrace.tools.search import SearchTools
 from headrace.toolspecs import SPECS, version
 from tests.tools.helpers import CONTEXT, FakeTool, granted
 
@@ -143,7 +144,7 @@ def test_a_schema_that_is_none_is_refused() -> None:
 async def test_published_specs_and_tools_are_the_same() -> None:
     async with GuardedClient(EgressPolicy()) as client:
         pipeline = ExecutePipeline(client, MemoryBlobs(), JqPool())
-        registry = ToolRegistry([pipeline])
+        registry = ToolRegistry([pipeline, SearchTools(None)])  # type: ignore[arg-type]
         assert registry.names() == sorted(SPECS)
         assert [registry.version(name) for name in SPECS] == [version(name) for name in SPECS]
         drifted = FakeTool("execute_pipeline", echo)

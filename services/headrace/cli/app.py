@@ -32,6 +32,7 @@ GROUPS: Final = {
     "runs": "Agent runs, from the index.",
     "results": "Results of agent runs, straight from the topic.",
     "agents": "Agents as data: the catalogue of published definitions.",
+    "tools": "Composite tools: pipelines that are used again and again, known by a name.",
     "triggers": "Which agents an event would start, tried out.",
     "auth": "Credentials of the API: keys and tokens.",
     "audit": "The audit log: is it whole, and what it says.",

@@ -21,11 +21,14 @@ from headrace.reasoning.execution import Tools
 from headrace.reasoning.ledger import ClaimedRuns, PostgresEnded
 from headrace.reasoning.processor import ReasoningProcessor
 from headrace.reasoning.settings import ReasoningSettings
+from headrace.reasoning.toolsets import Toolsets
 from headrace.reasoning.transcript import Transcripts
 from headrace.registry.follow import followed_catalog
 from headrace.runtime.engine import Bounds
 from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
+from headrace.toolbox.composites import Composites
+from headrace.toolbox.follow import followed_offers
 from headrace.toolspecs import SPECS
 
 
@@ -45,7 +48,9 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         claims = PostgresClaims(pool)
         stack.push_async_callback(claims.close)
         ledger = ClaimedRuns(claims, PostgresEnded(pool))
-        admission = CatalogAdmission(agents, ledger, models.resolve)
+        offers = await stack.enter_async_context(followed_offers(Composites(pool)))
+        toolsets = Toolsets(offers, blobs, own.composite_tools)
+        admission = CatalogAdmission(agents, ledger, models.resolve, toolsets=toolsets)
         processor = ReasoningProcessor(tools, agents, admission)
         yield Worker(STAGES["reasoning"], processor, settings, store, bounds=Bounds(max_in_flight=own.max_in_flight))
 

@@ -16,7 +16,7 @@ from headrace.messages.base import JsonObject
 from headrace.messages.result import AgentResult
 from headrace.messages.run import Entry, ToolCalls, Transcript
 from headrace.models import ModelError, ModelReply, ModelRequest
-from headrace.reasoning.agents import Agent
+from headrace.reasoning.agents import Agent, as_seen
 from headrace.reasoning.calls import calls_record
 from headrace.reasoning.failures import model_error
 from headrace.reasoning.limits import output_tokens_left
@@ -36,6 +36,7 @@ from headrace.reasoning.machine import (
 from headrace.reasoning.prompt import facts_of
 from headrace.reasoning.results import result_record, summaries
 from headrace.reasoning.settings import ReasoningSettings
+from headrace.reasoning.toolsets import specs_of
 from headrace.reasoning.transcript import Transcripts
 from headrace.reasoning.turns import meaning, turn_of
 from headrace.runtime.within import TimeIsUp, within
@@ -95,7 +96,8 @@ class Execution:
                     case EmitCalls(requests):
                         state = self.state
                         carried = await self.tools.transcripts.settle(self.transcript)
-                        return calls_record(state.run, state.progress, carried, state.turns, requests, self.tools.specs)
+                        specs = await self._specs()
+                        return calls_record(state.run, state.progress, carried, state.turns, requests, specs)
                     case EmitResult():
                         return await self._result(command)
         raise IllegalEvent(f"nothing to do in phase {self.state.phase}")
@@ -159,12 +161,20 @@ class Execution:
             model=run.model.partition(":")[2] or run.model,
             system=agent.system,
             entries=await transcripts.resolve(self.entries, max_chars=self.tools.settings.view_chars),
-            tools=agent.tools,
+            tools=(*agent.tools, *map(as_seen, await self._offered())),
             output_schema=agent.output_schema,
             max_output_tokens=output_tokens_left(agent.definition.limits, self.state.progress),
             timeout_s=timeout_s,
             facts=facts,
         )
+
+    async def _offered(self) -> tuple[Spec, ...]:
+        return await specs_of(self.state.run.toolset_ref, self.tools.blobs)
+
+    async def _specs(self) -> Mapping[str, Spec]:
+        """Every tool that this run may have been told of."""
+        offered = await self._offered()
+        return {**self.tools.specs, **{spec.name: spec for spec in offered}} if offered else self.tools.specs
 
     async def _result(self, command: EmitResult) -> AgentResult:
         calls = summaries(self.entries)

@@ -21,6 +21,9 @@ class ReasoningSettings(BaseSettings):
         ge=1_000,
         description="A single message past this (about 10,000 tokens) is cut in the model's view",
     )
+    composite_tools: int = Field(
+        default=8, ge=0, le=64, description="The most composite tools that a run is offered; 0: none"
+    )
     reply_topics: tuple[str, ...] = Field(
         default=("agent.replies.*",), description="Shell-style patterns of topics that a job's reply_to may name"
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from headrace.blobs import BlobStore
 from headrace.blobs.settings import open_blobs
 from headrace.egress import EgressSettings, GuardedClient
 from headrace.host.component import Component
@@ -14,11 +13,19 @@ from headrace.postgres.pool import open_pool
 from headrace.registry.follow import followed_catalog
 from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
+from headrace.toolbox.cache import PipelineCache
+from headrace.toolbox.composites import Composites
+from headrace.toolbox.search import ToolSearch
+from headrace.toolbox.sweep import swept
+from headrace.toolbox.usage import PipelineUsage
+from headrace.tools.composite import CompositeTools
 from headrace.tools.pipeline.executor import ExecutePipeline, PipelineLimits
 from headrace.tools.pipeline.jq.jail import JqLimits
 from headrace.tools.pipeline.jq.pool import JqPool
+from headrace.tools.pipeline.remembered import MemoryLimits, RememberedPipelines
 from headrace.tools.processor import ToolsProcessor
 from headrace.tools.registry import ToolRegistry
+from headrace.tools.search import SearchTools
 from headrace.tools.settings import ToolsSettings
 
 
@@ -27,20 +34,23 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
     """The service, ready to start: every agent definition that was published is known before the first call is taken."""
     tools, egress = ToolsSettings(), EgressSettings()
     async with AsyncExitStack() as stack:
-        blobs = await _blobs(settings, stack)
+        pool = await stack.enter_async_context(open_pool(settings, service="headrace-tools"))
+        blobs = open_blobs(settings, pool)
         client = await stack.enter_async_context(GuardedClient(egress.policy(), ca_file=egress.ca_file))
         catalog = await stack.enter_async_context(followed_catalog(settings))
+        cache, usage = PipelineCache(pool), PipelineUsage(pool)
         jq = await stack.enter_async_context(JqPool(_jq_limits(tools), size=tools.jq_processes))
-        pipelines = ExecutePipeline(client, blobs, jq, _limits(tools))
-        registry = ToolRegistry([pipelines], max_output_bytes=tools.max_output_bytes)
+        executing = ExecutePipeline(client, blobs, jq, _limits(tools))
+        pipelines = RememberedPipelines(executing, cache, usage, _memory(tools))
+        composites = CompositeTools(Composites(pool), pipelines, max_output_bytes=tools.max_output_bytes)
+        registry = ToolRegistry(
+            [pipelines, SearchTools(ToolSearch(pool))],
+            max_output_bytes=tools.max_output_bytes,
+            find=composites.find,
+        )
+        await stack.enter_async_context(swept(cache, usage))
         processor = ToolsProcessor(registry, blobs, catalog, tools)
         yield Worker(STAGES["tools"], processor, settings, blobs)
-
-
-async def _blobs(settings: MeshSettings, stack: AsyncExitStack) -> BlobStore:
-    if settings.blob_store != "postgres":
-        return open_blobs(settings, None)
-    return open_blobs(settings, await stack.enter_async_context(open_pool(settings, service="headrace-tools")))
 
 
 def _limits(tools: ToolsSettings) -> PipelineLimits:
@@ -58,6 +68,12 @@ def _jq_limits(tools: ToolsSettings) -> JqLimits:
         cpu_s=max(1, round(tools.jq_timeout_s / 2)),
         memory_bytes=tools.jq_memory_bytes,
         output_bytes=tools.pipeline_max_result_bytes,
+    )
+
+
+def _memory(tools: ToolsSettings) -> MemoryLimits:
+    return MemoryLimits(
+        caching=tools.pipeline_cache, ttl_s=tools.pipeline_cache_ttl_s, promote_after=tools.promote_after
     )
 
 

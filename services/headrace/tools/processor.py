@@ -26,6 +26,7 @@ from headrace.messages.run import AgentRef, ToolCall, ToolCalls, ToolOutcome, To
 from headrace.observe import metrics, tracing
 from headrace.observe.logging import get_logger
 from headrace.runtime.api import Context, Send
+from headrace.toolbox.naming import PREFIX
 from headrace.tools import outcome
 from headrace.tools.api import ToolContext, ToolFailure
 from headrace.tools.registry import ToolRegistry
@@ -127,9 +128,8 @@ class ToolsProcessor:
             return self._failed(call, message, version, crash, started)
         duration = self._milliseconds_since(started)
         self._observe(call, "ok", duration)
-        return await outcome.succeeded(
-            call, version, output.content, duration, self._blobs, self._settings.inline_bytes
-        )
+        bound, hit = self._settings.inline_bytes, output.cache_hit
+        return await outcome.succeeded(call, version, output.content, duration, self._blobs, bound, cache_hit=hit)
 
     async def _arguments(self, call: ToolCall) -> JsonObject:
         if call.arguments_ref is None:
@@ -168,7 +168,9 @@ class ToolsProcessor:
 
     def _known(self, call: ToolCall) -> str:
         """The tool's name for metrics and spans, which are bounded: a model may ask for anything."""
-        return call.tool if self._registry.version(call.tool) else "unknown"
+        if self._registry.version(call.tool):
+            return call.tool
+        return "composite" if call.tool.startswith(PREFIX) else "unknown"
 
     def _milliseconds_since(self, started: float) -> int:
         return max(0, round((self._timer() - started) * 1000))
@@ -182,6 +184,8 @@ def _described(error: Exception) -> dict[str, str]:
 
 def _results(message: ToolCalls, results: tuple[ToolOutcome, ...], elapsed_ms: int) -> ToolResults:
     progress = message.progress.replace(
-        tool_calls=message.progress.tool_calls + len(results), tool_ms=message.progress.tool_ms + elapsed_ms
+        tool_calls=message.progress.tool_calls + len(results),
+        tool_ms=message.progress.tool_ms + elapsed_ms,
+        cache_hits=message.progress.cache_hits + sum(result.cache_hit for result in results),
     )
     return ToolResults(run=message.run, progress=progress, transcript=message.transcript, results=results)

@@ -11,9 +11,10 @@ from types import MappingProxyType
 from typing import Final
 
 from headrace.toolspecs.execute_pipeline import EXECUTE_PIPELINE
+from headrace.toolspecs.search_tools import SEARCH_TOOLS
 from headrace.toolspecs.spec import Effect, Spec
 
-SPECS: Final[Mapping[str, Spec]] = MappingProxyType({spec.name: spec for spec in (EXECUTE_PIPELINE,)})
+SPECS: Final[Mapping[str, Spec]] = MappingProxyType({spec.name: spec for spec in (EXECUTE_PIPELINE, SEARCH_TOOLS)})
 
 
 def version(name: str) -> str:
