@@ -47,7 +47,7 @@ SET_BY_THE_CHART: Final = frozenset(
         "SCHEMA_REGISTRY_URL",
     }
 )
-MAY_HOLD_SECRETS: Final = frozenset({"HEADRACE_KAFKA_OPTIONS"})  # sasl.password
+MAY_HOLD_SECRETS: Final = frozenset({"HEADRACE_KAFKA_OPTIONS", "HEADRACE_AUTH_PROFILES"})  # sasl.password, credentials
 HOOK: Final = "helm.sh/hook"
 
 

@@ -21,17 +21,21 @@ from pydantic_settings import BaseSettings
 from headrace.analytics.settings import AnalyticsSettings
 from headrace.audit.settings import AuditSettings
 from headrace.auth.settings import AuthSettings
+from headrace.auth_profiles import AuthProfiles
 from headrace.egress.policy import EgressSettings
 from headrace.gateway.settings import GatewaySettings
 from headrace.gateway.sources.build import variables
 from headrace.gateway.sources.load import load_configs
 from headrace.ingest.settings import IngestSettings
+from headrace.kubejobs.settings import KubeSettings
 from headrace.models.settings import ModelSettings
+from headrace.orchestration.settings import OrchestrationSettings
 from headrace.persistence.settings import PersistenceSettings
 from headrace.pipeline import PIPELINE
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.settings import MeshSettings
 from headrace.tools.settings import ToolsSettings
+from headrace.toolspecs.pinned import McpSettings
 
 FILE: Final = Path(__file__).parent / "configuration.md"
 CONCEPTS: Final = Path(__file__).parent / "concepts.md"
@@ -45,7 +49,11 @@ SECTIONS: Final[tuple[tuple[str, str, type[BaseSettings]], ...]] = (
     ("Models", "Read by reasoning. An empty variable counts as unset.", ModelSettings),
     ("Reasoning", "", ReasoningSettings),
     ("Tools", "", ToolsSettings),
+    ("Credentials for tools", "A model names a profile and never sees what is in it.", AuthProfiles),
+    ("MCP servers", "Whose tools agents use; see [outside](outside.md).", McpSettings),
+    ("Kubernetes Jobs", "For agents that run there; see [outside](outside.md).", KubeSettings),
     ("Outgoing HTTP of tools", "Lists are JSON or comma-separated.", EgressSettings),
+    ("Orchestration", "", OrchestrationSettings),
     ("Persistence", "", PersistenceSettings),
     ("Audit", "", AuditSettings),
     ("Analytics", "", AnalyticsSettings),
@@ -66,6 +74,7 @@ MEANINGS: Final[dict[str, str]] = {
     "HEADRACE_TOOLS_PIPELINE_MAX_ROWS": "Rows that a pipeline may hold",
     "HEADRACE_TOOLS_PIPELINE_MAX_RESULT_BYTES": "JSON that a pipeline may give, in bytes",
     "HEADRACE_TOOLS_PIPELINE_CACHE_TTL_S": "Seconds that a pipeline's result is given again, at most",
+    "HEADRACE_TOOLS_OPENAPI_TIMEOUT_S": "Seconds of one `openapi_action` call",
     "HEADRACE_EGRESS_TIMEOUT_S": "Seconds of one request, redirects included",
     "HEADRACE_EGRESS_MAX_BODY_BYTES": "Bytes of one answer, after decompression",
     "HEADRACE_EGRESS_MAX_REDIRECTS": "Redirects that are followed; each is checked like the first request",
@@ -77,6 +86,26 @@ HEAD: Final = """\
 
 Settings are environment variables, read once when a process starts; a `.env` file in its working directory is read too, and the
 environment goes before it. Secrets print as asterisks. `headrace up` sets what its services need and passes the environment on.
+
+## A file
+
+`HEADRACE_CONFIG=config.yaml` names a YAML file that comes below both ([example](examples/config.yaml)). `${NAME}` in it is replaced
+from the environment alone, and is an error where that is not set; so is a key that is none of these. The commands find a mesh by
+the environment, not by this file.
+
+| key | is |
+|---|---|
+| `service.port`, `service.workers` | `HEADRACE_GATEWAY_PORT`, `HEADRACE_REASONING_MAX_IN_FLIGHT` |
+| `database.host`, `port`, `dbname`, `user`, `password` | `DATABASE_URL` |
+| `llm.provider`, `llm.model` | `HEADRACE_MODEL` |
+| `llm.temperature` | `HEADRACE_MODEL_TEMPERATURE` |
+| `llm.max_tokens` | `HEADRACE_MODEL_MAX_OUTPUT_TOKENS` |
+| `llm.timeout_sec` | `HEADRACE_REASONING_MODEL_TIMEOUT_S` |
+| `orchestrator.api_url` | `HEADRACE_ORCHESTRATOR_API_URL` |
+| `storage.max_inline_bytes` | `HEADRACE_PERSISTENCE_INLINE_RESULT_BYTES` |
+| `storage.cas_enabled`, `storage.s3_enabled` | only `true` and `false`: there is one [blob store](design.md#who-keeps-what) |
+| `auth_profiles` | `HEADRACE_AUTH_PROFILES` |
+| `service.name`, `redis.*` | nothing: accepted, and named in the log when a service starts |
 """
 
 TAIL: Final = """
@@ -85,6 +114,7 @@ TAIL: Final = """
 | variable | read by | meaning |
 |---|---|---|
 | `HEADRACE_WEBHOOK_SECRET_<SOURCE>` | gateway | {secret} |
+| `HEADRACE_CONFIG` | every service | [A file](#a-file) with settings |
 | `HEADRACE_DATA` | `headrace` | Data directory of the embedded mesh, as `--data` (default `.headrace`) |
 | `HEADRACE_GATEWAY_URL` | `headrace` | Gateway to send to, instead of the one that is up on the data directory |
 | `HEADRACE_API_KEY` | `headrace` | API key or token for the gateway |

@@ -1,7 +1,7 @@
 """The map of the mesh: a row per service, what it consumes -> what it produces.
 
 A test holds it against ``topics/*.yaml`` and against what the services really subscribe to. Services never import each other; these
-topics are all that joins them. The pair ``tool.calls``/``tool.results`` is the only cycle.
+topics are all that joins them. There are two cycles: ``tool.calls``/``tool.results``, and the longer way round through a wait.
 """
 
 from __future__ import annotations
@@ -37,18 +37,27 @@ class Stage:
 
 
 PIPELINE: Final[tuple[Stage, ...]] = (
-    Stage("gateway", produces=("ingest.raw", "agent.jobs"), reads=("agent.definitions",)),
+    Stage(
+        "gateway",
+        produces=("ingest.raw", "agent.jobs", "wait.completions", "budget.changes"),
+        reads=("agent.definitions",),
+    ),
     Stage("ingest", consumes=("ingest.raw",), produces=("ingest.events", "agent.jobs"), reads=("agent.definitions",)),
     Stage(
         "reasoning",
         consumes=("tool.results", "agent.jobs"),
-        produces=("tool.calls", "agent.results"),
+        produces=("tool.calls", "agent.results", "run.tokens"),
         reads=("agent.definitions",),
     ),
-    Stage("tools", consumes=("tool.calls",), produces=("tool.results",), reads=("agent.definitions",)),
+    Stage("tools", consumes=("tool.calls",), produces=("tool.results", "run.waits"), reads=("agent.definitions",)),
+    Stage(
+        "orchestration",
+        consumes=("wait.completions", "agent.results", "run.waits"),
+        produces=("tool.results", "tool.calls", "agent.jobs", "wait.completions"),
+    ),
     Stage(
         "persistence",
-        consumes=("agent.results", "tool.results", "tool.calls", "agent.jobs", "ingest.events"),
+        consumes=("agent.results", "tool.results", "tool.calls", "run.waits", "agent.jobs", "ingest.events"),
         unhurried=True,
     ),
     Stage(
@@ -59,11 +68,15 @@ PIPELINE: Final[tuple[Stage, ...]] = (
             "agent.jobs",
             "tool.calls",
             "tool.results",
+            "run.waits",
+            "wait.completions",
             "agent.results",
             "agent.definitions",
+            "budget.changes",
             "ingest.dlq",
             "reasoning.dlq",
             "tools.dlq",
+            "orchestration.dlq",
             "persistence.dlq",
         ),
         produces=("audit.events",),

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import SettingsConfigDict, SettingsError
+
+from headrace.config_file import Settings
 
 SettingsProblem = ValidationError | SettingsError
 
@@ -23,7 +25,7 @@ def problems(error: SettingsProblem) -> str:
     return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
 
 
-class MeshSettings(BaseSettings):
+class MeshSettings(Settings):
     """Where the mesh's parts are, and who this process is in it."""
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_", env_file=".env", extra="ignore", populate_by_name=True)
@@ -54,6 +56,11 @@ class MeshSettings(BaseSettings):
     tenant: str = Field(default="default", description="Tenant of events whose sender has none")
     blob_store: Literal["postgres", "directory"] = "postgres"
     blob_dir: Path = Path(".headrace/blobs")
+    orchestrator_api_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="Base URL of the API that keeps workflows; unset: this mesh's own",
+    )
     max_record_bytes: int = Field(default=900_000, ge=10_000, description="A value past this becomes a claim check")
     ops_host: str = "127.0.0.1"
     ops_port: int = Field(default=0, description="/healthz /readyz /metrics /status of this process; 0: any free port")

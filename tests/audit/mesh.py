@@ -21,6 +21,7 @@ from headrace.audit.reading import entry_wire, read, scan_entries
 from headrace.messages.agent import AgentDefinition, AgentRecord
 from headrace.messages.audit import AuditEvent
 from headrace.messages.base import Message
+from headrace.messages.budget import Budget, BudgetChange
 from headrace.messages.codec import AVRO_FORMS
 from headrace.messages.event import Event, Origin
 from headrace.messages.job import Job
@@ -38,6 +39,7 @@ from headrace.messages.run import (
     Turn,
     Usage,
 )
+from headrace.messages.wait import Decision, PendingCall, RunWait, WaitCompletion
 from headrace.pipeline import STAGES
 from headrace.runtime.api import Send
 from headrace.runtime.engine import Bounds
@@ -177,7 +179,32 @@ def one_of_each() -> list[Message]:
             ),
             error=ResultError(type="limit_tokens", message=SECRET),
         ),
+        RunWait(
+            run=RUN,
+            progress=PROGRESS,
+            transcript=Transcript(),
+            calls=(call,),
+            pending=(PendingCall(call_id="c", kind="approval", deadline_ms=9_000, arguments_hash="a" * 64),),
+        ),
+        WaitCompletion(
+            tenant="acme",
+            run_id="run-1",
+            agent="triager",
+            step=1,
+            call_id="c",
+            cause="decision",
+            decision=Decision(
+                verdict="approve", arguments_hash="a" * 64, by="key-7", arguments={"x": SECRET}, reason=SECRET
+            ),
+        ),
         AgentRecord(name="triager", definition=definition),
+        BudgetChange(
+            name="all",
+            action="set",
+            budget=Budget(name="all", scope="agent", agent="triager", usd=1.0),
+            changed_by="key-1",
+            changed_at="2026-01-01T00:00:00Z",
+        ),
     ]
 
 

@@ -81,8 +81,11 @@ async def test_every_topic_s_records_are_entries_and_hold_names_only(settings: M
         "agent.jobs": "job_requested",
         "tool.calls": "tool_called",
         "tool.results": "tool_finished",
+        "run.waits": "run_parked",
+        "wait.completions": "wait_completed",
         "agent.results": "run_finished",
         "agent.definitions": "agent_published",
+        "budget.changes": "budget_changed",
         **{topic: "dead_lettered" for topic in STAGE.consumes if topic.endswith(".dlq")},
     }
     facts = [datum(record.value) for record in read_all(settings, AuditEvent.TOPIC)]
@@ -93,6 +96,12 @@ async def test_every_topic_s_records_are_entries_and_hold_names_only(settings: M
     assert (called.user_id, called.definition_hash, called.tools) == ("jane", "d" * 16, ("execute_pipeline",))
     assert (called.causation_id, called.correlation_id) == ("cause-1", "cause-1")
     assert (failed.status, failed.error_type, failed.duration_ms) == ("error", "http_status", 7)
+    parked, decided = by_topic["run.waits"], by_topic["wait.completions"]
+    assert (parked.run_id, parked.status, parked.tools) == ("run-1", "approval", ("execute_pipeline",))
+    assert (decided.run_id, decided.status, decided.user_id) == ("run-1", "approve", "key-7")
+    change = by_topic["budget.changes"]
+    assert (change.user_id, change.agent_name, change.status) == ("key-1", "triager", "set")
+    assert change.record_id == "default:all:2026-01-01T00:00:00Z"
     letter = by_topic["tools.dlq"]
     assert (letter.service, letter.error_type, letter.origin, letter.run_id) == (
         "tools",

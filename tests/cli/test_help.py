@@ -14,11 +14,22 @@ from tests.cli.support import headrace, without_reader
 
 COMMANDS = [
     *VERBS,
-    *("events send", "runs list", "runs show", "results tail", "agents list", "agents show", "agents publish"),
+    *(
+        "events send",
+        "runs list",
+        "runs show",
+        "runs watch",
+        "runs cancel",
+        "results tail",
+        "agents list",
+        "agents show",
+        "agents publish",
+    ),
+    *("approvals list", "approvals show", "approvals approve", "approvals deny"),
     *("webhooks list", "webhooks test", "webhooks redeliver"),
     *("auth keys create", "auth keys list", "auth keys revoke", "auth token issue", "auth token revoke"),
     *("dlq list", "dlq show", "dlq redrive", "topics diff", "topics apply", "schemas export", "schemas check"),
-    "triggers test",
+    *("triggers test", "replay rebuild", "replay run", "replay shadow", "runs diff"),
 ]
 SILENT = {"up", "down", "demo", "run"}
 """These print no data."""
@@ -78,7 +89,7 @@ def test_the_list_says_what_the_group_itself_says(name: str) -> None:
         (["events", "send", "/nonexistent.json"], "/nonexistent.json: No such file"),
         (["events", "send", "/nonexistent.json", "--source", "s"], "either a FILE"),
         (["agents", "publish"], "which files?"),
-        (["dlq", "list", "gateway"], "choose from ingest, reasoning, tools, persistence"),
+        (["dlq", "list", "gateway"], "choose from ingest, reasoning, tools, orchestration, persistence"),
         (["dlq", "redrive", "ingest"], "name the entries, or give --all"),
         (["run"], "which services?"),
         (["run", "nosuch"], "there are: gateway, ingest"),

@@ -157,9 +157,21 @@ def test_runs(run: Run, data: Path, some_run: str) -> None:
     assert run("runs", "list", "--agent", "nobody", data=data) == (0, "", "no runs\n")
 
 
+def test_a_run_that_has_ended_is_watched_from_its_index_and_not_cancelled(run: Run, data: Path, some_run: str) -> None:
+    watched = run("runs", "watch", some_run, data=data)
+    assert [line.split()[0] for line in watched.out.splitlines()] == ["job", "result"]
+    lines = run("runs", "watch", some_run, "--json", data=data).out.splitlines()
+    assert [orjson.loads(line)["type"] for line in lines] == ["job", "result"]
+    done = run("runs", "cancel", some_run, data=data)
+    assert (done.code, done.out) == (1, "")
+    assert "the run has ended" in done.err
+
+
 def test_what_does_not_exist_is_4(run: Run, data: Path) -> None:
     for command, said in (
         ("runs show nope", "no run nope"),
+        ("runs watch nope", "no such run"),
+        ("runs cancel nope", "no such run"),
         ("agents show nope", "there are: alert-summariser, "),
         ("agents show assistant --version 9.9.9", "no version 9.9.9 of agent assistant (there are: "),
         ("dlq show ingest 0/999", "no dead letter 0/999"),

@@ -28,6 +28,7 @@ CLIENTS = [
     "webhooks redeliver --since 2026-11-01",
     "runs list",
     "runs show some-run",
+    "runs cancel some-run",
     "results tail",
     "agents list",
     "agents show assistant",

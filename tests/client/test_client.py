@@ -176,6 +176,31 @@ async def test_a_stream_that_breaks_goes_on_after_what_it_had(
     assert asked >= 3
 
 
+async def test_what_the_model_writes_is_part_of_a_stream_that_asks_for_it(gateway: Gateway, client: Any) -> None:
+    started = await client.start("pr-reviewer", input=INPUT, stream_tokens=True)
+    assert gateway.publisher.sends[-1].message.stream_tokens
+    run_id = started.run_id
+    gateway.index.rows[run_id] = {"run_id": run_id, "state": "running", "agent_name": "a"}
+    gateway.index.steps[run_id] = [replace(ALL[0], run_id=run_id)]
+
+    async def write() -> None:
+        await gateway.tail_made.wait()
+        piece = RunEvent("tokens", run_id, "run.tokens", 0, 0, 0, 1, {"at": 0, "text": "Hm"})
+        await gateway.written.queue.put(piece)
+        await gateway.written.queue.join()
+        await gateway.tails[-1].queue.put(replace(ALL[-1], run_id=run_id, step=1))
+
+    writing = asyncio.create_task(write())
+    events = [event async for event in client.stream(run_id, tokens=True)]
+    await writing
+    assert [(event.type, event.id) for event in events] == [
+        ("job", ALL[0].id),
+        ("tokens", ""),
+        ("result", ALL[-1].id),
+    ]
+    assert events[1].data["text"] == "Hm"
+
+
 @pytest.mark.parametrize(
     ("call", "error", "code"),
     [
@@ -239,6 +264,12 @@ def test_events_are_read_line_by_line() -> None:
     found = [event for line in lines if (event := events.feed(line))]
     assert [(event.id, event.type, event.data) for event in found] == [("t/0/1", "job", {"a": 1})]
     assert events.begin()["Last-Event-ID"] == "t/0/1"
+    for line in ("event: tokens", 'data: {"at":0}'):
+        events.feed(line)
+    token = events.feed("")
+    assert token is not None
+    assert (token.id, token.type) == ("", "tokens")
+    assert events.begin()["Last-Event-ID"] == "t/0/1", "what has no place is not where to go on"
     events.feed("data: half")
     events.begin()
     assert events.feed("") is None, "what was cut off is not taken for an event"

@@ -39,7 +39,7 @@ def messages(model: type[M], **fixed: st.SearchStrategy[Any]) -> st.SearchStrate
 def of(annotation: Any) -> st.SearchStrategy[Any]:
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return of(args[0])
+        return _within(args[0], args[1:])
     if origin is Literal:
         return st.sampled_from(args)
     if origin is dict:
@@ -51,3 +51,14 @@ def of(annotation: Any) -> st.SearchStrategy[Any]:
     if annotation in BY_TYPE:
         return BY_TYPE[annotation]
     return messages(annotation)
+
+
+def _within(annotation: Any, metas: tuple[Any, ...]) -> st.SearchStrategy[Any]:
+    """Values that keep to the lower bounds of numbers."""
+    values = of(annotation)
+    for meta in metas:
+        if isinstance(meta, msgspec.Meta) and annotation is int and meta.ge is not None:
+            values = st.integers(int(meta.ge), 2**63 - 1)
+        if isinstance(meta, msgspec.Meta) and annotation is float and meta.gt is not None:
+            values = st.floats(meta.gt, exclude_min=True, allow_nan=False, allow_infinity=False)
+    return values

@@ -113,6 +113,16 @@ def test_who_reaches_what(component: str, address: str, port: int, who: set[str]
     assert may_reach(component, address, port, rendering("k8s")) == (component in who)
 
 
+def test_a_gateway_that_takes_sns_reaches_it_and_another_does_not() -> None:
+    """Its certificates, and the page that confirms a subscription."""
+    given = {"services__gateway__secretEnv": {"HEADRACE_WEBHOOK_SECRET_SNS": {}}}
+    objects = template(*with_json(**given))
+    assert may_reach("gateway", PUBLIC, 443, objects)
+    for address, port in ((PUBLIC, 80), (PRIVATE, 443), (METADATA, 80)):
+        assert not may_reach("gateway", address, port, objects)
+    assert not may_reach("ingest", PUBLIC, 443, objects)
+
+
 def test_names_are_resolved_by_all() -> None:
     objects = rendering("k8s")
     for one in workloads(objects):

@@ -20,8 +20,13 @@ import pytest
 import yaml
 from starlette.routing import Match
 
+from headrace.auth_profiles import AuthProfiles
+from headrace.budgets.load import load_file as load_budgets
+from headrace.budgets.rules import problems
 from headrace.gateway.app import create_app
 from headrace.gateway.sources.model import SourceConfig
+from headrace.mcp.config import McpConfig
+from headrace.messages.budget import Budget
 from headrace.messages.catalog import BY_TOPIC
 from headrace.messages.codec import Codec
 from headrace.messages.event import Event, RawDelivery
@@ -104,6 +109,9 @@ async def test_every_json_block_is_taken_where_it_says(block: Block, mesh: Mesh)
     body = block.text.encode()
     if where[0] in SPECS:
         jsonschema_rs.validate(SPECS[where[0]].parameters, json.loads(body))
+        return
+    if where[0] == "auth_profiles":
+        assert AuthProfiles.model_validate({"auth_profiles": json.loads(body)}).auth_profiles
         return
     if where[0] != "POST":
         await taken(where[0], body)
@@ -215,13 +223,18 @@ async def test_every_python_block_produces_what_is_taken(monkeypatch: pytest.Mon
 # --- definitions ---------------------------------------------------------------------------------------------------------
 
 
-def test_every_yaml_is_a_definition_or_a_source() -> None:
+def test_every_yaml_is_a_definition_or_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
     for block in blocks("yaml"):
         if block.info == "yaml source":
             SourceConfig.model_validate(yaml.safe_load(block.text))
+        elif block.info == "yaml mcp":
+            monkeypatch.setenv("TICKETS_TOKEN", "a token")
+            McpConfig.model_validate(yaml.safe_load(block.text))
         elif block.info == "yaml compose":
             extended = {service["extends"]["service"] for service in yaml.safe_load(block.text)["services"].values()}
             assert extended <= yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"].keys(), str(block)
+        elif block.info == "yaml budgets":
+            assert not [found for value in yaml.safe_load(block.text) for found in problems(Budget.checked(value))]
         elif block.info == "yaml helm":
             chart = ROOT / "deploy" / "helm" / "headrace"
             values = merged(yaml.safe_load((chart / "values.yaml").read_text()), yaml.safe_load(block.text))
@@ -229,7 +242,7 @@ def test_every_yaml_is_a_definition_or_a_source() -> None:
         else:
             load_text(block.text, file=str(block))
     for path in (ROOT / "docs" / "examples").glob("*.yaml"):
-        load_file(path)
+        (load_budgets if path.stem == "budgets" else load_file)(path)
 
 
 def merged(defaults: Any, given: Any) -> Any:

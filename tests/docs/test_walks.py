@@ -31,6 +31,7 @@ NOT_WALKED = {
     "docs/security.md": "tests/auth/test_commands.py runs its commands",
     "docs/deploy-compose.md": "needs Docker; tests/deploy runs the services of the file",
     "docs/webhooks.md": "names a gateway elsewhere; run by tests/cli/test_webhooks.py and tests/gateway/test_redelivery.py",
+    "docs/outside.md": "needs servers of others; run by tests/mcp and tests/flow/test_protocols.py",
     "docs/deploy-kubernetes.md": "needs a cluster; tests/deploy_k8s renders, checks and runs the pods' commands",
 }
 NOT_WALKED_COMMANDS = {

@@ -13,9 +13,12 @@ from typing import Any
 import httpx2
 import pytest
 
+from headrace.client import Client
 from headrace.local.endpoints import Endpoints
+from headrace.messages.tokens import RunTokens
 from headrace.simulator.script import Script
 from headrace.simulator.server import Simulator
+from tests.runtime.kafka import read_all
 from tests.support.mesh import Mesh, free_port, running_mesh, until
 from tests.support.stack import own_database, unique_namespace
 
@@ -30,10 +33,15 @@ system_prompt: You think.
 model: openai:gpt-4o
 """
 
+WRITTEN = "One after the other come words."
+WRITER = SLOW.replace("slow-agent", "writer").replace("thinks for a minute", "writes word by word")
+
 
 @pytest.fixture(scope="module")
 def mesh(stack: Endpoints) -> Iterator[Mesh]:
-    script = Script.model_validate({"rules": [{"match": {}, "reply": {"text": "At last.", "latency_ms": 60_000}}]})
+    writing = {"match": {"last_user": "Write"}, "reply": {"text": WRITTEN, "piece_ms": 120}}
+    slow = {"match": {}, "reply": {"text": "At last.", "latency_ms": 60_000}}
+    script = Script.model_validate({"rules": [writing, slow]})
     with Simulator(script) as simulator, own_database(stack.database_url) as database_url:
         environment = {
             "HEADRACE_MODEL": "offline",
@@ -79,6 +87,27 @@ def test_a_policy_is_checked_from_pending_to_done(mesh: Mesh) -> None:
     for line in lines:
         assert {"timestamp", "level", "event", "agent_type", "user_id", "run_id"} <= set(line)
         assert (line["level"], line["agent_type"], line["user_id"]) == ("info", "policy-checker", USER)
+
+
+def test_what_a_model_writes_is_followed_while_it_writes(mesh: Mesh, tmp_path: Path) -> None:
+    (tmp_path / "writer.yaml").write_text(WRITER)
+    mesh.cli("agents", "publish", str(tmp_path / "writer.yaml"))
+    until(lambda: mesh.gateway.get("/v1/agents/writer").status_code == 200, 30, "it is published")
+    with Client(str(mesh.gateway.base_url)) as client:
+        asked = client.start("writer", prompt="Write.", stream_tokens=True)
+        events = list(client.stream(asked.run_id, tokens=True))
+        silent = client.start("writer", prompt="Write.")
+        assert [event.type for event in client.stream(silent.run_id, tokens=True)] == ["job", "result"]
+        assert client.wait(asked.run_id).result() == client.wait(silent.run_id).result() == WRITTEN
+    pieces = [event.data for event in events if event.type == "tokens"]
+    assert len(pieces) > 1, "they came while it wrote"
+    assert "".join(piece["text"] for piece in pieces) == WRITTEN, "from the first on, though it was followed later"
+    assert [piece["at"] for piece in pieces] == [
+        sum(len(before["text"]) for before in pieces[:number]) for number in range(len(pieces))
+    ]
+    assert events[-1].type == "result"
+    records = read_all(mesh.settings, RunTokens.TOPIC)
+    assert {record.headers["ce_runid"] for record in records} == {asked.run_id}
 
 
 def test_one_at_a_time_over_gateways_through_a_kill_until_it_is_cancelled(mesh: Mesh, tmp_path: Path) -> None:

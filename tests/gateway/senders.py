@@ -64,13 +64,15 @@ def ids() -> Iterator[str]:
     return (str(uuid.uuid5(uuid.NAMESPACE_URL, str(number))) for number in itertools.count())
 
 
-def deliveries(name: str, directory: Path | None = None, environ: dict[str, str] | None = None) -> list[Delivery]:
+def deliveries(
+    name: str, directory: Path | None = None, environ: dict[str, str] | None = None, *, now: float = NOW_S
+) -> list[Delivery]:
     """The examples of a source, with the proof of its first scheme. SNS's are not signed: nobody else has its key."""
     config = load_configs(directory)[name]
     given = {variable: [secret.encode()] for variable, secret in (environ or secrets(name)).items()}
     made = []
-    for example in examples(name, directory, ids=ids(), now=NOW_S):
-        proof = sign(config, given, example.body, now=NOW_S, delivery=example.id)
+    for example in examples(name, directory, ids=ids(), now=now):
+        proof = sign(config, given, example.body, now=now, delivery=example.id)
         headers = example.headers | dict(proof.headers if proof else {})
         made.append(Delivery(name, example.name, example.id, headers, example.body, proof.query if proof else ""))
     return made

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,8 +18,9 @@ from pydantic import SecretStr
 from headrace.auth.authenticator import Authenticator
 from headrace.blobs.memory import MemoryBlobs
 from headrace.claims.memory import MemoryClaims
+from headrace.control.approvals import Question, QuestionPage, QuestionState
 from headrace.gateway.app import create_app
-from headrace.gateway.feed import Hub
+from headrace.gateway.feed import Feeds, Hub, Recall
 from headrace.gateway.ports import Deps, RunEvent, RunFilters, RunPage
 from headrace.gateway.server import GatewayServer
 from headrace.gateway.settings import GatewaySettings
@@ -26,6 +28,7 @@ from headrace.gateway.sources.load import load_sources
 from headrace.gateway.sources.outbound import Outbound
 from headrace.messages import ids
 from headrace.messages.agent import AgentDefinition
+from headrace.messages.budget import Budget
 from headrace.messages.errors import BadMessage, DependencyUnavailable
 from headrace.registry.catalog import catalog_of
 from headrace.runtime.api import Send
@@ -57,11 +60,13 @@ class RecordingPublisher:
     def __init__(self) -> None:
         self.calls: list[list[Send]] = []
         self.fail: Exception | None = None
+        self.then: Callable[[], None] = lambda: None  # what comes of it elsewhere
 
     async def publish(self, sends: Sequence[Send], *, timeout_s: float) -> None:
         if self.fail is not None:
             raise self.fail
         self.calls.append(list(sends))
+        self.then()
 
     @property
     def sends(self) -> list[Send]:
@@ -122,6 +127,29 @@ class MemoryIndex:
 
 
 @dataclass
+class MemoryApprovals:
+    """Approvals in a dict, of the tenant acme."""
+
+    rows: dict[str, Question] = field(default_factory=dict)
+
+    async def questions(
+        self, tenant: str, *, state: QuestionState | None, limit: int, cursor: str | None
+    ) -> QuestionPage:
+        found = [replace(row, arguments=None) for row in self.rows.values() if state in (None, row.state)]
+        return QuestionPage(found if tenant == "acme" else [], None)
+
+    async def question(self, tenant: str, question_id: str) -> Question | None:
+        return self.rows.get(question_id) if tenant == "acme" else None
+
+    def settle(self, said: Any) -> None:
+        """As orchestration does it with a decision."""
+        state: Any = "approved" if said.decision.verdict == "approve" else "denied"
+        for name, row in self.rows.items():
+            if (row.run_id, row.call_id) == (said.run_id, said.call_id):
+                self.rows[name] = replace(row, state=state, decided_by=said.decision.by)
+
+
+@dataclass
 class MemoryTurns:
     """Turns in a dict: (tenant, run id) -> agent. A test ends them."""
 
@@ -155,6 +183,34 @@ class MemoryCancellations:
         self.asked.append((tenant, run_id))
 
 
+class MemoryBudgets:
+    """Budgets in a dict; ``empty`` names the ones that are exhausted, and when each opens again."""
+
+    def __init__(self) -> None:
+        self.budgets: dict[str, Budget] = {}
+        self.empty: dict[str, datetime | None] = {}
+        self.asked: list[tuple[str, str | None]] = []
+        self.changes: list[tuple[str, str]] = []
+
+    async def exhausted(self, agent: str, session_id: str | None) -> tuple[str, datetime | None] | None:
+        self.asked.append((agent, session_id))
+        return next(iter(self.empty.items()), None)
+
+    async def all(self) -> list[Budget]:
+        return list(self.budgets.values())
+
+    async def usage(self, name: str | None) -> list[dict[str, Any]]:
+        return [{"budget": found} for found in self.budgets if name in (None, found)]
+
+    async def put(self, budget: Budget, changed_by: str) -> None:
+        self.budgets[budget.name] = budget
+        self.changes.append((budget.name, changed_by))
+
+    async def remove(self, name: str, changed_by: str) -> bool:
+        self.changes.append((name, changed_by))
+        return self.budgets.pop(name, None) is not None
+
+
 class MemoryUsage:
     """What was asked of the usage index."""
 
@@ -164,6 +220,19 @@ class MemoryUsage:
     async def usage(self, *, agent: str | None, since: str, window: str | None) -> dict[str, Any]:
         self.asked.append({"agent": agent, "since": since, "window": window})
         return {"since": "", "until": "", "usage": []}
+
+
+class MemorySessions:
+    """Sessions by id, as a test puts them in."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, dict[str, Any]] = {}
+
+    async def sessions(self, *, limit: int) -> dict[str, Any]:
+        return {"sessions": [{"session_id": name} for name in self.known][:limit]}
+
+    async def session(self, session_id: str) -> dict[str, Any] | None:
+        return self.known.get(session_id)
 
 
 class MemoryTail:
@@ -196,19 +265,25 @@ class Gateway:
         environ: Mapping[str, str] | None = None,
         outbound: Outbound | None = None,
         authenticator: Authenticator | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
         **settings: Any,
     ) -> None:
         self.settings = GatewaySettings(_env_file=None, **{"gateway_port": 0, **settings})
         self.publisher = RecordingPublisher()
         self.index = MemoryIndex()
         self.usage = MemoryUsage()
+        self.sessions = MemorySessions()
         self.claims = MemoryClaims()
         self.turns = MemoryTurns()
         self.cancellations = MemoryCancellations()
+        self.approvals = MemoryApprovals()
+        self.budgets = MemoryBudgets()
         self.blobs = MemoryBlobs()
         self.tails: list[MemoryTail] = []
         self.tail_made = asyncio.Event()
         self.hub = Hub(self._make_tail)
+        self.written = MemoryTail()
+        self.feed = Feeds(self.hub, Hub(lambda _: self.written, Recall()))
         self.checks: dict[str, bool] = {"kafka": True, "catalogue": True, "database": True}
         self.deps = Deps(
             settings=self.settings,
@@ -219,15 +294,19 @@ class Gateway:
             catalog_ready=lambda: self.checks["catalogue"],
             index=self.index,
             usage=self.usage,
+            sessions=self.sessions,
             claims=self.claims,
             turns=self.turns,
             cancellations=self.cancellations,
+            approvals=self.approvals,
             blobs=self.blobs,
-            feed=self.hub,
+            feed=self.feed,
             asyncapi=lambda: {"asyncapi": "3.0.0"},
+            budgets=self.budgets,
             authenticator=authenticator,
             checks={name: self._check(name) for name in self.checks},
             now=lambda: NOW,
+            monotonic=monotonic,
         )
         self.app = create_app(self.deps)
 

@@ -121,6 +121,21 @@ async def test_no_sender_drops_what_it_is_answered_in_a_transient_fault(tmp_path
             assert code not in refused
 
 
+async def test_no_sender_drops_what_it_is_answered_past_the_rate_limit() -> None:
+    """429 goes only to those that are known to send again after one; what is known of it is in their files."""
+    known = {sender.name: sender for sender in matrix()}
+    for name in ALL:
+        gateway, [delivery, *_] = Gateway(secrets(), gateway_source_rate=0.1, gateway_burst_s=1), deliveries(name)
+        assert (await gateway.post(delivery.path, delivery.body, delivery.headers)).status_code == 202
+        answer = await gateway.post(delivery.path, delivery.body, delivery.headers)
+        safe = name in known and known[name].row["is_429_safe"] == "yes"
+        assert (answer.status_code, error_of(answer)["code"]) == (429 if safe else 503, "rate_limited"), name
+        assert 1 <= int(answer.headers["retry-after"]) <= 10
+        sender = known.get(name)
+        if sender and sender.retried is not None and sender.row["auto_retry"] not in NOT_BY_ITSELF:
+            assert sender.retried(answer.status_code), f"{name} drops {answer.status_code}"
+
+
 def test_no_source_claims_more_patience_than_its_sender_has() -> None:
     for sender in matrix():
         if sender.patience_s is not None and sender.name in CONFIGS:

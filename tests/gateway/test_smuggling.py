@@ -11,6 +11,17 @@ from tests.gateway.test_server import BODY, exchange
 LENGTH = b"content-length: %d" % len(BODY)
 CHUNKED = b"transfer-encoding: chunked"
 CHUNKS = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
+UPGRADES = {
+    "h2c": (b"connection: upgrade, http2-settings", b"upgrade: h2c", b"http2-settings: AAMAAABkAAQAAP__"),
+    "websocket": (
+        b"connection: upgrade",
+        b"upgrade: websocket",
+        b"sec-websocket-version: 13",
+        b"sec-websocket-key: AA==",
+    ),
+    "of nothing known": (b"connection: upgrade", b"upgrade: foo/2, bar"),
+    "of several": (b"connection: keep-alive, upgrade", b"upgrade: h2c", b"upgrade: websocket"),
+}
 NEXT = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
@@ -106,6 +117,38 @@ async def test_a_head_past_its_bounds(name: str) -> None:
     answer = await answers(gateway, sent + NEXT)
     assert answer == b"" or refusal_of(answer)[0] == status  # empty: the connection was reset while it was still sent
     assert gateway.publisher.sends == []
+
+
+@pytest.mark.parametrize("name", UPGRADES)
+@pytest.mark.parametrize("smuggled", [NEXT, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x81\x05Hello"])
+async def test_an_upgrade_is_not_made_and_smuggles_nothing(name: str, smuggled: bytes) -> None:
+    """It is answered in the protocol that it came in, and nothing after it is read: no proxy has seen that as a request."""
+    head = b"\r\n".join([NEXT.rstrip(), *UPGRADES[name], b"", b""])
+    answer = await answers(Gateway(), head + smuggled)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"connection: close" in answer.lower()
+
+
+@pytest.mark.parametrize("name", UPGRADES)
+@pytest.mark.parametrize("sent", [(LENGTH, BODY), (CHUNKED, CHUNKS)], ids=["length", "chunked"])
+async def test_an_upgrade_with_a_body_is_refused(name: str, sent: tuple[bytes, bytes]) -> None:
+    gateway = Gateway()
+    answer = await answers(gateway, request(sent[0], *UPGRADES[name], body=sent[1]) + NEXT)
+    assert refusal_of(answer) == (400, "upgrade")
+    assert gateway.publisher.sends == []
+
+
+async def test_an_upgrade_that_the_connection_header_does_not_name_is_a_header_as_any_other() -> None:
+    gateway, last = Gateway(), NEXT.replace(b"host: x", b"host: x\r\nconnection: close")
+    answer = await answers(gateway, request(LENGTH, b"upgrade: h2c") + last)
+    assert [answer.count(b"HTTP/1.1 %d " % status) for status in (202, 200)] == [1, 1]
+
+
+async def test_nobody_is_connected_to_anything() -> None:
+    answer = await answers(Gateway(), b"CONNECT example.org:443 HTTP/1.1\r\nhost: x\r\n\r\n" + NEXT)
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer[9:12] in (b"400", b"404", b"405")
 
 
 async def test_nothing_is_answered_after_an_error_of_the_application_that_closes() -> None:

@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from headrace.gateway.accepted import AcceptedRuns
-from headrace.gateway.feed import Hub
+from headrace.gateway.feed import Feeds, Hub
 from headrace.gateway.live_tail import LiveTail
 from headrace.gateway.ports import RunEvent
 from headrace.gateway.run_streams import RunStreams
@@ -165,7 +165,7 @@ async def test_the_database_going_away_ends_a_stream_with_an_error_event() -> No
 
 async def test_one_tail_serves_all_and_ends_with_the_last() -> None:
     gateway = make_gateway()
-    hub = gateway.hub
+    hub = gateway.feed
     async with hub.subscribe("a") as first, hub.subscribe("b") as second, hub.subscribe("b") as third:
         [tail] = gateway.tails
         for run_id in ("b", "c", "a"):
@@ -193,7 +193,7 @@ async def test_a_tail_that_fails_ends_its_streams_and_the_next_one_gets_a_new_ta
         tails.append(Broken())
         return tails[-1]
 
-    hub = Hub(make)
+    hub = Feeds(Hub(make), Hub(make))
     async with hub.subscribe(RUN) as live:
         assert [event async for event in live] == []
         async with hub.subscribe(RUN) as again:
@@ -203,7 +203,7 @@ async def test_a_tail_that_fails_ends_its_streams_and_the_next_one_gets_a_new_ta
 
 async def test_a_subscriber_that_does_not_read_is_cut_off() -> None:
     gateway = make_gateway()
-    async with gateway.hub.subscribe(RUN) as live:
+    async with gateway.feed.subscribe(RUN) as live:
         for offset in range(1500):
             await gateway.tails[0].queue.put(RunEvent("job", RUN, "agent.jobs", 0, offset, 0))
         await gateway.tails[0].queue.join()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import orjson
 import pytest
 
 from headrace.messages.run import CallRequest, Entry
-from headrace.models import ModelReply
+from headrace.models import ModelReply, ModelRequest
 from headrace.models.anthropic_wire import CACHE_MIN_TOKENS
-from tests.models.conftest import LOOKUP, Bench
+from headrace.models.resolve import Models
+from headrace.simulator.server import Simulator
+from tests.models.conftest import LOOKUP, MODEL_NAMES, Bench, ProviderName
+from tests.support.simulator import settings_for
 
 LONG = "You weigh the risk of changes to a payment system. " * 100
 TURNS = 4
@@ -88,7 +92,7 @@ async def test_tools_count_into_the_prefix_and_carry_the_mark_without_system(ben
 
 
 @pytest.mark.parametrize("provider", ["anthropic"])
-async def test_conversation_is_marked_at_its_end_once_tools_answer(bench: Bench) -> None:
+async def test_conversation_is_marked_at_its_end_once_it_goes_on(bench: Bench) -> None:
     await bench.ask(
         Entry(role="user", content="Begin."),
         Entry(role="assistant", tool_calls=(CallRequest(id="c1", name="lookup", arguments={}),)),
@@ -97,3 +101,39 @@ async def test_conversation_is_marked_at_its_end_once_tools_answer(bench: Bench)
     body = bench.seen[0].body
     assert "cache_control" in body["messages"][-1]["content"][-1]
     assert marks(body) == 1
+
+
+async def test_each_run_of_a_session_reads_what_the_one_before_it_wrote(bench: Bench) -> None:
+    """From run to run, whether they use tools or not: a run pays in full for its question and the last answer only."""
+    bench.play({"reply": {"text": "An answer. " * 100}})
+    said: list[Entry] = []
+    usages = []
+    for turn in range(4):
+        said.append(Entry(role="user", content=f"Question {turn}. " * 40))
+        reply = await bench.ask(*said, system=LONG, tools=(LOOKUP,))
+        usages.append(reply.usage)
+        said.append(Entry(role="assistant", content=reply.text))
+    assert [usage.cache_read_tokens > 0 for usage in usages] == [False, True, True, True]
+    for before, usage in pairwise(usages[1:]):
+        assert usage.cache_read_tokens > before.cache_read_tokens
+        assert usage.cache_read_tokens + usage.cache_write_tokens + CACHE_MIN_TOKENS > usage.input_tokens
+
+
+async def test_what_the_settings_say_of_every_call_is_on_the_wire(provider: ProviderName, simulator: Simulator) -> None:
+    settings = settings_for(simulator, model_temperature=0.1, model_max_output_tokens=40)
+    models = Models(settings)
+    asked = ModelRequest(model="", system="s", entries=(Entry(role="user", content="hello"),))
+    spec = f"{provider}:{MODEL_NAMES[provider]}"
+    await models.complete(spec, asked._replace(max_output_tokens=900))
+    await models.complete(spec, asked._replace(max_output_tokens=7))
+    await models.close()
+    bodies = [seen.body for seen in simulator.requests]
+    limit = "max_tokens" if provider == "anthropic" else "max_completion_tokens"
+    assert [(body["temperature"], body[limit]) for body in bodies] == [(0.1, 40), (0.1, 7)]
+
+
+@pytest.mark.parametrize("provider", ["anthropic"])
+async def test_a_first_question_is_not_marked(bench: Bench) -> None:
+    """Writing to the cache costs more than not: most runs ask once."""
+    await bench.ask(Entry(role="user", content="Begin. " * 2_000))
+    assert marks(bench.seen[0].body) == 0

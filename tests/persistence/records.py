@@ -9,12 +9,13 @@ from headrace.messages.base import Message
 from headrace.messages.event import Event, Origin
 from headrace.messages.ids import event_uid, result_id
 from headrace.messages.job import Job, JobContext
-from headrace.messages.result import AgentResult, ResultError, ResultMetadata, ToolCallSummary
+from headrace.messages.result import AgentResult, ResultError, ResultMetadata, SessionTurn, ToolCallSummary
 from headrace.messages.run import (
     AgentRef,
     CallRequest,
     Progress,
     RunInfo,
+    SessionState,
     ToolCall,
     ToolCalls,
     ToolOutcome,
@@ -23,6 +24,7 @@ from headrace.messages.run import (
     Turn,
     Usage,
 )
+from headrace.messages.wait import PendingCall, RunWait
 from headrace.runtime.api import Context, Source
 
 Record = tuple[Message, Context]
@@ -109,6 +111,10 @@ def _records(run_id: str, turns: int, fails: bool, first: int) -> Iterator[Recor
         call = ToolCall(call_id=f"c{step}", tool=request.name, tool_version="1", idempotency_key=f"{run_id}-{step}")
         turn = Turn(tool_calls=(request,), usage=turn_usage, model=MODEL)
         yield ToolCalls(**shared, turns=(turn,), calls=(call,)), context("tool.calls", offset, at=at)
+        if step == 1:
+            question = PendingCall(call_id="c1", kind="approval", deadline_ms=STARTED, arguments_hash="a" * 64)
+            parked = RunWait(**shared, calls=(call,), pending=(question,))
+            yield parked, context("run.waits", offset, at=at + 20)
         outcome = ToolOutcome(call_id=f"c{step}", tool=request.name, tool_version="1", status="ok", content=[1, 2])
         yield ToolResults(**shared, results=(outcome,)), context("tool.results", offset, at=at + 50)
     ending: dict[str, Any] = {"output": {"risk": "low", "text": "nul \x00 here"}}
@@ -137,6 +143,11 @@ def _records(run_id: str, turns: int, fails: bool, first: int) -> Iterator[Recor
             steps=turns,
             usage=usage,
             started_ms=STARTED + 5,
+            session=SessionTurn(
+                found=SessionState(),
+                left=SessionState(turns=1, head="cas://segment", stored=2),
+                pipeline_usage={"pipeline_ab": turns},
+            ),
         ),
         context("agent.results", first, at=STARTED + 1_000),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncpg
 
-TABLES = ("runs", "run_steps", "agent_results", "events")
+TABLES = ("runs", "run_steps", "agent_results", "events", "session_runs")
 
 
 async def dump(pool: asyncpg.Pool) -> dict[str, list[str]]:

@@ -67,7 +67,7 @@ async def test_reading_everything_again_changes_nothing(pool: asyncpg.Pool) -> N
     once = await dump(pool)
     assert {name: len(rows) for name, rows in once.items()} == {
         "runs": 4,
-        "run_steps": 6 + 4 + 2 + 2,
+        "run_steps": 7 + 4 + 2 + 2,
         "agent_results": 3,
         "events": 3,
     }

@@ -96,6 +96,7 @@ async def test_the_records_of_a_run_are_in_the_order_of_the_flow(pool: asyncpg.P
         ("tool_calls", 0, "tool.calls"),
         ("tool_results", 0, "tool.results"),
         ("tool_calls", 1, "tool.calls"),
+        ("wait", 1, "run.waits"),
         ("tool_results", 1, "tool.results"),
         ("result", 2, "agent.results"),
     ]

@@ -9,6 +9,7 @@ from typing import Any
 
 from headrace.blobs.memory import MemoryBlobs
 from headrace.claims.memory import MemoryClaims
+from headrace.control.cancellations import CancelledRuns
 from headrace.messages.agent import AgentDefinition, Limits
 from headrace.messages.base import Message
 from headrace.messages.job import Job
@@ -21,7 +22,9 @@ from headrace.reasoning.cache import BlobCache
 from headrace.reasoning.execution import ModelPort, Tools
 from headrace.reasoning.ledger import Asked, ClaimedRuns
 from headrace.reasoning.processor import ReasoningProcessor
+from headrace.reasoning.sessions import Sessions
 from headrace.reasoning.settings import ReasoningSettings
+from headrace.reasoning.telling import Tell
 from headrace.reasoning.toolsets import Toolsets
 from headrace.reasoning.transcript import Transcripts
 from headrace.registry.catalog import catalog_of
@@ -110,6 +113,9 @@ class Bench:
         resolve: Callable[[str], str] | None = None,
         gates: Sequence[Any] = (),
         toolsets: Callable[[Any], Toolsets] | None = None,
+        tell: Tell | None = None,
+        sessions: Sessions | None = None,
+        cancelled: CancelledRuns | None = None,
         **settings: Any,
     ) -> None:
         self.clock_ms = T0 + 5
@@ -120,13 +126,20 @@ class Bench:
         agents = Agents(self.catalog, SPECS)
         self.transcripts = Transcripts(BlobCache(self.blobs, 2**20))
         self.tools = Tools(
-            model, self.blobs, self.transcripts, SPECS, ReasoningSettings(_env_file=None, **settings), self.now
+            model,
+            self.blobs,
+            self.transcripts,
+            SPECS,
+            ReasoningSettings(_env_file=None, **settings),
+            self.now,
+            cancelled or CancelledRuns(),
+            tell=tell,
         )
         resolver = resolve or model.resolve  # type: ignore[attr-defined]
-        ledger = ClaimedRuns(self.claims, self.finished)
         equipment = toolsets(self.blobs) if toolsets else None
+        ledger = ClaimedRuns(self.claims, self.finished)
         self.admission = CatalogAdmission(agents, ledger, resolver, gates, equipment)
-        self.processor = ReasoningProcessor(self.tools, agents, self.admission)
+        self.processor = ReasoningProcessor(self.tools, agents, self.admission, sessions)
         self._offset = 0
 
     def now(self) -> int:

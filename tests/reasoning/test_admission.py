@@ -13,7 +13,17 @@ from headrace.models.resolve import resolve
 from headrace.models.settings import ModelSettings
 from headrace.reasoning.admission import Admitted, Refused, Skipped
 from headrace.registry.catalog import records_of
-from tests.reasoning.bench import T0, Bench, ScriptedModel, context, definition, job, only_result, text_reply
+from tests.reasoning.bench import (
+    T0,
+    Bench,
+    ScriptedModel,
+    context,
+    definition,
+    job,
+    model_down,
+    only_result,
+    text_reply,
+)
 
 INPUT_SCHEMA = {"type": "object", "required": ["pr"], "properties": {"pr": {"type": "integer"}}}
 
@@ -131,3 +141,14 @@ async def test_a_version_published_later_is_found() -> None:
         bench.catalog.apply(record.record_key(), record)
     assert isinstance(await bench.admit(job(agent="late"), context()), Admitted)
     assert isinstance(await bench.admit(job(agent="late"), context(offset=9)), Skipped)
+
+
+async def test_a_job_id_is_one_run_whatever_the_attempt_is_called() -> None:
+    """``retry_count`` is the caller's: another attempt is a job with an id of its own."""
+    bench = Bench(ScriptedModel(model_down(), text_reply("Fine.")))
+    failed = only_result(await bench.start(job()))
+    assert failed.error is not None
+    assert failed.error.retryable
+    assert await bench.start(job(retry_count=1), context(offset=1)) == []
+    again = only_result(await bench.start(job(job_id="job-1-again", retry_count=1), context(offset=2)))
+    assert (again.status, again.job_id) == ("completed", "job-1-again")

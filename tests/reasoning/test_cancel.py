@@ -89,3 +89,10 @@ async def test_an_answer_that_is_paid_for_is_not_thrown_away() -> None:
         await bench.start()
     cancel(bench)
     assert only_result(await bench.start()).status == "completed"
+
+
+async def test_a_run_that_was_cancelled_while_it_waited_ends_though_nobody_told_this_reasoner() -> None:
+    bench = Bench(ScriptedModel(calls_reply({"session_id": "s", "pipeline": []})))
+    calls = only_calls(await bench.start())
+    result = await bench.resume(answered(calls, {"rows": 1}).replace(cancelled=True))
+    assert result.error.type == "cancelled"

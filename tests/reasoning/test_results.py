@@ -8,8 +8,9 @@ import orjson
 import pytest
 
 from headrace.messages import ids
+from headrace.messages.agent import Limits
 from headrace.messages.job import JobContext
-from headrace.messages.run import CallRequest, Entry
+from headrace.messages.run import CallRequest, Entry, ToolError
 from headrace.reasoning.results import ARTIFACT_LIMIT, INLINE_OUTPUT, SUMMARY_BYTES, preview, summaries
 from tests.reasoning.bench import (
     T0,
@@ -123,3 +124,18 @@ def test_large_arguments_are_listed_by_reference_or_size() -> None:
     )
     listed = summaries([Entry(role="assistant", tool_calls=calls)])
     assert [item.args for item in listed] == [{"arguments_ref": ref}, {"arguments_bytes": 2_008}]
+
+
+async def test_a_run_that_is_used_up_names_the_tool_that_failed_last() -> None:
+    bench = Bench(
+        ScriptedModel(calls_reply({"session_id": "s", "pipeline": []})),
+        definition(limits=Limits(max_steps=2, timeout_s=60)),
+    )
+    given = answered(only_calls(await bench.start()), None)
+    error = ToolError(type="http_error", message="no answer", retryable=True, step="http_request")
+    failed = given.replace(results=(given.results[0].replace(status="error", content=None, error=error),))
+    bench.clock_ms = T0 + 61_000
+    late = await bench.resume(failed)
+    assert (late.error.type, late.error.tool, late.error.step) == ("timeout", "execute_pipeline", "http_request")
+    late = await bench.resume(given)
+    assert (late.error.type, late.error.tool, late.error.step) == ("timeout", None, None), "the tool did what it should"

@@ -9,6 +9,7 @@ import pytest
 
 from headrace.messages.agent import AgentDefinition
 from headrace.registry.load import InvalidDefinition, check, load_file, load_text
+from headrace.toolspecs import SPECS
 
 GOOD = """\
 name: tester
@@ -102,7 +103,7 @@ triggers:
     [
         (
             "tools: [execute_pipeline, rm_rf]",
-            "a.yaml:6: /tools/1: unknown tool 'rm_rf'; there are: execute_pipeline, search_tools",
+            f"a.yaml:6: /tools/1: unknown tool 'rm_rf'; there are: {', '.join(sorted(SPECS))}",
         ),
         ("http_domains: ['http://x.org']", "a.yaml:6: /http_domains/0: 'http://x.org' is not a host name"),
         ("http_domains: ['*']", "a.yaml:6: /http_domains/0: '*' is not a host name"),
@@ -169,5 +170,5 @@ def test_check_holds_definitions_that_came_another_way() -> None:
         name="a", version="1.0.0", category="c", description="d", system_prompt="p", tools=("nope",)
     )
     assert [str(problem) for problem in check(definition)] == [
-        "/tools/0: unknown tool 'nope'; there are: execute_pipeline, search_tools"
+        f"/tools/0: unknown tool 'nope'; there are: {', '.join(sorted(SPECS))}"
     ]

@@ -180,7 +180,7 @@ def joined(settings: MeshSettings) -> None:
 
 
 async def empty(pool: asyncpg.Pool) -> None:
-    await pool.execute("TRUNCATE runs, run_steps, agent_results, events")
+    await pool.execute("TRUNCATE runs, run_steps, agent_results, events, session_runs")
 
 
 def environment(settings: MeshSettings) -> dict[str, str]:

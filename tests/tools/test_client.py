@@ -151,8 +151,8 @@ async def test_ports(url: str) -> None:
 
 async def test_other_methods_are_refused() -> None:
     async with world(OK) as w:
-        with pytest.raises(EgressDenied, match="GET and POST"):
-            await w.client.request("DELETE", "http://api.example.test/", domains=DOMAINS)
+        with pytest.raises(EgressDenied, match="method"):
+            await w.client.request("CONNECT", "http://api.example.test/", domains=DOMAINS)
 
 
 async def test_a_name_that_does_not_resolve() -> None:

@@ -12,6 +12,8 @@ import pytest
 from headrace.blobs.memory import MemoryBlobs
 from headrace.egress import EgressPolicy, GuardedClient
 from headrace.tools.api import ToolContext, ToolFailure
+from headrace.tools.delegate.tool import DelegateToAgent
+from headrace.tools.openapi.action import OpenapiAction
 from headrace.tools.pipeline.executor import ExecutePipeline
 from headrace.tools.pipeline.jq.pool import JqPool
 from headrace.tools.registry import ToolRegistry
@@ -117,7 +119,7 @@ async def test_output_is_json_and_bounded(content: Any, type_: str) -> None:
     assert (await failure(ToolRegistry([FakeTool("huge", give)], max_output_bytes=1_000), "huge", {})).type == type_
 
 
-def test_a_once_tool_is_refused() -> None:
+def test_a_once_tool_is_refused_where_no_intents_are_kept() -> None:
     with pytest.raises(ValueError, match="'once'"):
         ToolRegistry([FakeTool("pay", echo, effect="once")])
 
@@ -144,7 +146,8 @@ def test_a_schema_that_is_none_is_refused() -> None:
 async def test_published_specs_and_tools_are_the_same() -> None:
     async with GuardedClient(EgressPolicy()) as client:
         pipeline = ExecutePipeline(client, MemoryBlobs(), JqPool())
-        registry = ToolRegistry([pipeline, SearchTools(None)])  # type: ignore[arg-type]
+        others = [SearchTools(None), OpenapiAction(client, MemoryBlobs(), {}), DelegateToAgent({})]  # type: ignore[arg-type]
+        registry = ToolRegistry([pipeline, *others])
         assert registry.names() == sorted(SPECS)
         assert [registry.version(name) for name in SPECS] == [version(name) for name in SPECS]
         drifted = FakeTool("execute_pipeline", echo)

@@ -12,10 +12,13 @@ import math
 import time
 from typing import Any, Final
 
+from headrace.analytics.entries import is_other_kind
 from headrace.analytics.processor import Analytics
 from headrace.analytics.settings import AnalyticsSettings
 from headrace.analytics.store import UsageStore
 from headrace.messages.errors import DependencyUnavailable, FatalError, HeadraceError
+from headrace.messages.headers import RawHeaders
+from headrace.observe import metrics
 from headrace.observe.logging import get_logger
 from headrace.pipeline import Stage
 from headrace.runtime.faust_app import FaustApp
@@ -90,7 +93,14 @@ class AnalyticsService:
             shape = await self._shape()
             if shape is None:
                 return
-            faust = FaustApp(self._settings, self._stage, table=_TABLE, shape=shape, commit_s=self._own.commit_seconds)
+            faust = FaustApp(
+                self._settings,
+                self._stage,
+                table=_TABLE,
+                shape=shape,
+                commit_s=self._own.commit_seconds,
+                unwanted=self._is_unwanted,
+            )
             try:
                 await self._live(faust)
             except DependencyUnavailable as error:
@@ -110,6 +120,13 @@ class AnalyticsService:
                 log.warning("kafka_unavailable", service=self.name, error=str(error))
                 await self._pause()
         return None
+
+    def _is_unwanted(self, headers: RawHeaders) -> bool:
+        """Most entries: they are done with a look at their headers."""
+        unwanted = is_other_kind(headers)
+        if unwanted:
+            metrics.RECORDS.labels(self.name, self._stage.consumes[0], "done").inc()
+        return unwanted
 
     async def _live(self, faust: FaustApp) -> None:
         """Count with ``faust`` until it is time to stop. Raises ``DependencyUnavailable`` if Faust gave up."""

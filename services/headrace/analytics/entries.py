@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from headrace.analytics.windows import Entry
 from headrace.messages.audit import AuditEvent
 from headrace.messages.base import Message
 from headrace.messages.errors import UndecodableMessage
+from headrace.messages.headers import RawHeaders
 from headrace.messages.totals import Run
 from headrace.postgres.json import storable_text
 
 KIND: Final = "run_finished"
 UNKNOWN_AGENT: Final = "(unknown)"
 _KIND_HEADER: Final = "ce_kind"
+_COUNTED: Final = KIND.encode()
 _LONGEST_NAME: Final = 200
 _MOST_TOKENS: Final = 10**12  # of one run: whatever a record says, sums stay within what a database can hold
 _MOST_USD: Final = 1e6
 _AHEAD_MS: Final = 3_600_000  # a clock may be wrong by so much
 
 
-def is_other_kind(headers: Mapping[str, str]) -> bool:
-    """Whether the headers alone say that it is not a finished run: most entries need no decoding."""
-    return headers.get(_KIND_HEADER, KIND) != KIND
+def is_other_kind(headers: RawHeaders) -> bool:
+    """Whether the headers alone say that it is not a finished run, as they do of most entries."""
+    return dict(headers).get(_KIND_HEADER, _COUNTED) != _COUNTED
 
 
 def part_of(partition: int, event: AuditEvent) -> str:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from headrace.analytics import book
-from headrace.analytics.entries import KIND, audit_event, entry_of, is_other_kind, part_of
+from headrace.analytics.entries import KIND, audit_event, entry_of, part_of
 from headrace.analytics.settings import AnalyticsSettings
 from headrace.analytics.store import UsageStore
 from headrace.analytics.windows import Entry, WindowKey, count
@@ -116,8 +116,6 @@ class Analytics:
         dead: list[Encoded] = []
         for record in batch.records:
             headers = record_headers.decode(record.headers)
-            if is_other_kind(headers):
-                continue
             try:
                 event = audit_event(await self._decoded(batch, record, headers))
                 if event.kind == KIND:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from headrace.analytics.windows import Rules
+from headrace.config_file import Settings
 
 
-class AnalyticsSettings(BaseSettings):
+class AnalyticsSettings(Settings):
     """``HEADRACE_ANALYTICS_*``."""
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_ANALYTICS_", env_file=".env", extra="ignore")

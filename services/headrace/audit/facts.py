@@ -15,10 +15,12 @@ from typing import Any, Final
 from headrace.messages import headers as record_headers
 from headrace.messages.agent import AgentRecord
 from headrace.messages.base import Message
+from headrace.messages.budget import BudgetChange
 from headrace.messages.event import Event
 from headrace.messages.job import Job
 from headrace.messages.result import AgentResult
 from headrace.messages.run import RunInfo, ToolCalls, ToolResults, Turn
+from headrace.messages.wait import RunWait, WaitCompletion
 from headrace.observe.logging import redact_text
 from headrace.runtime import deadletter
 
@@ -35,8 +37,11 @@ _KINDS: Final[dict[str, str]] = {
     "agent.jobs": "job_requested",
     "tool.calls": "tool_called",
     "tool.results": "tool_finished",
+    "run.waits": "run_parked",
+    "wait.completions": "wait_completed",
     "agent.results": "run_finished",
     "agent.definitions": "agent_published",
+    "budget.changes": "budget_changed",
 }
 
 
@@ -172,6 +177,24 @@ def _results(message: ToolResults) -> Facts:
     )
 
 
+def _wait(message: RunWait) -> Facts:
+    pending = {one.call_id for one in message.pending}
+    kinds = sorted({one.kind for one in message.pending})
+    tools = _tools(call.tool for call in message.calls if call.call_id in pending)
+    return _run(message.run) | tools | {"status": "+".join(kinds)}
+
+
+def _completion(message: WaitCompletion) -> Facts:
+    decision = message.decision
+    return {
+        "tenant": name(message.tenant),
+        "run_id": name(message.run_id),
+        "agent_name": name(message.agent),
+        "user_id": name(decision.by) if decision else None,
+        "status": decision.verdict if decision else message.cause,
+    }
+
+
 def _count(number: int) -> int | None:
     """A stranger's JSON may hold any number; an entry holds one that is a count."""
     return number if 0 <= number < _MAX_COUNT else None
@@ -222,11 +245,25 @@ def _agent(record: AgentRecord) -> Facts:
     }
 
 
+def _budget(change: BudgetChange) -> Facts:
+    """Which budget it is, the record's id tells."""
+    agent = change.budget.agent if change.budget else None
+    return {
+        "tenant": name(change.tenant),
+        "user_id": name(change.changed_by),
+        "agent_name": name(agent),
+        "status": change.action,
+    }
+
+
 _FACTS: Final[dict[type[Message], Callable[[Any], Facts]]] = {
     Event: _event,
     Job: _job,
     ToolCalls: _calls,
     ToolResults: _results,
+    RunWait: _wait,
+    WaitCompletion: _completion,
     AgentResult: _result,
     AgentRecord: _agent,
+    BudgetChange: _budget,
 }

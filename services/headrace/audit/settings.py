@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from headrace.config_file import Settings
 
 
-class AuditSettings(BaseSettings):
+class AuditSettings(Settings):
     """``HEADRACE_AUDIT_*``."""
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_AUDIT_", env_file=".env", extra="ignore")

@@ -7,15 +7,16 @@ from typing import Annotated, Any, Final, Literal
 
 import orjson
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from headrace.config_file import Settings
 from headrace.messages.errors import FatalError
 
 MIN_SECRET: Final = 32  # characters: as many bytes as HS256 has, RFC 7518 3.2
 MAX_TOKEN_MINUTES: Final = 24 * 60
 
 
-class AuthSettings(BaseSettings):
+class AuthSettings(Settings):
     """Who may use the gateway's API. Read from ``HEADRACE_*`` and ``.env``."""
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_", env_file=".env", extra="ignore", populate_by_name=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from headrace.cli.asking import asking
 from headrace.cli.output import print_json, stop
-from headrace.cli.target import NO_CREDENTIAL, JsonFlag, Target
+from headrace.cli.target import JsonFlag, Target
 
 _NOWHERE = Target()
 
@@ -22,23 +23,13 @@ def agent(prompt: str | None = None, /, *, target: Target = _NOWHERE, json: Json
     json
         Print JSON.
     """
-    from headrace.client import HeadraceError, InvalidCredential, InvalidRequest, Unavailable, Unreachable, run
+    from headrace.client import run
 
     asked = (_read() if prompt is None else prompt).strip()
     if not asked:
         raise stop("give a prompt, as the argument or on standard input", 2)
-    try:
+    with asking():
         answer = run(asked, url=target.gateway_url())
-    except Unreachable as error:
-        raise stop(str(error), 3) from None
-    except InvalidRequest as error:
-        raise stop(error.message, 2) from None
-    except InvalidCredential:
-        raise stop(NO_CREDENTIAL, 1) from None
-    except Unavailable as error:
-        raise stop(error.message, 3 if error.status == 503 else 1) from None
-    except HeadraceError as error:
-        raise stop(str(error), 1) from None
     if json:
         print_json({"response": answer})
     else:

@@ -35,7 +35,7 @@ def list_(
     Parameters
     ----------
     service
-        ingest, reasoning, tools or persistence.
+        ingest, reasoning, tools, orchestration or persistence.
     all
         Also those that were redriven already.
     json

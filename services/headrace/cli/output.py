@@ -95,6 +95,12 @@ def print_facts(pairs: Iterable[tuple[str, object]]) -> None:
     print(tables.facts(pairs, width=width()))
 
 
+def print_text(text: str, *, fresh: bool) -> None:
+    """A piece of running text, flushed; ``fresh``: on a new line."""
+    lines = text.split("\n")
+    print("\n" * fresh + "\n".join(map(tables.printable, lines)), end="", flush=True)
+
+
 def print_line(text: str) -> None:
     """One line, cut to the terminal; flushed."""
     print(tables.clipped(tables.printable(text), width()), flush=True)

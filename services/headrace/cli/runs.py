@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import orjson
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from headrace.cli.output import note, print_facts, print_json, print_table, stop
+from headrace.cli.asking import asking
+from headrace.cli.output import (
+    note,
+    print_facts,
+    print_json,
+    print_json_line,
+    print_line,
+    print_table,
+    print_text,
+    stop,
+)
 from headrace.cli.target import JsonFlag, Target, index_of, run_async
 from headrace.index.paging import MAX_LIMIT
 from headrace.index.views import RunPage, RunView
 from headrace.messages.errors import BadMessage
 
-app = App(name="runs", help="Agent runs, from the index.", help_format="markdown")
+app = App(name="runs", help="Agent runs: those of the index, following one, ending one.", help_format="markdown")
+app.command("headrace.cli.runs_diff:diff", name="diff")
 
 _NOWHERE = Target()
 
@@ -24,6 +36,8 @@ def list_(
     agent: str | None = None,
     state: Literal["pending", "running", "completed", "failed"] | None = None,
     event_type: str | None = None,
+    session_id: str | None = None,
+    user_id: str | None = None,
     limit: Annotated[int, Parameter(name=("--limit", "-n"), validator=Number(gte=1, lte=MAX_LIMIT))] = 50,
     cursor: str | None = None,
     target: Target = _NOWHERE,
@@ -41,6 +55,10 @@ def list_(
         Only in this state.
     event_type
         Only of this type of event.
+    session_id
+        Only of this session.
+    user_id
+        Only for this user.
     limit
         At most so many, up to 500.
     cursor
@@ -53,7 +71,14 @@ def list_(
         settings = target.settings(kafka=False)
         async with index_of(settings) as index:
             return await index.runs(
-                settings.tenant, agent=agent, state=state, event_type=event_type, limit=limit, cursor=cursor
+                settings.tenant,
+                agent=agent,
+                state=state,
+                event_type=event_type,
+                session_id=session_id,
+                user_id=user_id,
+                limit=limit,
+                cursor=cursor,
             )
 
     try:
@@ -84,7 +109,7 @@ def _row(run: RunView) -> tuple[object, ...]:
 
 @app.command
 def show(run: str, *, target: Target = _NOWHERE, json: JsonFlag = False) -> None:
-    """One run: what it is, how it ended, and each of its records with topic, partition and offset.
+    """One run: what it is, how it ended, its family of sub-agents, and each of its records with topic, partition and offset.
 
     Exits with 4 if there is no such run.
 
@@ -109,9 +134,79 @@ def show(run: str, *, target: Target = _NOWHERE, json: JsonFlag = False) -> None
     if json:
         print_json(found)
         return
-    facts = found.model_dump(exclude={"records"})
+    facts = found.model_dump(exclude={"records", "family"})
     print_facts((name, value) for name, value in facts.items() if value is not None)
+    if found.family:
+        print()
+        members = [(r.run_id, r.state, r.agent_name, r.parent_run_id or "-") for r in found.family]
+        print_table(("family", "state", "agent", "delegated by"), members, whole=("family", "delegated by"))
     print()
     columns = ("kind", "step", "topic", "partition", "offset", "bytes", "at", "summary")
     rows = [(r.kind, r.step, r.topic, r.partition, r.offset, r.bytes, r.at, r.summary) for r in found.records]
     print_table(columns, rows, whole=columns[:5], spare=("at", "bytes"))
+
+
+@app.command
+def watch(
+    run: str,
+    *,
+    tokens: Annotated[bool, Parameter(negative=())] = False,
+    target: Target = _NOWHERE,
+    json: JsonFlag = False,
+) -> None:
+    """Follow a run through the gateway, record by record, up to its result. Exits with 4 if there is no such run.
+
+    Example: `headrace runs watch 3f0c… --tokens`
+
+    Parameters
+    ----------
+    run
+        Run id.
+    tokens
+        Show also what its model writes, as it writes. The run has to be asked for with `stream_tokens`.
+    json
+        Print a JSON document a line.
+    """
+    from headrace.client import Client
+
+    with asking(), Client(target.gateway_url()) as client:
+        writing = False
+        for event in client.stream(run, tokens=tokens):
+            if json:
+                print_json_line(event.data)
+            elif event.type == "tokens":
+                print_text(event.data["text"], fresh=writing and event.data["at"] == 0)
+            else:
+                print_text("", fresh=writing)
+                print_line(f"{event.type}  {_summary(event.data)}")
+            writing = event.type == "tokens"
+
+
+def _summary(data: dict[str, Any]) -> str:
+    shown = {name: value for name, value in data.items() if name not in ("type", "run_id")}
+    return orjson.dumps(shown).decode()
+
+
+@app.command
+def cancel(run: str, *, target: Target = _NOWHERE, json: JsonFlag = False) -> None:
+    """Ask that a run ends. It ends as failed, with the error `cancelled`, unless its answer is there first.
+
+    Exits with 4 if there is no such run, with 1 if it has ended.
+
+    Example: `headrace runs cancel 3f0c…`
+
+    Parameters
+    ----------
+    run
+        Run id.
+    json
+        Print JSON.
+    """
+    from headrace.client import Client
+
+    with asking(), Client(target.gateway_url()) as client:
+        client.cancel(run)
+    if json:
+        print_json({"run_id": run, "asked": True})
+    else:
+        print(f"asked; `headrace runs show {run}` tells how it ended")

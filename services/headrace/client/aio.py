@@ -89,12 +89,15 @@ class AsyncClient:
         """What a run's ``result_url``, or a reference such as ``artifact://...``, stands for."""
         return await self._do(calls.result(ref))
 
-    async def stream(self, run_id: str) -> AsyncIterator[RunEvent]:
-        """The run's records as they come, up to its result; a connection that breaks is taken up where it was."""
+    async def stream(self, run_id: str, *, tokens: bool = False) -> AsyncIterator[RunEvent]:
+        """The run's records as they come, up to its result; a connection that breaks is taken up where it was.
+
+        ``tokens``: also what its model writes, as it writes, if the run was started with ``stream_tokens``.
+        """
         events, failures = Events(), 0
         while failures < ATTEMPTS:
             try:
-                async with aclosing(self._connection(run_id, events)) as arriving:
+                async with aclosing(self._connection(calls.events_path(run_id, tokens=tokens), events)) as arriving:
                     async for event in arriving:
                         failures = 0
                         yield event
@@ -106,8 +109,7 @@ class AsyncClient:
             await asyncio.sleep(pause_s(failures))
         raise Unreachable(f"the events of run {run_id} broke off {ATTEMPTS} times")
 
-    async def _connection(self, run_id: str, events: Events) -> AsyncGenerator[RunEvent]:
-        path = f"/v1/runs/{calls.part(run_id)}/events"
+    async def _connection(self, path: str, events: Events) -> AsyncGenerator[RunEvent]:
         async with self._http.stream("GET", path, headers=events.begin(), timeout=calls.TIMEOUT_S) as response:
             if not response.is_success:
                 await response.aread()

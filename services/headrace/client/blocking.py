@@ -85,12 +85,15 @@ class Client:
         """What a run's ``result_url``, or a reference such as ``artifact://...``, stands for."""
         return self._do(calls.result(ref))
 
-    def stream(self, run_id: str) -> Iterator[RunEvent]:
-        """The run's records as they come, up to its result; a connection that breaks is taken up where it was."""
+    def stream(self, run_id: str, *, tokens: bool = False) -> Iterator[RunEvent]:
+        """The run's records as they come, up to its result; a connection that breaks is taken up where it was.
+
+        ``tokens``: also what its model writes, as it writes, if the run was started with ``stream_tokens``.
+        """
         events, failures = Events(), 0
         while failures < ATTEMPTS:
             try:
-                for event in self._connection(run_id, events):
+                for event in self._connection(calls.events_path(run_id, tokens=tokens), events):
                     failures = 0
                     yield event
                     if event.type == "result":
@@ -101,8 +104,7 @@ class Client:
             time.sleep(pause_s(failures))
         raise Unreachable(f"the events of run {run_id} broke off {ATTEMPTS} times")
 
-    def _connection(self, run_id: str, events: Events) -> Iterator[RunEvent]:
-        path = f"/v1/runs/{calls.part(run_id)}/events"
+    def _connection(self, path: str, events: Events) -> Iterator[RunEvent]:
         with self._http.stream("GET", path, headers=events.begin(), timeout=calls.TIMEOUT_S) as response:
             if not response.is_success:
                 response.read()

@@ -30,6 +30,7 @@ class RunOptions(TypedDict, total=False):
     session_id: str
     user_id: str
     idempotency_key: str
+    stream_tokens: bool  # so that ``stream(..., tokens=True)`` has what the model writes
 
 
 class RunFilters(TypedDict, total=False):
@@ -103,6 +104,11 @@ def runs(**filters: Unpack[PageOptions]) -> Call[RunPage]:
 
 def cancel(run_id: str) -> Call[Started]:
     return Call("POST", f"/v1/runs/{part(run_id)}/cancel", _as(Started))
+
+
+def events_path(run_id: str, *, tokens: bool) -> str:
+    """Of a run's event stream."""
+    return f"/v1/runs/{part(run_id)}/events" + ("?tokens=true" if tokens else "")
 
 
 def result(url: str) -> Call[Any]:

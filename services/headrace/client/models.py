@@ -84,7 +84,11 @@ class RunPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One record of a run. ``type``: job, tool_calls, tool_results or result; ``id`` is its place in the log."""
+    """One record of a run. ``type``: job, tool_calls, wait, tool_results or result; ``id`` is its place in the log.
+
+    Of type ``tokens`` (without an id): what the model has written just now; ``data`` has ``step``, ``text``, and ``at``, its
+    position in the turn's text. Pieces may be missing, and ``at`` 0 again says that the turn was begun anew: the result has it all.
+    """
 
     id: str
     type: str

@@ -32,5 +32,6 @@ class Events:
             return None
         if fields.get("event") == "error":
             raise Unreachable("the event stream ended early")
-        self.last_id = fields["id"]
-        return RunEvent(id=fields["id"], type=fields["event"], data=msgspec.json.decode(fields["data"], type=dict))
+        place = fields.get("id", "")
+        self.last_id = place or self.last_id
+        return RunEvent(id=place, type=fields["event"], data=msgspec.json.decode(fields["data"], type=dict))

@@ -24,7 +24,8 @@ from headrace.egress.urls import Params, Target, parse_url
 from headrace.observe import tracing
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_METHODS: Final = frozenset({"GET", "POST"})
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_FOLLOWING: Final = frozenset({"GET", "HEAD"})  # redirects; of other methods it would be unclear what was done where
 _MAX_CONNECTIONS: Final = 200
 _KEEP_ALIVE_S: Final = 15.0  # a pooled connection keeps its checked address no longer than this when idle
 
@@ -80,18 +81,20 @@ class GuardedClient:
         domains: Sequence[str],
         params: Params | None = None,
         json: Any = None,
+        content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
     ) -> GuardedResponse:
-        """GET or POST ``url``; ``params`` join its query, ``json`` is the body of a POST.
+        """``params`` join the query of ``url``. The body is ``json``, or ``content`` with its type in ``headers``.
 
-        ``domains`` is the caller's allow-list. Redirects of a GET are followed within the same rules, of a POST
-        refused. Any HTTP status is a response. Raises ``EgressDenied`` or ``EgressFailed``.
+        ``domains`` is the caller's allow-list. Redirects of GET and HEAD are followed within the same rules, without
+        the caller's headers where they lead to another origin; of other methods they are refused. Any HTTP status is a
+        response. Raises ``EgressDenied`` or ``EgressFailed``.
         """
         if method not in _METHODS:
-            raise EgressDenied("method", "only GET and POST are allowed")
+            raise EgressDenied("method", "this method is not allowed")
         target = parse_url(url, params)
-        content = orjson.dumps(json) if json is not None else None
+        content = orjson.dumps(json) if json is not None else content
         limit = min(timeout_s or self._policy.timeout_s, self._policy.timeout_s)
         try:
             async with asyncio.timeout(limit):
@@ -183,7 +186,7 @@ def _headers(target: Target, extra: Mapping[str, str], content: bytes | None) ->
 
 
 def _redirect(method: str, target: Target, location: str) -> Target:
-    if method != "GET":
+    if method not in _FOLLOWING:
         raise EgressDenied("redirect", f"{shown(target.host)} redirects a {method}, which is not followed")
     following = target.join(location)
     if target.scheme == "https" and following.scheme != "https":

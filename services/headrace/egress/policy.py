@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from headrace.config_file import Settings
 from headrace.egress.addresses import Address, is_local_service, is_public
 from headrace.egress.urls import canonical_host
 
@@ -65,7 +66,7 @@ class EgressPolicy:
         return is_public(address) or self.private.covers(address, host, port)
 
 
-class EgressSettings(BaseSettings):
+class EgressSettings(Settings):
     """``HEADRACE_EGRESS_*``. Lists are JSON or comma-separated."""
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_EGRESS_", env_file=".env", extra="ignore")

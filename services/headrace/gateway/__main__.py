@@ -7,8 +7,10 @@ comes in by itself.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Final
 
 import asyncpg
 
@@ -17,20 +19,24 @@ from headrace.auth.settings import AuthSettings
 from headrace.auth.store import AuthStore
 from headrace.blobs import BlobStore
 from headrace.blobs.settings import open_blobs
+from headrace.budgets.follow import followed as followed_budgets
+from headrace.budgets.postgres import PostgresBudgets
 from headrace.claims.postgres import PostgresClaims
+from headrace.control.approvals import PostgresApprovals
 from headrace.control.cancellations import PostgresCancellations
 from headrace.control.turns import PostgresTurns
 from headrace.gateway.app import create_app
-from headrace.gateway.feed import Hub
-from headrace.gateway.live_tail import RUN_TOPICS, LiveTail, Records
+from headrace.gateway.budget_desk import BudgetDesk
+from headrace.gateway.feed import Feeds, Hub, Recall
+from headrace.gateway.live_tail import RUN_TOPICS, TOKEN_TOPICS, LiveTail, Records
 from headrace.gateway.ports import Check, Deps, JsonDict
-from headrace.gateway.run_reader import IndexedRuns, IndexedUsage
+from headrace.gateway.run_reader import IndexedRuns, IndexedSessions, IndexedUsage
 from headrace.gateway.server import GatewayServer
 from headrace.gateway.settings import GatewaySettings, environment
 from headrace.gateway.sources.load import load_sources
 from headrace.gateway.sources.outbound import GuardedOutbound
 from headrace.host.component import Component
-from headrace.index import RunIndex, UsageIndex
+from headrace.index import RunIndex, SessionIndex, UsageIndex
 from headrace.postgres.errors import translated
 from headrace.postgres.pool import open_pool
 from headrace.registry.catalog import Catalog
@@ -39,6 +45,8 @@ from headrace.runtime.publisher import Publisher
 from headrace.runtime.table import Table
 from headrace.runtime.wire import Wire
 from headrace.settings import MeshSettings
+
+_RECALLED_S: Final = 60.0
 
 
 @asynccontextmanager
@@ -59,6 +67,8 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         await publisher.start()
         catalog = Catalog()
         table = await stack.enter_async_context(_followed(settings, catalog))
+        budgets = PostgresBudgets(pool)
+        known_budgets = await stack.enter_async_context(followed_budgets(budgets))
         deps = Deps(
             settings=own,
             tenant=settings.tenant,
@@ -68,12 +78,15 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
             catalog_ready=table.ready,
             index=IndexedRuns(RunIndex(pool, blobs), settings.tenant),
             usage=IndexedUsage(UsageIndex(pool), settings.tenant),
+            sessions=IndexedSessions(SessionIndex(pool, blobs), settings.tenant),
             claims=claims,
             turns=PostgresTurns(pool),
             cancellations=PostgresCancellations(pool),
+            approvals=PostgresApprovals(pool),
             blobs=blobs,
             feed=await stack.enter_async_context(_feed(settings, blobs)),
             asyncapi=lambda: _asyncapi(settings),
+            budgets=BudgetDesk(budgets, known_budgets, publisher, settings.tenant),
             authenticator=Authenticator(AuthStore(pool), secrets, cache_s=access.auth_cache_s) if secrets else None,
             checks={"kafka": _check(publisher.ready), "catalogue": _check(table.ready), "database": _database(pool)},
         )
@@ -95,13 +108,16 @@ async def _followed(settings: MeshSettings, catalog: Catalog) -> AsyncIterator[T
 
 
 @asynccontextmanager
-async def _feed(settings: MeshSettings, blobs: BlobStore) -> AsyncIterator[Hub]:
+async def _feed(settings: MeshSettings, blobs: BlobStore) -> AsyncIterator[Feeds]:
     wire = Wire("gateway", settings, blobs)
-    hub = Hub(lambda watched: LiveTail(_tail(settings), wire.decode, watched))
+    feeds = Feeds(
+        Hub(lambda watched: LiveTail(_tail(settings), wire.decode, watched)),
+        Hub(lambda watched: LiveTail(_token_tail(settings), wire.decode, watched), Recall(_RECALLED_S)),
+    )
     try:
-        yield hub
+        yield feeds
     finally:
-        await hub.close()
+        await feeds.close()
         await wire.close()
 
 
@@ -112,6 +128,13 @@ def _tail(settings: MeshSettings) -> Records:
     from headrace.runtime.tail import Tail  # aiokafka
 
     return Tail(settings, RUN_TOPICS)
+
+
+def _token_tail(settings: MeshSettings) -> Records:
+    """From a minute ago on: a caller asks for a run first, and then follows it."""
+    from headrace.runtime.tail import Since, Tail
+
+    return Tail(settings, TOKEN_TOPICS, start=Since(round((time.time() - _RECALLED_S) * 1000)))
 
 
 def _asyncapi(settings: MeshSettings) -> JsonDict:

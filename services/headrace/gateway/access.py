@@ -21,6 +21,8 @@ from headrace.observe.logging import get_logger
 
 log = get_logger(__name__)
 GUARD: Final = "headrace.guard"  # key in the scope
+_PRINCIPAL: Final = "headrace.principal"  # likewise: who asks
+_NOBODY: Final = "unauthenticated"  # who decides where no credential is asked for
 
 
 class Door(Enum):
@@ -40,19 +42,34 @@ ACCESS: Final[Mapping[tuple[str, str], Need]] = {
     ("POST", "/events"): Role.DEVELOPER,
     ("POST", "/agent"): Role.DEVELOPER,
     ("POST", "/agents/run"): Role.DEVELOPER,
+    ("POST", "/test/chat"): Role.DEVELOPER,
     ("GET", "/agents/status/{run_id}"): Role.VIEWER,
+    ("POST", "/mcp"): Role.DEVELOPER,
+    ("POST", "/a2a/{agent}"): Role.DEVELOPER,
+    ("GET", "/a2a/{agent}/.well-known/agent-card.json"): Role.VIEWER,
+    ("GET", "/.well-known/agent-card.json"): Role.VIEWER,
     ("POST", "/v1/runs"): Role.DEVELOPER,
     ("GET", "/v1/runs"): Role.VIEWER,
     ("GET", "/v1/runs/{run_id}"): Role.VIEWER,
     ("GET", "/v1/runs/{run_id}/events"): Role.VIEWER,
     ("POST", "/v1/runs/{run_id}/cancel"): Role.DEVELOPER,
+    ("GET", "/v1/approvals"): Role.VIEWER,
+    ("GET", "/v1/approvals/{approval_id}"): Role.VIEWER,
+    ("POST", "/v1/approvals/{approval_id}/decision"): Role.ADMIN,  # who starts runs must not approve what they do
     ("GET", "/v1/results/{ref}"): Role.VIEWER,
     ("GET", "/v1/agents"): Role.VIEWER,
     ("GET", "/v1/agents/{name}"): Role.VIEWER,
     ("GET", "/v1/usage"): Role.VIEWER,
+    ("GET", "/v1/sessions"): Role.VIEWER,
+    ("GET", "/v1/sessions/{session_id}"): Role.VIEWER,
+    ("GET", "/v1/budgets"): Role.VIEWER,
+    ("GET", "/v1/budgets/usage"): Role.VIEWER,
+    ("PUT", "/v1/budgets/{name}"): Role.ADMIN,
+    ("DELETE", "/v1/budgets/{name}"): Role.ADMIN,
     ("GET", "/asyncapi.yaml"): Role.VIEWER,
     ("GET", "/metrics"): Role.ADMIN,  # all agents' and sources' figures; Prometheus reads the operations port
     ("GET", "/healthz"): Door.OPEN,
+    ("GET", "/health"): Door.OPEN,
     ("GET", "/readyz"): Door.OPEN,
 }
 # The OpenAPI document and its pages are Starlette's routes within FastAPI, and open: they are the same for every mesh.
@@ -89,9 +106,9 @@ class Guard:
             if self._authenticator is None:
                 raise _unauthorized("missing" if credential is None else "unknown", route[1])
         if self._authenticator is not None:
-            await self._authorize(self._authenticator, credential, need, route[1])
+            scope[_PRINCIPAL] = await self._authorize(self._authenticator, credential, need, route[1])
 
-    async def _authorize(self, known: Authenticator, credential: str | None, need: Role, route: str) -> None:
+    async def _authorize(self, known: Authenticator, credential: str | None, need: Role, route: str) -> Principal:
         if not credential:
             raise _unauthorized("missing", route)
         try:
@@ -102,6 +119,13 @@ class Guard:
             raise _forbidden(principal, "other_tenant", "the credential is of another tenant", route)
         if principal.role < need:
             raise _forbidden(principal, "role", f"this needs the role {need} or a greater one", route)
+        return principal
+
+
+def decider(scope: Scope) -> str:
+    """Who decides with this request: the id of the key or token that let it in."""
+    principal: Principal | None = scope.get(_PRINCIPAL)
+    return principal.id if principal else _NOBODY
 
 
 async def guarded(request: Request) -> None:

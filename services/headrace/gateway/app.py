@@ -16,12 +16,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace import __version__
-from headrace.gateway import access, openapi, operations, queries
+from headrace.gateway import access, approvals, budgets, openapi, operations, queries, sessions
+from headrace.gateway.a2a.door import A2aDoor
 from headrace.gateway.accepted import AcceptedRuns
+from headrace.gateway.agent_runs import AgentRuns
+from headrace.gateway.approvals import ApprovalDecision
+from headrace.gateway.chat import Chat
 from headrace.gateway.direct import DirectApp, PlainRoute
 from headrace.gateway.doors import Doors
 from headrace.gateway.events import Events
 from headrace.gateway.handshakes import Handshakes
+from headrace.gateway.limits import RateLimits
+from headrace.gateway.mcp_door import McpDoor
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import HttpError, error_response
 from headrace.gateway.run_cancel import RunCancel
@@ -38,15 +44,23 @@ def create_app(deps: Deps) -> FastAPI:
     """The ASGI application. ``close()`` of ``app.state.streams`` and ``.waiting`` ends what is open before a shutdown."""
     accepted = AcceptedRuns()
     streams, waiting = RunStreams(deps, accepted), Waiting(deps)
-    start = RunStart(deps, accepted)
+    limits = RateLimits(deps.settings, deps.sources, deps.monotonic)
+    start = RunStart(deps, accepted, limits)
     doors = Doors(deps, accepted, start, waiting)
+    requests, cancels = RunRequests(deps, start, waiting), RunCancel(deps, accepted)
+    runs = AgentRuns(deps, accepted, requests, cancels, waiting)
+    a2a = A2aDoor(deps, runs)
     writing = [
-        PlainRoute("/webhooks/{source}", Webhooks(deps).handle, methods=["POST"]),
-        PlainRoute("/events", Events(deps).handle, methods=["POST"]),
-        PlainRoute("/v1/runs", RunRequests(deps, start, waiting).handle, methods=["POST"]),
-        PlainRoute("/v1/runs/{run_id}/cancel", RunCancel(deps, accepted).handle, methods=["POST"]),
+        PlainRoute("/webhooks/{source}", Webhooks(deps, limits).handle, methods=["POST"]),
+        PlainRoute("/events", Events(deps, limits).handle, methods=["POST"]),
+        PlainRoute("/v1/runs", requests.handle, methods=["POST"]),
+        PlainRoute("/v1/runs/{run_id}/cancel", cancels.handle, methods=["POST"]),
+        PlainRoute("/v1/approvals/{approval_id}/decision", ApprovalDecision(deps).handle, methods=["POST"]),
         PlainRoute("/agent", doors.ask, methods=["POST"]),
         PlainRoute("/agents/run", doors.run, methods=["POST"]),
+        PlainRoute("/test/chat", Chat(deps, start, waiting).handle, methods=["POST"]),
+        PlainRoute("/mcp", McpDoor(runs).handle, methods=["POST"]),
+        PlainRoute("/a2a/{agent}", a2a.call, methods=["POST"]),
     ]
     app = DirectApp(
         writing,
@@ -70,7 +84,12 @@ def create_app(deps: Deps) -> FastAPI:
     app.router.routes.append(PlainRoute("/events", handshakes.events, methods=["OPTIONS"]))
     app.router.routes.append(PlainRoute("/v1/runs/{run_id}/events", streams.handle, methods=["GET"]))
     app.router.routes.append(PlainRoute("/agents/status/{run_id}", doors.status, methods=["GET"]))
+    app.router.routes.append(PlainRoute("/.well-known/agent-card.json", a2a.root_card, methods=["GET"]))
+    app.router.routes.append(PlainRoute("/a2a/{agent}/.well-known/agent-card.json", a2a.card, methods=["GET"]))
     app.include_router(queries.router(deps, accepted, waiting))
+    app.include_router(approvals.router(deps))
+    app.include_router(sessions.router(deps))
+    app.include_router(budgets.router(deps))
     app.include_router(operations.router(deps))
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid_request)

@@ -20,6 +20,7 @@ from starlette.responses import Response
 
 from headrace.gateway.accepted import AcceptedRuns
 from headrace.gateway.body import header_map
+from headrace.gateway.budgets import refuse_exhausted
 from headrace.gateway.direct import Handler
 from headrace.gateway.ports import Deps, JsonDict
 from headrace.gateway.problems import JSON, HttpError, from_headrace, unavailable
@@ -74,6 +75,7 @@ class Doors:
             raise unavailable("a further wait")
         wanted = RunRequest(agent=DEFAULT_AGENT, prompt=asked.prompt)
         self._start.checked(wanted)
+        await refuse_exhausted(self._deps, wanted)
         run_id = str(uuid.uuid4())
         await self._start.publish(wanted, run_id, headers)
         where = {"Location": f"/v1/runs/{run_id}"}
@@ -93,6 +95,7 @@ class Doors:
         given = {"user_id": asked.user_id} if asked.input is None else asked.input
         wanted = RunRequest(agent=asked.agent_type, input=given, user_id=asked.user_id)
         hold_s = self._hold_s(wanted)
+        await refuse_exhausted(self._deps, wanted)
         run_id = str(uuid.uuid4())
         await self._take_turn(wanted, run_id, hold_s)
         await self._start.publish(wanted, run_id, headers)

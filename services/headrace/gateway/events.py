@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from headrace.gateway import cloudevent
 from headrace.gateway.body import header_map, parse_json, read_body
+from headrace.gateway.limits import RateLimits
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import JSON, HttpError
 from headrace.gateway.publishing import publish
@@ -24,8 +25,9 @@ from headrace.runtime.api import Send
 class Events:
     """The endpoint."""
 
-    def __init__(self, deps: Deps) -> None:
+    def __init__(self, deps: Deps, limits: RateLimits) -> None:
         self._deps = deps
+        self._limits = limits
 
     async def handle(self, request: Request) -> Response:
         headers = header_map(request.scope)
@@ -33,6 +35,7 @@ class Events:
         body = await read_body(request, headers, self._deps.settings.gateway_max_body_bytes)
         deliveries, ids = self._read(mode, headers, body)
         if deliveries:
+            self._limits.request(len(deliveries))
             extra = trace_context(headers)
             await publish(self._deps, [Send(delivery, headers=extra) for delivery in deliveries])
         return Response(orjson.dumps({"accepted": len(deliveries), "ids": ids}), 202, media_type=JSON)

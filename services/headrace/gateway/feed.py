@@ -7,8 +7,9 @@ up is cut off: it comes back with Last-Event-ID and reads on from the index, so 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Final, Protocol
 
 from headrace.gateway.ports import RunEvent
@@ -30,7 +31,9 @@ class RunTail(Protocol):
     async def stop(self) -> None: ...
 
 
-class _Subscriber:
+class Subscriber:
+    """The events of one stream, in order of arrival; it ends when it is closed, or falls too far behind."""
+
     def __init__(self) -> None:
         self._queue: asyncio.Queue[RunEvent | None] = asyncio.Queue(_QUEUED + 1)
         self._closed = False
@@ -56,28 +59,47 @@ class _Subscriber:
         return event
 
 
-class Hub:
-    """``Feed`` over a tail. ``make_tail`` is called for each first subscriber (a tail is used once), with what says whether
-    anybody follows a run."""
+class Recall:
+    """The events of the last ``seconds``, at most ``most``, for those who come a little late. Time is the events' own."""
 
-    def __init__(self, make_tail: Callable[[Callable[[str], bool]], RunTail]) -> None:
+    def __init__(self, seconds: float = 60.0, most: int = 20_000) -> None:
+        self._kept_ms = seconds * 1000
+        self._events: deque[RunEvent] = deque(maxlen=most)
+
+    def add(self, event: RunEvent) -> None:
+        self._events.append(event)
+        while event.timestamp_ms - self._events[0].timestamp_ms > self._kept_ms:
+            self._events.popleft()
+
+    def of(self, run_id: str) -> list[RunEvent]:
+        return [event for event in self._events if event.run_id == run_id]
+
+    def clear(self) -> None:
+        self._events.clear()
+
+
+class Hub:
+    """Fans one tail out to subscribers. ``make_tail`` is called for each first one (a tail is used once), with what says whether
+    anybody follows a run. With ``recall`` it has to give the events of all runs, and late subscribers get what was just now."""
+
+    def __init__(self, make_tail: Callable[[Callable[[str], bool]], RunTail], recall: Recall | None = None) -> None:
         self._make_tail = make_tail
-        self._subscribers: dict[str, set[_Subscriber]] = {}
+        self._recall = recall
+        self._subscribers: dict[str, set[Subscriber]] = {}
         self._lock = asyncio.Lock()
         self._tail: RunTail | None = None
         self._pump: asyncio.Task[None] | None = None
 
-    def subscribe(self, run_id: str) -> AbstractAsyncContextManager[AsyncIterator[RunEvent]]:
-        return self._subscription(run_id)
-
     @asynccontextmanager
-    async def _subscription(self, run_id: str) -> AsyncIterator[AsyncIterator[RunEvent]]:
-        subscriber = _Subscriber()
-        self._subscribers.setdefault(run_id, set()).add(subscriber)
+    async def joined(self, run_id: str, subscriber: Subscriber) -> AsyncIterator[None]:
+        """``subscriber`` gets the run's events meanwhile. Raises ``DependencyUnavailable``."""
         try:
             async with self._lock:
                 await self._ensure_started()
-            yield subscriber
+                for event in self._recall.of(run_id) if self._recall else ():  # nothing awaits from here on: none twice
+                    subscriber.put(event)
+                self._subscribers.setdefault(run_id, set()).add(subscriber)
+            yield
         finally:
             self._remove(run_id, subscriber)
             async with self._lock:
@@ -96,7 +118,7 @@ class Hub:
         if self._pump is not None and not self._pump.done():
             return
         await self._end()
-        tail = self._make_tail(self._subscribers.__contains__)
+        tail = self._make_tail(_everything if self._recall else self._subscribers.__contains__)
         try:
             await tail.start()
         except (HeadraceError, OSError) as error:
@@ -108,6 +130,8 @@ class Hub:
     async def _run(self, tail: RunTail) -> None:
         try:
             async for event in tail:
+                if self._recall:
+                    self._recall.add(event)
                 for subscriber in tuple(self._subscribers.get(event.run_id, ())):
                     subscriber.put(event)
         except Exception as error:  # whatever the cause: streams end, clients come back and start a new tail
@@ -122,12 +146,42 @@ class Hub:
             self._pump.cancel()
             await asyncio.gather(self._pump, return_exceptions=True)
             self._pump = None
+        if self._recall:
+            self._recall.clear()
         if self._tail is not None:
             tail, self._tail = self._tail, None
             await tail.stop()
 
-    def _remove(self, run_id: str, subscriber: _Subscriber) -> None:
+    def _remove(self, run_id: str, subscriber: Subscriber) -> None:
         subscribers = self._subscribers.get(run_id, set())
         subscribers.discard(subscriber)
         if not subscribers:
             self._subscribers.pop(run_id, None)
+
+
+def _everything(_run_id: str) -> bool:
+    return True
+
+
+class Feeds:
+    """``Feed`` over two hubs: the records of runs, and what models write, which is read only while somebody asks for it."""
+
+    def __init__(self, records: Hub, tokens: Hub) -> None:
+        self._records = records
+        self._tokens = tokens
+
+    def subscribe(self, run_id: str, *, tokens: bool = False) -> AbstractAsyncContextManager[AsyncIterator[RunEvent]]:
+        return self._subscription(run_id, tokens)
+
+    @asynccontextmanager
+    async def _subscription(self, run_id: str, tokens: bool) -> AsyncIterator[AsyncIterator[RunEvent]]:
+        subscriber = Subscriber()
+        async with AsyncExitStack() as joined:
+            await joined.enter_async_context(self._records.joined(run_id, subscriber))
+            if tokens:
+                await joined.enter_async_context(self._tokens.joined(run_id, subscriber))
+            yield subscriber
+
+    async def close(self) -> None:
+        await self._records.close()
+        await self._tokens.close()

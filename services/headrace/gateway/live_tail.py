@@ -10,19 +10,22 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, M
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final
 
-from headrace.gateway.ports import JsonDict, RunEvent
+from headrace.gateway.ports import TOKENS, JsonDict, RunEvent
 from headrace.messages.base import Message
 from headrace.messages.errors import BadMessage
 from headrace.messages.job import Job
 from headrace.messages.result import AgentResult
 from headrace.messages.run import ToolCalls, ToolResults, Turn, Usage
+from headrace.messages.tokens import RunTokens
+from headrace.messages.wait import RunWait
 
 if TYPE_CHECKING:
     from headrace.runtime.tail import TailRecord
 
 Decode = Callable[[str, bytes | None, bytes | None, Mapping[str, str]], Awaitable[Message]]
 Records = AbstractAsyncContextManager[AsyncIterable["TailRecord"]]
-RUN_TOPICS: Final = tuple(message.TOPIC for message in (Job, ToolCalls, ToolResults, AgentResult))
+TOKEN_TOPICS: Final = (RunTokens.TOPIC,)
+RUN_TOPICS: Final = tuple(message.TOPIC for message in (Job, ToolCalls, ToolResults, RunWait, AgentResult))
 _RUN_ID: Final = "ce_runid"
 
 
@@ -69,7 +72,8 @@ class LiveTail:
 
 
 def describe(message: Message) -> tuple[str, str, int, JsonDict] | None:
-    """(type, run id, step, summary) of a run's record: names, sizes, outcomes and costs; no arguments or contents."""
+    """(type, run id, step, summary) of a run's record: names, sizes, outcomes and costs; no arguments or contents,
+    but for tokens, which are nothing else."""
     match message:
         case Job():
             data = _known(agent=message.agent, agent_version=message.agent_version, timeout_sec=message.timeout_sec)
@@ -89,6 +93,18 @@ def describe(message: Message) -> tuple[str, str, int, JsonDict] | None:
                 for r in message.results
             ]
             return "tool_results", message.run.run_id, message.progress.step, {"results": results}
+        case RunWait():
+            tools = {call.call_id: call.tool for call in message.calls}
+            pending = [
+                {
+                    "call_id": one.call_id,
+                    "tool": tools.get(one.call_id),
+                    "kind": one.kind,
+                    "deadline_ms": one.deadline_ms,
+                }
+                for one in message.pending
+            ]
+            return "wait", message.run.run_id, message.progress.step, {"pending": pending}
         case AgentResult():
             data = _known(
                 status=message.status,
@@ -98,6 +114,8 @@ def describe(message: Message) -> tuple[str, str, int, JsonDict] | None:
                 **_turns(message.turns),
             )
             return "result", message.job_id, message.steps, data
+        case RunTokens():
+            return TOKENS, message.run_id, message.step, {"at": message.at, "text": message.text}
     return None
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.contracts.documents import part_schemas
-from headrace.gateway.openapi_parts import ERROR, answers, body, parameter, refusals
+from headrace.gateway.chat import chat_paths
+from headrace.gateway.openapi_agents import protocol_paths
+from headrace.gateway.openapi_approvals import approval_paths
+from headrace.gateway.openapi_parts import ERROR, LIMITED, answers, body, parameter, refusals
 from headrace.gateway.openapi_runs import door_paths, run_paths
 from headrace.messages.event import Envelope
 
@@ -31,6 +34,7 @@ def _paths() -> dict[str, Any]:
                     _403="This source is not configured",
                     _404="Unknown source",
                     _415="Content type or encoding",
+                    _429="Over the rate limit, for a sender that sends again after a 429; see Retry-After",
                 ),
             },
             "get": {
@@ -76,11 +80,15 @@ def _paths() -> dict[str, Any]:
                     _401="Token missing or wrong",
                     _415="Content type or encoding",
                     _422="Not an envelope",
+                    _429=LIMITED,
                 ),
             },
         },
         **run_paths(),
+        **approval_paths(),
         **door_paths(),
+        **chat_paths(),
+        **protocol_paths(),
     }
 
 

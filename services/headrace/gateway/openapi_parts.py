@@ -20,6 +20,8 @@ ERROR: Final[dict[str, Any]] = {
     },
 }
 
+LIMITED: Final = "Over the rate limit, or a budget has nothing left for it; see Retry-After"
+
 
 def answers(accepted: dict[str, Any], **errors: str) -> dict[str, Any]:
     """202 with these properties, and the errors of every writing endpoint with ``errors`` (``_400="..."``)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from headrace.gateway.doors import BUSY, UNSUPPORTED, AgentRequest, AgentRunRequest
-from headrace.gateway.openapi_parts import answers, body, parameter
+from headrace.gateway.openapi_parts import LIMITED, answers, body, parameter, refusals
 from headrace.gateway.run_start import RunRequest
 
 _RUN_ID: Final = parameter("run_id", "path", "As POST /v1/runs answered", required=True)
@@ -44,6 +44,7 @@ def run_paths() -> dict[str, Any]:
                         _409="The idempotency key was used for another request",
                         _415="Content type or encoding",
                         _422="The request or the agent's input breaks its schema",
+                        _429=LIMITED,
                     ),
                 },
             }
@@ -61,8 +62,17 @@ def run_paths() -> dict[str, Any]:
             "get": {
                 "tags": ["runs"],
                 "summary": "Follow a run live (server-sent events), from its first record to its result",
-                "parameters": [_RUN_ID, parameter("Last-Event-ID", "header", "Go on after this event")],
-                "responses": {"200": {"description": "Events", "content": {"text/event-stream": {}}}},
+                "parameters": [
+                    _RUN_ID,
+                    parameter("Last-Event-ID", "header", "Go on after this event"),
+                    parameter(
+                        "tokens", "query", "Also what the model writes, of a run with stream_tokens", type_="boolean"
+                    ),
+                ],
+                "responses": {
+                    "200": {"description": "Events", "content": {"text/event-stream": {}}},
+                    **refusals(_404="No such run", _422="tokens is neither true nor false", _503="See Retry-After"),
+                },
             }
         },
     }
@@ -77,7 +87,12 @@ def door_paths() -> dict[str, Any]:
                 "requestBody": body(("application/json", AgentRequest.model_json_schema())),
                 "responses": {
                     "200": _json("Its answer", _object(response={"type": "string"})),
-                    **_details(_400="Broken JSON", _502="The run failed", _504="No answer in time; the run goes on"),
+                    **_details(
+                        _400="Broken JSON",
+                        _429=LIMITED,
+                        _502="The run failed",
+                        _504="No answer in time; the run goes on",
+                    ),
                 },
             }
         },
@@ -88,7 +103,7 @@ def door_paths() -> dict[str, Any]:
                 "requestBody": body(("application/json", AgentRunRequest.model_json_schema())),
                 "responses": {
                     "202": _json("Started", _object(run_id={"type": "string"})),
-                    **_details(_400=UNSUPPORTED, _409=BUSY),
+                    **_details(_400=UNSUPPORTED, _409=BUSY, _429=LIMITED),
                 },
             }
         },

@@ -22,6 +22,7 @@ def router(deps: Deps) -> APIRouter:
     """The routes."""
     routes = APIRouter(tags=["operations"])
 
+    @routes.get("/health", summary="As /healthz")
     @routes.get("/healthz", summary="Whether this process serves")
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}

@@ -5,18 +5,21 @@ It knows neither Kafka nor Postgres. ``__main__`` fits the real adapters; tests 
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from headrace.auth.authenticator import Authenticator
 from headrace.blobs import BlobStore
 from headrace.claims import Claims
+from headrace.control.approvals import Question, QuestionPage, QuestionState
 from headrace.gateway.settings import GatewaySettings
 from headrace.gateway.sources.load import WebhookSource
 from headrace.messages.agent import AgentDefinition
+from headrace.messages.budget import Budget
 from headrace.runtime.api import Send
 
 JsonDict = dict[str, Any]
@@ -43,11 +46,15 @@ class Catalog(Protocol):
     def versions(self, name: str) -> list[str]: ...
 
 
+TOKENS: Final = "tokens"
+
+
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """One record of a run, as a stream of it shows it. ``type``: job, tool_calls, tool_results or result.
+    """One record of a run, as a stream of it shows it. ``type``: job, tool_calls, wait, tool_results, result, or tokens.
 
-    ``step`` is the model turn that it belongs to (0 for the job), ``data`` a JSON-ready summary.
+    ``step`` is the model turn that it belongs to (0 for the job), ``data`` a JSON-ready summary. ``tokens`` are no part of the run:
+    they tell of a turn before its record is there, may be missing, and have no place in its order.
     """
 
     type: str
@@ -133,17 +140,64 @@ class Cancellations(Protocol):
         ...
 
 
+class Approvals(Protocol):
+    """What waits for somebody's decision. All methods raise ``DependencyUnavailable``."""
+
+    async def questions(
+        self, tenant: str, *, state: QuestionState | None, limit: int, cursor: str | None
+    ) -> QuestionPage:
+        """Raises ``BadMessage`` for a cursor that is not one of ours."""
+        ...
+
+    async def question(self, tenant: str, question_id: str) -> Question | None:
+        """With the call's arguments."""
+        ...
+
+
 class UsageReader(Protocol):
     async def usage(self, *, agent: str | None, since: str, window: str | None) -> JsonDict:
         """``since``, ``until``, ``usage``: JSON-ready. Raises ``BadMessage`` for spans that are none."""
         ...
 
 
+class SessionReader(Protocol):
+    """Sessions as JSON. All methods raise ``DependencyUnavailable`` when the database is away."""
+
+    async def sessions(self, *, limit: int) -> JsonDict: ...
+
+    async def session(self, session_id: str) -> JsonDict | None: ...
+
+
+class Budgets(Protocol):
+    """Budgets of the gateway's tenant. All methods but ``exhausted`` raise ``DependencyUnavailable``."""
+
+    async def exhausted(self, agent: str, session_id: str | None) -> tuple[str, datetime | None] | None:
+        """The name of a budget that lets no run of this agent begin now, and when it opens again. None if there is no such, or if
+        nobody can tell now: reasoning decides.
+        """
+        ...
+
+    async def all(self) -> Sequence[Budget]: ...
+
+    async def usage(self, name: str | None) -> list[JsonDict]:
+        """The accounts of the present windows: budget, subject, period, limit, spent and held; JSON-ready."""
+        ...
+
+    async def put(self, budget: Budget, changed_by: str) -> None: ...
+
+    async def remove(self, name: str, changed_by: str) -> bool:
+        """Whether there was such a budget."""
+        ...
+
+
 class Feed(Protocol):
     """Live records of runs, from now on."""
 
-    def subscribe(self, run_id: str) -> AbstractAsyncContextManager[AsyncIterator[RunEvent]]:
-        """Entering returns once nothing committed later can be missed; it may raise ``DependencyUnavailable``."""
+    def subscribe(self, run_id: str, *, tokens: bool = False) -> AbstractAsyncContextManager[AsyncIterator[RunEvent]]:
+        """Entering returns once nothing committed later can be missed; it may raise ``DependencyUnavailable``.
+
+        ``tokens``: also what the run's model writes, that of the last minute first.
+        """
         ...
 
 
@@ -164,13 +218,17 @@ class Deps:
     catalog_ready: Callable[[], bool]
     index: RunReader
     usage: UsageReader
+    sessions: SessionReader
     claims: Claims
     turns: Turns
     cancellations: Cancellations
+    approvals: Approvals
     blobs: BlobStore
     feed: Feed
     asyncapi: Callable[[], JsonDict]
+    budgets: Budgets
     authenticator: Authenticator | None = None
     checks: Mapping[str, Check] = field(default_factory=dict)
     required: frozenset[str] = frozenset({"kafka", "catalogue"})
     now: Callable[[], datetime] = utc_now
+    monotonic: Callable[[], float] = time.monotonic

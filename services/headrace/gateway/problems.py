@@ -37,6 +37,11 @@ class HttpError(Exception):
         self.where = where
         self.headers = dict(headers or {})
 
+    @property
+    def placed(self) -> str:
+        """The message with its place, for answers that have no field for that."""
+        return f"{self.message} (at {self.where})" if self.where else self.message
+
 
 def error_body(code: str, message: str, where: str | None = None) -> bytes:
     error: dict[str, Any] = {"code": code, "message": message}

@@ -27,6 +27,12 @@ class RunCancel:
 
     async def handle(self, request: Request) -> Response:
         run_id: str = request.path_params["run_id"]
+        await self.ask(run_id)
+        url = f"/v1/runs/{run_id}"
+        return Response(orjson.dumps({"run_id": run_id, "status_url": url}), 202, {"Location": url}, media_type=JSON)
+
+    async def ask(self, run_id: str) -> None:
+        """Raises ``HttpError``: 404 there is no such run, 409 it has ended otherwise."""
         run = await self._deps.index.run(run_id)
         if run is None and self._accepted.agent(run_id) is None:
             raise HttpError(404, "unknown_run", "no such run", where="run_id")
@@ -36,5 +42,3 @@ class RunCancel:
         else:
             await self._deps.cancellations.ask(self._deps.tenant, run_id)
             log.info("run_cancel_asked", run_id=run_id)
-        url = f"/v1/runs/{run_id}"
-        return Response(orjson.dumps({"run_id": run_id, "status_url": url}), 202, {"Location": url}, media_type=JSON)

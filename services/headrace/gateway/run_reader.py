@@ -1,4 +1,4 @@
-"""``RunReader`` and ``UsageReader`` over ``headrace.index``: the gateway's tenant filled in, and views as JSON."""
+"""``RunReader``, ``UsageReader``, ``SessionReader`` over ``headrace.index``: the gateway's tenant filled in, views as JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from headrace.gateway.ports import JsonDict, RunEvent, RunFilters, RunPage
-from headrace.index import RunIndex, RunView, StepView, UsageIndex
+from headrace.index import RunIndex, RunView, SessionIndex, StepView, UsageIndex
 
 
 class IndexedRuns:
@@ -47,9 +47,24 @@ class IndexedUsage:
         return page.model_dump(mode="json")
 
 
+class IndexedSessions:
+    """Reads of one tenant."""
+
+    def __init__(self, index: SessionIndex, tenant: str) -> None:
+        self._index = index
+        self._tenant = tenant
+
+    async def sessions(self, *, limit: int) -> JsonDict:
+        return (await self._index.sessions(self._tenant, limit=limit)).model_dump(mode="json")
+
+    async def session(self, session_id: str) -> JsonDict | None:
+        view = await self._index.session(self._tenant, session_id)
+        return None if view is None else view.model_dump(mode="json")
+
+
 def _run(view: RunView) -> JsonDict:
     """``result_url`` is where the whole result is; ``outcome`` is a bounded preview of it."""
-    shown = view.model_dump(mode="json", exclude={"tenant"} if view.records else {"tenant", "records"})
+    shown = view.model_dump(mode="json", exclude={"tenant"} if view.records else {"tenant", "records", "family"})
     shown["usage"] = {
         name: shown.pop(name)
         for name in (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -17,6 +18,7 @@ from starlette.responses import Response
 
 from headrace.claims import Claim, Outcome
 from headrace.gateway.body import header_map
+from headrace.gateway.budgets import refuse_exhausted
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import JSON, HttpError, unavailable
 from headrace.gateway.run_start import RunRequest, RunStart, parsed, read_json
@@ -36,18 +38,24 @@ class RunRequests:
     async def handle(self, request: Request) -> Response:
         headers = header_map(request.scope)
         seconds = self._waiting.seconds(request.query_params.get("wait"))
-        wanted = _parse(await read_json(request, headers, self._deps.settings.gateway_max_body_bytes))
+        wanted = run_request(await read_json(request, headers, self._deps.settings.gateway_max_body_bytes))
         key = _idempotency_key(headers.get("idempotency-key"), wanted.idempotency_key)
-        self._start.checked(wanted)
-        run_id = requested_job_id(self._deps.tenant, wanted.agent, key) if key else str(uuid.uuid4())
-        if key is None or await self._is_new(wanted, key, run_id):
-            await self._start.publish(wanted, run_id, headers, key)
-        else:
-            self._start.accept(wanted, run_id)
+        run_id = await self.begin(wanted, key, headers)
         url = f"/v1/runs/{run_id}"
         if ended := await self._waiting.outcome(run_id, seconds):
             return Response(orjson.dumps(ended), 200, {"Location": url}, media_type=JSON)
         return Response(orjson.dumps({"run_id": run_id, "status_url": url}), 202, {"Location": url}, media_type=JSON)
+
+    async def begin(self, wanted: RunRequest, key: str | None, headers: Mapping[str, str]) -> str:
+        """The id of the run that is wanted, whose job is durable. Raises ``HttpError``."""
+        self._start.checked(wanted)
+        run_id = requested_job_id(self._deps.tenant, wanted.agent, key) if key else str(uuid.uuid4())
+        if key is None or await self._is_new(wanted, key, run_id):
+            await refuse_exhausted(self._deps, wanted)
+            await self._start.publish(wanted, run_id, headers, key)
+        else:
+            self._start.accept(wanted, run_id)
+        return run_id
 
     async def _is_new(self, wanted: RunRequest, key: str, run_id: str) -> bool:
         """Whether the job has to be published: False once the run is in the index. Raises 409 for a key used otherwise."""
@@ -64,7 +72,8 @@ class RunRequests:
             raise unavailable("the database, which idempotency keys need,") from None
 
 
-def _parse(value: Any) -> RunRequest:
+def run_request(value: Any) -> RunRequest:
+    """``value`` as a request for a run. Raises ``HttpError`` 422."""
     wanted = parsed(RunRequest, value)
     if (wanted.input is None) == (wanted.prompt is None):
         raise HttpError(422, "request_schema", "give either input or prompt", where="/input")
@@ -84,5 +93,7 @@ def _idempotency_key(header: str | None, field: str | None) -> str | None:
 
 
 def _request_digest(wanted: RunRequest) -> str:
-    content = wanted.model_dump(mode="json", exclude={"idempotency_key"})
+    content = wanted.model_dump(mode="json", exclude={"idempotency_key", "stream_tokens"})
+    if wanted.double_texting is None:  # it came later: keys that were used before stay good
+        del content["double_texting"]
     return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()

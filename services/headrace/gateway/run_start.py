@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from headrace.gateway.accepted import AcceptedRuns
 from headrace.gateway.body import is_json, parse_json, read_body
+from headrace.gateway.limits import RateLimits
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import HttpError, unavailable
 from headrace.gateway.publishing import publish
@@ -17,6 +18,7 @@ from headrace.gateway.schema_check import InputSchemas
 from headrace.messages.agent import AgentDefinition
 from headrace.messages.headers import trace_context
 from headrace.messages.job import Job, JobContext
+from headrace.messages.run import DoubleTexting
 from headrace.observe.logging import get_logger
 from headrace.runtime.api import Send
 
@@ -33,23 +35,32 @@ class RunRequest(BaseModel):
     input: Any = None
     prompt: str | None = Field(default=None, min_length=1)
     session_id: str | None = Field(default=None, min_length=1, max_length=256)
+    double_texting: DoubleTexting | None = Field(
+        default=None, description="While its session is busy; default: as the agent says"
+    )
     user_id: str | None = Field(default=None, min_length=1, max_length=256)
     idempotency_key: str | None = Field(default=None, description="The same key is the same run; also Idempotency-Key")
+    stream_tokens: bool = Field(
+        default=False, description="Tell what the model writes while it writes; see GET /v1/runs/{run_id}/events"
+    )
 
 
 class RunStart:
     """Checks requests and writes their jobs."""
 
-    def __init__(self, deps: Deps, accepted: AcceptedRuns) -> None:
+    def __init__(self, deps: Deps, accepted: AcceptedRuns, limits: RateLimits) -> None:
         self._deps = deps
+        self._limits = limits
         self._accepted = accepted
         self._schemas = InputSchemas()
 
     def checked(self, wanted: RunRequest) -> AgentDefinition:
-        """The agent that is asked for. Raises ``HttpError``: 400 there is none, 422 its input is another, 503 not known yet."""
+        """The agent that is asked for. Raises ``HttpError``: 400 there is none, 422 its input is another, 503 not known yet,
+        429 too many requests."""
         definition = self._definition(wanted)
         if wanted.prompt is None:
             self._schemas.check(definition, wanted.input)
+        self._limits.request()
         return definition
 
     def _definition(self, wanted: RunRequest) -> AgentDefinition:
@@ -90,6 +101,8 @@ class RunStart:
             tenant=self._deps.tenant,
             context=JobContext(session_id=wanted.session_id),
             idempotency_key=key,
+            stream_tokens=wanted.stream_tokens,
+            double_texting=wanted.double_texting,
             created_at=self._deps.now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         )
 

@@ -4,6 +4,9 @@ History from the index first, then the live feed; each record once (by topic, pa
 position as the event's id, so that a client that reconnects with ``Last-Event-ID`` goes on after it. Since the index lags a
 little behind Kafka, it is asked again whenever the live feed is silent: a record that was written before the subscription and
 indexed after the first look is not missed.
+
+With ``tokens=true`` what the model writes comes in between, as events without an id: they are not the run's records, a client that
+reconnects does not ask for them again, and once the record of their turn was given they are stale and left out.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from headrace.gateway.accepted import AcceptedRuns
-from headrace.gateway.ports import Deps, RunEvent
+from headrace.gateway.ports import TOKENS, Deps, RunEvent
 from headrace.gateway.problems import HttpError, unavailable
 from headrace.gateway.sequence import Sequence
 from headrace.messages.errors import TransientError
@@ -45,7 +48,8 @@ class RunStreams:
         await self._check_known(run_id)
         if self._open >= self._deps.settings.gateway_max_streams:
             raise unavailable("a further event stream")
-        frames = self._frames(run_id, request.headers.get("last-event-id"))
+        tokens = _wants_tokens(request.query_params.get("tokens"))
+        frames = self._frames(run_id, request.headers.get("last-event-id"), tokens=tokens)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(frames, media_type="text/event-stream", headers=headers)
 
@@ -55,12 +59,12 @@ class RunStreams:
         if await self._deps.index.run(run_id) is None:
             raise HttpError(404, "unknown_run", "no such run", where="run_id")
 
-    async def _frames(self, run_id: str, last_id: str | None) -> AsyncIterator[bytes]:
+    async def _frames(self, run_id: str, last_id: str | None, *, tokens: bool = False) -> AsyncIterator[bytes]:
         skip, now = _Skip(last_id), asyncio.get_running_loop().time
         keepalive_s, spoke_at = self._deps.settings.gateway_keepalive_s, now()
         self._open += 1
         try:
-            async with aclosing(self._events(run_id)) as events:
+            async with aclosing(self._events(run_id, tokens)) as events:
                 async for event in events:
                     passed = skip.take(event) if event else skip.release()
                     for each in passed:
@@ -75,10 +79,10 @@ class RunStreams:
         finally:
             self._open -= 1
 
-    async def _events(self, run_id: str) -> AsyncGenerator[RunEvent | None]:
+    async def _events(self, run_id: str, tokens: bool) -> AsyncGenerator[RunEvent | None]:
         """The run's events up to its result, in order; None for each second of silence."""
         sequence = Sequence()
-        async with self._deps.feed.subscribe(run_id) as live:
+        async with self._deps.feed.subscribe(run_id, tokens=tokens) as live:
             ready: list[RunEvent] | None = sequence.push(*await self._deps.index.history(run_id))
             while ready is not None and not self._stopping.is_set():
                 for event in ready:
@@ -92,7 +96,10 @@ class RunStreams:
     async def _next(self, run_id: str, live: AsyncIterator[RunEvent], sequence: Sequence) -> list[RunEvent] | None:
         """What came next, in order; after a silence, what the index has by now. None where the feed has ended."""
         try:
-            return sequence.push(await asyncio.wait_for(anext(live), self._silence_s))
+            event = await asyncio.wait_for(anext(live), self._silence_s)
+            while event.type == TOKENS and event.step <= sequence.step:
+                event = await asyncio.wait_for(anext(live), self._silence_s)
+            return [event] if event.type == TOKENS else sequence.push(event)
         except StopAsyncIteration:
             return None
         except TimeoutError:
@@ -110,7 +117,7 @@ class _Skip:
         self._held: list[RunEvent] = []
 
     def take(self, event: RunEvent) -> list[RunEvent]:
-        if self._last_id is None:
+        if self._last_id is None or event.type == TOKENS:
             return [event]
         self._held.append(event)
         if event.id == self._last_id:
@@ -136,4 +143,12 @@ def frame(event: RunEvent) -> bytes:
         "timestamp_ms": event.timestamp_ms,
         **event.data,
     }
-    return f"id: {event.id}\nevent: {event.type}\ndata: ".encode() + orjson.dumps(data) + b"\n\n"
+    place = "" if event.type == TOKENS else f"id: {event.id}\n"
+    return f"{place}event: {event.type}\ndata: ".encode() + orjson.dumps(data) + b"\n\n"
+
+
+def _wants_tokens(given: str | None) -> bool:
+    """The query parameter. Raises ``HttpError`` 422."""
+    if given not in (None, "true", "false"):
+        raise HttpError(422, "request_schema", "neither true nor false", where="query/tokens")
+    return given == "true"

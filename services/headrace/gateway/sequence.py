@@ -1,8 +1,8 @@
 """A run's records in the order in which they caused each other, though they come from several topics and two sources.
 
-A record follows its cause: tool calls follow the job or the results of the step before, results follow their calls, the final
-result follows everything. One that comes before its cause waits; ``flush`` lets go of what has waited long enough (its cause is
-past its retention, or was written by another program).
+A record follows its cause: tool calls follow the job or the results of the step before, a wait and the results follow their calls,
+the final result follows everything. One that comes before its cause waits; ``flush`` lets go of what has waited long
+enough (its cause is past its retention, or was written by another program).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 from headrace.gateway.ports import RunEvent
 
-_PHASE: Final = {"job": 0, "tool_calls": 1, "tool_results": 2, "result": 3}
+_PHASE: Final = {"job": 0, "tool_calls": 1, "wait": 1, "tool_results": 2, "result": 3}
 _LAST: Final = 2**31
 Rank = tuple[int, int]
 
@@ -44,6 +44,11 @@ class Sequence:
             given.append(self._give())
         return given
 
+    @property
+    def step(self) -> int:
+        """The last step whose record was given; 0: none."""
+        return max((step for step, phase in self._ranks if phase == 1), default=0)
+
     def flush(self) -> list[RunEvent]:
         """Everything that waits, in order."""
         return [self._give() for _ in range(len(self._waiting))]
@@ -56,10 +61,12 @@ class Sequence:
     def _follows(self, event: RunEvent) -> bool:
         if event.type == "job":
             return True
-        if event.type == "tool_results":
+        if event.type in ("tool_results", "wait"):
             return (event.step, 1) in self._ranks
         job = (-1, 0) in self._ranks
-        unanswered = any((step, 2) not in self._ranks for step, phase in self._ranks if phase == 1)
+        unanswered = any(
+            (step, 2) not in self._ranks for step, phase in self._ranks if phase == 1 and step != event.step
+        )
         before = event.step - 1
         missing = before > 0 and (before, 2) not in self._ranks
         return job and not unanswered and not missing

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Final
 import orjson
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from headrace.config_file import Settings
 from headrace.gateway.secrets import secret_variable
 from headrace.messages.errors import FatalError
 
@@ -20,13 +21,18 @@ Items = Annotated[tuple[str, ...], NoDecode]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode]
 
 
-class GatewaySettings(BaseSettings):
+class GatewaySettings(Settings):
     """How the gateway listens, what it bounds, and who may write to it. Read from ``HEADRACE_*`` and ``.env``."""
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_", env_file=".env", extra="ignore", populate_by_name=True)
 
     gateway_host: str = Field(default="127.0.0.1", description="Address to listen on")
     gateway_port: int = Field(default=8080, ge=0, le=65_535, description="Port to listen on; 0: any free port")
+    gateway_public_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/?#]+",
+        description="What others reach the gateway by, for A2A's agent cards; unset: what the request asked for",
+    )
     gateway_max_body_bytes: int = Field(
         default=25 * MIB, ge=1, description="A larger request body is refused (413), whatever its transfer encoding"
     )
@@ -47,6 +53,21 @@ class GatewaySettings(BaseSettings):
     )
     gateway_agent_runs_of: dict[str, Annotated[int, Field(ge=1)]] = Field(
         default_factory=dict, description='The same for some agents, as JSON: {"policy-checker": 4}'
+    )
+    gateway_rate: float = Field(
+        default=0.0,
+        ge=0,
+        description="Records a second that this process takes in at its doors, all together; past it senders and callers are told"
+        " to come again. 0: no limit",
+    )
+    gateway_source_rate: float = Field(
+        default=0.0, ge=0, description="Deliveries a second of one webhook source, likewise; 0: no limit"
+    )
+    gateway_source_rate_of: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict, description='The same for some sources, as JSON: {"alertmanager": 20}'
+    )
+    gateway_burst_s: float = Field(
+        default=10.0, gt=0, description="Seconds' worth of a rate that may come at once after a quiet time"
     )
     sources_dir: Path | None = Field(
         default=None, description="Directory of further webhook sources, one YAML file each; they may not redefine one"

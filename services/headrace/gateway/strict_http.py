@@ -2,6 +2,8 @@
 
 The parser (llhttp, in its strict mode) refuses most of what requests are smuggled with: two lengths, a length beside a transfer
 encoding, folded lines, bare line feeds, NULs. What it lets pass is refused here, with all that comes after it on the connection.
+A request that offers another protocol is answered in this one, as it may be, and is the last of its connection; one with a body,
+which the parser would pass over, is refused.
 """
 
 from __future__ import annotations
@@ -20,11 +22,15 @@ _PHRASES: Final = {400: "Bad Request", 414: "URI Too Long", 431: "Request Header
 _MALFORMED: Final = (400, "malformed_request", "the request is not one that every server reads alike")
 _TOO_LONG: Final = (414, "url_too_long", f"the URL is longer than {MAX_URL} bytes")
 _TOO_LARGE: Final = (431, "head_too_large", f"the head has more than {MAX_HEAD} bytes or {MAX_HEADERS} headers")
+_UPGRADE: Final = (400, "upgrade", "no other protocol is spoken here: send a request with a body without Upgrade")
 Refusal = tuple[int, str, str]
 
 
-def refusal(version: str, url: bytes, headers: list[tuple[bytes, bytes]]) -> Refusal | None:
-    """Why a head is refused, as ``(status, code, message)``; None if it is fine. Names are in lower case."""
+def refusal(version: str, url: bytes, headers: list[tuple[bytes, bytes]], *, upgrade: bool = False) -> Refusal | None:
+    """Why a head is refused, as ``(status, code, message)``; None if it is fine. Names are in lower case.
+
+    ``upgrade``: it offers another protocol. The parser takes all that follows such a head for that protocol, a body too.
+    """
     if len(url) > MAX_URL:
         return _TOO_LONG
     if len(headers) > MAX_HEADERS or len(url) + sum(len(name) + len(value) for name, value in headers) > MAX_HEAD:
@@ -35,6 +41,8 @@ def refusal(version: str, url: bytes, headers: list[tuple[bytes, bytes]]) -> Ref
         return _MALFORMED
     if codings and (version != "1.1" or [coding.strip().lower() for coding in codings] != [b"chunked"]):
         return _MALFORMED
+    if upgrade and (codings or any(name == b"content-length" and value != b"0" for name, value in headers)):
+        return _UPGRADE
     return None
 
 
@@ -59,11 +67,17 @@ class StrictHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        refused = refusal(self.parser.get_http_version(), self.url, self.headers)
+        upgrade = self.parser.should_upgrade()
+        refused = refusal(self.parser.get_http_version(), self.url, self.headers, upgrade=upgrade)
         if refused is not None:
             self._refusal = refused
             raise ValueError(refused[1])  # the parser stops, and ``send_400_response`` is called
         super().on_headers_complete()
+        if upgrade:
+            self.cycle.keep_alive = False
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """The parser has stopped at an Upgrade (or CONNECT): what follows is in no protocol that is spoken here, and never read."""
 
     def send_400_response(self, msg: str) -> None:
         status, code, message = self._refusal

@@ -1,8 +1,8 @@
 """``POST /webhooks/{source}``: verify, bound, make durable, answer 202. The hot path: nothing here that the check does not need.
 
 The order of checks is fixed: who the sender is (404, 403), how much it sends (413), that it is the sender (401), and only then what
-it says (415, 400). The record is the body as it was signed, with the few headers that the source's normaliser needs. A handshake
-that the source is set up for is answered instead, and leaves no record.
+it says (415, 400), and how often (429 or 503). The record is the body as it was signed, with the few headers that the source's
+normaliser needs. A handshake that the source is set up for is answered instead, and leaves no record.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.gateway.body import header_map, is_json, media_type, parse_json, read_body
+from headrace.gateway.limits import RateLimits
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import JSON, HttpError
 from headrace.gateway.publishing import publish
@@ -35,8 +36,9 @@ _MAX_NAME: Final = 256
 class Webhooks:
     """The endpoint."""
 
-    def __init__(self, deps: Deps) -> None:
+    def __init__(self, deps: Deps, limits: RateLimits) -> None:
         self._deps = deps
+        self._limits = limits
         self._limit = deps.settings.gateway_max_body_bytes
 
     async def handle(self, request: Request) -> Response:
@@ -49,6 +51,7 @@ class Webhooks:
         if reply := await _handshake(source, value):
             return answer(reply)
         delivery = self._delivery(source.config, headers, body, value)
+        self._limits.delivery(source.config)
         await publish(self._deps, [Send(delivery)], within_s=source.config.answer_within_s)
         return Response(orjson.dumps({"delivery_id": delivery.key}), 202, media_type=JSON)
 

@@ -1,4 +1,4 @@
-"""The operations endpoint of a process: /healthz, /readyz, /metrics, /status. Plain ASGI; nothing here needs a framework."""
+"""The operations endpoint of a process: /healthz (or /health), /readyz, /metrics, /status. Plain ASGI, without a framework."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Ops:
         await send({"type": "http.response.body", "body": body})
 
     def _answer(self, path: str) -> tuple[int, str, bytes]:
-        if path == "/healthz":
+        if path in ("/healthz", "/health"):
             return _json(200, {"status": "ok"})
         if path == "/readyz":
             states = dict.fromkeys(self._expected, False)  # one that is still being composed is not ready

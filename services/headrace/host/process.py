@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ import uvloop
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from headrace import config_file
 from headrace.host.component import Component, Compose
 from headrace.host.memory import settle_memory
 from headrace.host.ops import Ops, server
@@ -99,6 +101,8 @@ def main(services: Sequence[str]) -> None:
         settings = MeshSettings()
         name = "+".join(services)
         logs.configure(settings.log_level, service=name)
+        if keys := config_file.unused(os.environ):
+            log.warning("configuration_not_used", keys=keys)
         with exported(name, settings.instance), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(services, settings))
     except (ValidationError, SettingsError) as error:

@@ -1,6 +1,7 @@
 """The index of runs, read: what gateway, CLI and console ask Postgres. ``RunIndex`` is the way in."""
 
 from headrace.index.run_index import RunIndex
+from headrace.index.sessions import SessionIndex
 from headrace.index.usage import UsageIndex
 from headrace.index.views import (
     Counts,
@@ -8,6 +9,8 @@ from headrace.index.views import (
     EventView,
     RunPage,
     RunView,
+    SessionPage,
+    SessionView,
     StepView,
     StoredResult,
     UsagePage,
@@ -21,6 +24,9 @@ __all__ = [
     "RunIndex",
     "RunPage",
     "RunView",
+    "SessionIndex",
+    "SessionPage",
+    "SessionView",
     "StepView",
     "StoredResult",
     "UsageIndex",

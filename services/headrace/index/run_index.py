@@ -11,7 +11,7 @@ import orjson
 
 from headrace.blobs import BlobStore
 from headrace.index.paging import MAX_LIMIT, Query, encode_cursor
-from headrace.index.views import Counts, EventPage, EventView, RunPage, RunView, StepView, StoredResult
+from headrace.index.views import Counts, EventPage, EventView, Relative, RunPage, RunView, StepView, StoredResult
 from headrace.messages.errors import BadMessage, FatalError
 from headrace.postgres.errors import translated
 from headrace.postgres.json import storable_text
@@ -27,7 +27,9 @@ _NUMBERS: Final = (
     "cost_usd",
 )
 _RUN_COLUMNS: Final = ", ".join(
-    f"coalesce({name}, 0) AS {name}" if name in _NUMBERS else name for name in RunView.model_fields if name != "records"
+    f"coalesce({name}, 0) AS {name}" if name in _NUMBERS else name
+    for name in RunView.model_fields
+    if name not in ("records", "family")
 )
 _EVENT_COLUMNS: Final = ", ".join(f'"{name}"' for name in EventView.model_fields)
 _RUN: Final = f"SELECT {_RUN_COLUMNS} FROM runs WHERE tenant = $1 AND run_id = $2"  # noqa: S608 (constants)
@@ -36,7 +38,12 @@ SELECT run_id FROM runs WHERE tenant = $1 AND run_id = ANY ($2) AND state IN ('c
 """
 _STEPS: Final = """
 SELECT topic, partition, "offset", kind, step, at, bytes, summary FROM run_steps WHERE tenant = $1 AND run_id = $2
-ORDER BY kind = 'result', kind <> 'job', step, kind, at, topic, partition, "offset"
+ORDER BY kind = 'result', kind <> 'job', step, kind = 'tool_results', at, kind, topic, partition, "offset"
+"""
+_FAMILY: Final = """
+SELECT run_id, parent_run_id, agent_name, state FROM runs
+WHERE tenant = $1 AND (root_run_id = $2 OR (run_id = $2 AND EXISTS (SELECT FROM runs WHERE tenant = $1 AND root_run_id = $2)))
+ORDER BY root_run_id IS NOT NULL, created_at, run_id LIMIT 1000
 """
 _RESULT: Final = """
 SELECT job_id, status, result_data, cas_id, error, completed_at FROM agent_results WHERE tenant = $1 AND result_id = $2
@@ -86,11 +93,14 @@ class RunIndex:
         return RunPage(runs=tuple(RunView(**row) for row in rows), cursor=last)
 
     async def run(self, tenant: str, run_id: str) -> RunView | None:
-        """A run with its ``records``; None if the index has none of that id."""
+        """A run with its ``records`` and ``family``; None if the index has none of that id."""
         name = storable_text(tenant), storable_text(run_id)
         with translated():
             row = await self._pool.fetchrow(_RUN, *name)
-        return None if row is None else RunView(**row, records=await self.steps(tenant, run_id))
+        if row is None:
+            return None
+        family = await self._family(tenant, row["root_run_id"] or run_id)
+        return RunView(**row, records=await self.steps(tenant, run_id), family=family)
 
     async def ended(self, tenant: str, run_ids: Sequence[str]) -> set[str]:
         """Those of ``run_ids`` that have their result."""
@@ -103,6 +113,11 @@ class RunIndex:
         with translated():
             rows = await self._pool.fetch(_STEPS, storable_text(tenant), storable_text(run_id))
         return tuple(StepView(**row) for row in rows)
+
+    async def _family(self, tenant: str, root: str) -> tuple[Relative, ...]:
+        with translated():
+            rows = await self._pool.fetch(_FAMILY, storable_text(tenant), storable_text(root))
+        return tuple(Relative(**row) for row in rows)
 
     async def result(self, tenant: str, result_ref: str) -> StoredResult | None:
         """What ``artifact://<result id>`` or ``cas://sha256:<hex>`` stands for; None for an artifact that is not there (yet).

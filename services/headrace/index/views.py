@@ -20,7 +20,7 @@ class StepView(_View):
     topic: str
     partition: int
     offset: int
-    kind: Literal["job", "tool_calls", "tool_results", "result"]
+    kind: Literal["job", "tool_calls", "tool_results", "wait", "result"]
     step: int
     at: datetime
     bytes: int
@@ -28,7 +28,9 @@ class StepView(_View):
 
 
 class RunView(_View):
-    """One run. ``steps`` is the number of its model turns that led to a record, ``records`` (only of a single run) are those."""
+    """One run. ``steps`` is the number of its model turns that led to a record. Only a single run has ``records`` (those of its
+    steps) and ``family`` (empty where nothing was delegated).
+    """
 
     tenant: str
     run_id: str
@@ -47,6 +49,8 @@ class RunView(_View):
     workflow_run_id: str | None
     node_id: str | None
     replay_id: str | None
+    parent_run_id: str | None
+    root_run_id: str | None
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
@@ -64,6 +68,16 @@ class RunView(_View):
     outcome: Any
     result_ref: str | None
     records: tuple[StepView, ...] = ()
+    family: tuple[Relative, ...] = ()
+
+
+class Relative(_View):
+    """A run of the same family: the one that somebody asked for, and all that were delegated from it down."""
+
+    run_id: str
+    parent_run_id: str | None
+    agent_name: str | None
+    state: RunState
 
 
 class RunPage(_View):
@@ -166,3 +180,51 @@ class UsagePage(_View):
     since: datetime
     until: datetime
     usage: tuple[UsageView, ...]
+
+
+class SaidView(_View):
+    """One message of a session's conversation."""
+
+    role: Literal["user", "assistant", "tool"]
+    content: str
+
+
+class SessionRunView(_View):
+    """A run of a session that has ended. ``turns``: runs in the conversation after it."""
+
+    run_id: str
+    turns: int
+    agent_name: str | None
+    status: Literal["completed", "failed"]
+    completed_at: datetime
+    result_ref: str | None
+
+
+class SessionView(_View):
+    """A session as its newest run left it. ``in_line``: runs that are under way or wait, in their order.
+
+    Of a longer session only the newest ``runs`` are shown; ``pipeline_usage`` counts all of them.
+    """
+
+    session_id: str
+    turns: int
+    conversation_history: tuple[SaidView, ...]
+    last_result_ref: str | None
+    pipeline_usage: dict[str, int]
+    runs: tuple[SessionRunView, ...]
+    in_line: tuple[str, ...]
+
+
+class SessionSummary(_View):
+    """A session in a list."""
+
+    session_id: str
+    runs: int
+    first_at: datetime
+    last_at: datetime
+
+
+class SessionPage(_View):
+    """Sessions, the last used one first."""
+
+    sessions: tuple[SessionSummary, ...]

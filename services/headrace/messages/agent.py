@@ -9,12 +9,13 @@ from msgspec import Meta
 
 from headrace.messages.base import JsonObject, Message, Part, Version
 from headrace.messages.ids import short_hash
-from headrace.messages.run import AgentRef
+from headrace.messages.run import AgentRef, DoubleTexting
 
 NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 SEMVER = r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?$"
 AgentName = Annotated[str, Meta(pattern=NAME)]
 AgentVersion = Annotated[str, Meta(pattern=SEMVER)]
+_ADDED = ("approvals", "delegation", "approval", "double_texting")  # fields of AgentDefinition since its hash was fixed
 _AtLeastOne = Annotated[int, Meta(ge=1)]
 
 
@@ -34,6 +35,21 @@ class Limits(Part, frozen=True, kw_only=True):
     max_cost_usd: Annotated[float, Meta(gt=0)] = 1.0
     max_output_tokens: _AtLeastOne = 2_000
     timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 300.0
+
+
+class Approvals(Part, frozen=True, kw_only=True):
+    """Which calls wait for somebody's yes. Without an answer in time, it is no."""
+
+    tools: Annotated[tuple[str, ...], Meta(description="Shell-style patterns; empty: every tool")] = ()
+    timeout_s: Annotated[float, Meta(gt=0, le=2_592_000)] = 86_400.0
+
+
+class Delegation(Part, frozen=True, kw_only=True):
+    """Which agents this one may hand work to (shell-style patterns), and how far that may go."""
+
+    agents: tuple[str, ...]
+    max_runs: Annotated[int, Meta(ge=1, le=1_000, description="Runs of a whole family below the first one")] = 16
+    max_depth: Annotated[int, Meta(ge=1, le=10)] = 3
 
 
 class AgentDefinition(Part, frozen=True, kw_only=True):
@@ -56,10 +72,24 @@ class AgentDefinition(Part, frozen=True, kw_only=True):
     triggers: tuple[Trigger, ...] = ()
     limits: Limits = Limits()
     runtime: Literal["native"] = "native"
+    approvals: Approvals | None = None
+    delegation: Delegation | None = None
+    approval: Annotated[
+        Literal["required"] | None, Meta(description="required: handing work to this agent waits for somebody's yes")
+    ] = None
+    double_texting: Annotated[
+        DoubleTexting | None,
+        Meta(description="A job whose session is busy waits (the default), is refused, or ends what is before it"),
+    ] = None
 
     @property
     def definition_hash(self) -> str:
-        return short_hash(orjson.dumps(self.plain(), option=orjson.OPT_SORT_KEYS))
+        """Fields that came after 1.0 count only where they say something: what was published before keeps its hash."""
+        shown = self.plain()
+        for name in _ADDED:
+            if shown[name] is None:
+                del shown[name]
+        return short_hash(orjson.dumps(shown, option=orjson.OPT_SORT_KEYS))
 
     @property
     def prompt_hash(self) -> str:

@@ -19,9 +19,12 @@ Kind = Literal[
     "job_requested",  # agent.jobs
     "tool_called",  # tool.calls
     "tool_finished",  # tool.results
+    "run_parked",  # run.waits
+    "wait_completed",  # wait.completions
     "run_finished",  # agent.results
     "dead_lettered",  # *.dlq
     "agent_published",  # agent.definitions
+    "budget_changed",  # budget.changes
     "undecodable",  # a record that is not what its topic declares: its digest alone
 ]
 SHA256 = r"^[0-9a-f]{64}$"
@@ -63,7 +66,7 @@ class AuditEvent(Message, frozen=True, kw_only=True):
     event_source: str | None = None
     session_id: str | None = None
     replay_id: str | None = None
-    user_id: str | None = None
+    user_id: Annotated[str | None, Meta(description="wait_completed: who decided, by credential")] = None
     agent_name: str | None = None
     agent_version: str | None = None
     definition_hash: str | None = None
@@ -73,7 +76,9 @@ class AuditEvent(Message, frozen=True, kw_only=True):
     status: Annotated[
         str | None,
         Meta(
-            description="run_finished: completed, failed; tool_finished: ok, error; agent_published: defined, live, deleted"
+            description="run_finished: completed, failed; tool_finished: ok, error; agent_published: defined, live, deleted; "
+            "run_parked: what it waits for; wait_completed: approve, deny, reported, due, cancelled; "
+            "budget_changed: set, removed"
         ),
     ] = None
     error_type: Annotated[str | None, Meta(description="Stable code of an error, never its text")] = None

@@ -48,14 +48,17 @@ class UndecodableMessage(BadMessage):
 class UnsupportedVersion(BadMessage):
     """A message of another major version. v1.x may only add optional fields, so every 1.x is read.
 
-    ``job_id`` is the message's own, where it could be read: enough to answer its sender.
+    ``job_id`` and ``reply_to`` are the message's own, where they could be read: enough to answer its sender.
     """
 
     cause = "unsupported_version"
 
-    def __init__(self, message: str, *, where: str | None = None, job_id: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, where: str | None = None, job_id: str | None = None, reply_to: str | None = None
+    ) -> None:
         super().__init__(message, where=where)
         self.job_id = job_id
+        self.reply_to = reply_to
 
 
 class RejectedMessage(BadMessage):

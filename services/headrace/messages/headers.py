@@ -26,6 +26,7 @@ TRACESTATE: Final = "tracestate"
 RUN_ID: Final = "ce_runid"
 AGENT: Final = "ce_agent"
 CONTENT_TYPE: Final = "content-type"
+REPLY_TO: Final = "reply_to"  # of a job: a topic that gets its result too, where the message names none
 SOURCE_PREFIX: Final = "/headrace/"
 
 _VERSION: Final = ("ce_specversion", b"1.0")

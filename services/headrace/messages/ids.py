@@ -46,6 +46,26 @@ def call_key(tenant: str, run_id: str, step: int, call_id: str) -> str:
     return _uuid("call", tenant, run_id, str(step), call_id)
 
 
+def child_job_id(tenant: str, run_id: str, step: int, call_id: str) -> str:
+    """Job id of the sub-agent that one tool call asks for."""
+    return _uuid("child", tenant, run_id, str(step), call_id)
+
+
+def pending_id(tenant: str, run_id: str, step: int, round_: int, call_id: str) -> str:
+    """Name of one thing that a run waits for, such as an approval."""
+    return _uuid("pending", tenant, run_id, str(step), str(round_), call_id)
+
+
+def approval_proof(
+    tenant: str, run_id: str, step: int, call_id: str, tool: str, arguments_hash: str, *, repeat: bool = False
+) -> str:
+    """What an approval stands for: SHA-256 over the place of the call and the hash of its arguments."""
+    text = _SEPARATOR.join(
+        ("repeat" if repeat else "approval", tenant, run_id, str(step), call_id, tool, arguments_hash)
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def audit_id(topic: str, partition: int, offset: int) -> str:
     """Id of the audit entry of one record, by the record's place."""
     return _uuid("audit", topic, str(partition), str(offset))

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from headrace.messages.base import JsonObject, Message, Part, Version
 from headrace.messages.event import Event
+from headrace.messages.run import DoubleTexting, Family
 
 DEFAULT_AGENT = "assistant"  # who takes a v1.0 job, which names no agent
 DEFAULT_TENANT = "default"
@@ -74,6 +75,13 @@ class Job(Message, frozen=True, kw_only=True):
     idempotency_key: Reference | None = None
     replay_id: Annotated[str, Meta(max_length=128)] | None = None
     reply_to: Annotated[str, Meta(max_length=249)] | None = None
+    stream_tokens: Annotated[bool, Meta(description="Tell on run.tokens what the model writes, while it writes")] = (
+        False
+    )
+    family: Annotated[Family | None, Meta(description="Of a sub-agent's job; written by the mesh itself")] = None
+    double_texting: Annotated[
+        DoubleTexting | None, Meta(description="While its session is busy; default: as the agent says")
+    ] = None
 
     def __post_init__(self) -> None:
         if self.prompt is None and self.input is None and self.event is None:

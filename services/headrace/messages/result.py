@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta
 
 from headrace.messages.base import Format, JsonObject, Message, Part, Version
-from headrace.messages.run import Turn, Usage
+from headrace.messages.run import SessionState, Turn, Usage
 
 FREE_FORM = Meta(extra_json_schema={"x-json-text": True})  # any JSON value, carried as JSON text in Avro
 FreeForm = Annotated[Any, FREE_FORM]
@@ -42,6 +42,17 @@ class ResultError(Part, frozen=True, kw_only=True):
     retryable: bool = False
     tool: str | None = None
     step: str | None = None
+    retry_at: Annotated[
+        str | None, Meta(description="When trying again makes sense (RFC 3339), where that is known")
+    ] = None
+
+
+class SessionTurn(Part, frozen=True, kw_only=True):
+    """What a run took from its session, and what it left there."""
+
+    found: SessionState
+    left: SessionState
+    pipeline_usage: Annotated[JsonObject, FREE_FORM]  # pipeline_<hash>: how often this run used it
 
 
 class AgentResult(Message, frozen=True, kw_only=True):
@@ -82,6 +93,10 @@ class AgentResult(Message, frozen=True, kw_only=True):
     started_ms: Milliseconds = 0
     completed_ms: Milliseconds = 0
     usage: Usage = Usage()
+    parent_run_id: Annotated[str | None, Meta(description="The run that delegated this one")] = None
+    delegated: Annotated[Usage, Meta(description="What its sub-agents spent, and theirs; not part of usage")] = Usage()
+    descendants: Annotated[int, Meta(description="Runs begun below this one")] = 0
+    session: Annotated[SessionTurn | None, Meta(description="Of a run in a session that began")] = None
 
     def message_id(self) -> str:
         return f"{self.job_id}:result"

@@ -16,6 +16,8 @@ from msgspec import Meta
 
 from headrace.messages.base import SCHEMA_VERSION, JsonObject, Message, Part, Version
 
+DoubleTexting = Literal["enqueue", "reject", "interrupt"]
+
 
 class AgentRef(Part, frozen=True, kw_only=True):
     """Which definition runs: name, version, and hashes that tell whether it is still the same text."""
@@ -26,8 +28,28 @@ class AgentRef(Part, frozen=True, kw_only=True):
     prompt_hash: str
 
 
+class Family(Part, frozen=True, kw_only=True):
+    """Where a sub-agent's run belongs, and what is left for it and all that it delegates to. Absent: nobody's child."""
+
+    parent_run_id: str
+    root_run_id: str
+    depth: Annotated[int, Meta(ge=1, description="1: a child of the run that somebody asked for")]
+    runs_left: Annotated[int, Meta(ge=0, description="Runs that may still be begun below this one")]
+    max_tokens: Annotated[int, Meta(ge=1)]
+    max_cost_usd: Annotated[float, Meta(gt=0)]
+
+
+class SessionState(Part, frozen=True, kw_only=True):
+    """What a session holds between two of its runs: its conversation by reference, and the newest result."""
+
+    turns: Annotated[int, Meta(description="Runs that are in the conversation, or in its summary")] = 0
+    head: Annotated[str | None, Meta(description="Newest stored segment of the conversation")] = None
+    stored: Annotated[int, Meta(description="Entries in the segments")] = 0
+    result_ref: Annotated[str | None, Meta(description="Newest result as cas://, which tools take as input_ref")] = None
+
+
 class RunInfo(Part, frozen=True, kw_only=True):
-    """What never changes during a run."""
+    """What never changes during a run, but for the deadline: it moves by the time that the run waited for somebody."""
 
     tenant: str
     run_id: str
@@ -44,6 +66,9 @@ class RunInfo(Part, frozen=True, kw_only=True):
     event_source: str | None = None
     replay_id: str | None = None
     reply_to: str | None = None
+    stream_tokens: bool = False
+    family: Family | None = None
+    session: Annotated[SessionState | None, Meta(description="The session as the run found it")] = None
     toolset_ref: Annotated[
         str | None,
         Meta(description="Blob of the composite tools that this run is offered beside its agent's own tools"),
@@ -90,6 +115,8 @@ class Progress(Part, frozen=True, kw_only=True):
     tool_ms: int = 0
     cache_hits: Annotated[int, Meta(description="Tool calls that were answered from a cache")] = 0
     usage: Usage = Usage()
+    delegated: Annotated[Usage, Meta(description="What sub-agents spent, and theirs; not part of usage")] = Usage()
+    children: Annotated[int, Meta(description="Runs begun or reserved below this one so far")] = 0
 
 
 class CallRequest(Part, frozen=True, kw_only=True):
@@ -196,7 +223,21 @@ class ToolOutcome(Part, frozen=True, kw_only=True):
     cache_hit: Annotated[bool, Meta(description="Given from a cache, not computed for this call")] = False
 
 
-class _Continuation(Message, frozen=True, kw_only=True):
+class Approval(Part, frozen=True, kw_only=True):
+    """Somebody's yes to one call with exactly these arguments. ``proof`` binds it to its call (``ids.approval_proof``)."""
+
+    call_id: str
+    arguments_hash: str
+    proof: str
+    decided_by: str
+    decided_ms: Annotated[int, Meta(description="Epoch milliseconds of the record of the decision")]
+    edited: bool = False
+    repeat: Annotated[bool, Meta(description="To a call that may have been made already: make it again")] = False
+
+
+class Continuation(Message, frozen=True, kw_only=True):
+    """What every record of a run that goes on carries."""
+
     schema_version: Version = SCHEMA_VERSION
     run: RunInfo
     progress: Progress
@@ -209,7 +250,7 @@ class _Continuation(Message, frozen=True, kw_only=True):
         return {"tenant": self.run.tenant, "runid": self.run.run_id, "agent": self.run.agent.name}
 
 
-class ToolCalls(_Continuation, frozen=True, kw_only=True):
+class ToolCalls(Continuation, frozen=True, kw_only=True):
     """The calls of one model turn, and the continuation of the run that waits for them."""
 
     TOPIC: ClassVar[str] = "tool.calls"
@@ -219,18 +260,25 @@ class ToolCalls(_Continuation, frozen=True, kw_only=True):
         tuple[Turn, ...], Meta(description="The model calls since the last record; the last one asked for the calls")
     ]
     calls: Annotated[tuple[ToolCall, ...], Meta(min_length=1)]
+    round: Annotated[int, Meta(ge=0, description="How often these calls were parked before")] = 0
+    results: Annotated[
+        tuple[ToolOutcome, ...], Meta(description="Outcomes of calls that are not to be made again")
+    ] = ()
+    approvals: tuple[Approval, ...] = ()
 
     def message_id(self) -> str:
-        return f"{self.run.run_id}:{self.progress.step}:calls"
+        again = f":{self.round}" if self.round else ""
+        return f"{self.run.run_id}:{self.progress.step}:calls{again}"
 
 
-class ToolResults(_Continuation, frozen=True, kw_only=True):
+class ToolResults(Continuation, frozen=True, kw_only=True):
     """The outcomes of all calls of one turn, with the continuation that they were asked with."""
 
     TOPIC: ClassVar[str] = "tool.results"
     TYPE: ClassVar[str] = "dev.headrace.tool.results"
 
     results: Annotated[tuple[ToolOutcome, ...], Meta(min_length=1)]
+    cancelled: Annotated[bool, Meta(description="The run was cancelled while it waited, and has to end")] = False
 
     def message_id(self) -> str:
         return f"{self.run.run_id}:{self.progress.step}:results"

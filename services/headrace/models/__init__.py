@@ -6,13 +6,14 @@ libraries on first use, turn provider errors into ``ModelError`` and never log o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
 from headrace.messages.errors import HeadraceError
 from headrace.messages.run import CallRequest, Entry, Usage
 
+OnText = Callable[[int, str], None]  # (position in the turn's text, a piece of it)
 _NO_FACTS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -30,6 +31,8 @@ class ModelRequest(NamedTuple):
     ``system`` and ``tools`` are the stable prefix (adapters mark it for caching where the provider wants a mark). All entries have
     their content inline. ``output_schema`` is what the caller will check a final answer against (None: free text).
     ``facts`` is structured context (agent name, canonical event) for the offline model only; other adapters ignore it.
+    ``on_text``: the answer is asked for as a stream, and its text is told piece by piece as it comes; a position of 0 again means
+    that the turn was asked for anew. The reply is the same either way. The offline model has nothing to stream and ignores it.
     """
 
     model: str
@@ -39,7 +42,9 @@ class ModelRequest(NamedTuple):
     output_schema: dict[str, Any] | None = None
     max_output_tokens: int = 2_000
     timeout_s: float = 60.0
+    temperature: float | None = None  # None: the provider's default
     facts: Mapping[str, Any] = _NO_FACTS
+    on_text: OnText | None = None
 
 
 class ModelReply(NamedTuple):

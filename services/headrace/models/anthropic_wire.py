@@ -2,8 +2,8 @@
 
 The wire alternates user and assistant messages and wants all results of a turn's calls in the one user message after it, results
 first. The stable prefix comes in the order in which the provider caches it: tools, system, then messages. Two cache marks: at the
-end of the stable prefix when that is long enough to be cached at all, and, once a conversation loops through tools, at its end, so
-that each turn pays in full only for what is new.
+end of the stable prefix when that is long enough to be cached at all, and, once a conversation goes on (through tools, or from run
+to run of a session), at its end, so that each turn pays in full only for what is new.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ def to_wire(request: ModelRequest, thinking: dict[str, str] | None) -> dict[str,
     messages = _messages(request.entries)
     if prefix_tokens(request.system, tools) >= CACHE_MIN_TOKENS:
         (system or tools)[-1]["cache_control"] = _MARK
-    if any(entry.role == "tool" for entry in request.entries):
+    if any(entry.role != "user" for entry in request.entries):
         messages[-1]["content"][-1]["cache_control"] = _MARK
     body: dict[str, Any] = {"model": request.model, "max_tokens": request.max_output_tokens}
     body |= {"tools": tools} if tools else {}
     body |= {"system": system} if system else {}
     body |= {"thinking": thinking} if thinking else {}
+    body |= {"temperature": request.temperature} if request.temperature is not None else {}
     return body | {"messages": messages}
 
 

@@ -137,14 +137,16 @@ class HttpModel:
         return self._reply(response, parse, asked)
 
     def _failure(self, error: Exception, left: float) -> AttemptFailed:
-        if isinstance(error, self._errors.APITimeoutError):
+        if isinstance(error, self._errors.APITimeoutError | httpx2.TimeoutException):
             return AttemptFailed(f"no answer within {left:.1f} s", "timeout")
         if isinstance(error, self._errors.APIStatusError):
             response = error.response
             secret = self._key.get_secret_value() if self._key else ""
-            return from_status(response.status_code, response.headers, _json(response.content), secret=secret)
+            return from_status(response.status_code, response.headers, _body(error), secret=secret)
         if isinstance(error, self._errors.APIConnectionError):
             return AttemptFailed(f"connection failed: {type(error.__cause__).__name__}", "connection")
+        if isinstance(error, httpx2.TransportError):  # in the middle of a stream
+            return AttemptFailed(f"connection failed: {type(error).__name__}", "connection")
         return AttemptFailed(f"unreadable answer: {type(error).__name__}", "bad_response")
 
     def _reply(self, response: httpx2.Response, parse: Parse, asked: str) -> ModelReply:
@@ -176,11 +178,14 @@ def _unique(calls: tuple[CallRequest, ...]) -> tuple[CallRequest, ...]:
     return tuple(unique)
 
 
-def _json(content: bytes) -> Any:
+def _body(error: Any) -> Any:
+    """The decoded body of a status error; of one that came in the middle of a stream, the event that told it."""
     try:
-        return orjson.loads(content)
+        return orjson.loads(error.response.content)
     except orjson.JSONDecodeError:
         return None
+    except httpx2.ResponseNotRead:
+        return error.body
 
 
 def _not_configured(message: str) -> ModelError:

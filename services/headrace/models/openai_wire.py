@@ -42,6 +42,8 @@ def to_wire(request: ModelRequest, settings: ModelSettings, reasoning_effort: st
         ]
     elif request.output_schema and settings.openai_json_mode:
         body["response_format"] = {"type": "json_object"}
+    if request.temperature is not None:
+        body["temperature"] = request.temperature
     return body | ({"reasoning_effort": reasoning_effort} if reasoning_effort else {})
 
 

@@ -102,8 +102,7 @@ class Models:
             ModelError.
         """
         route = self._routes.get(spec) or self._route(spec)
-        if request.model != route.name:
-            request = request._replace(model=route.name)
+        request = self._bounded(request, route)
         started = time.perf_counter()
         failure = "cancelled"
         try:
@@ -122,6 +121,15 @@ class Models:
             route.seconds.observe(time.perf_counter() - started)
         _count_tokens(route, reply)
         return reply
+
+    def _bounded(self, request: ModelRequest, route: _Route) -> ModelRequest:
+        """``request`` with the model's name and what the settings say of every call."""
+        most, temperature = self._settings.model_max_output_tokens, self._settings.model_temperature
+        if most is not None and most < request.max_output_tokens:
+            request = request._replace(max_output_tokens=most)
+        if temperature is not None:
+            request = request._replace(temperature=temperature)
+        return request if request.model == route.name else request._replace(model=route.name)
 
     async def close(self) -> None:
         """Close all connections. Calls in flight fail."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from headrace.config_file import Settings
 
 ANTHROPIC_URL = "https://api.anthropic.com"
 OPENAI_URL = "https://api.openai.com/v1"
@@ -26,7 +28,7 @@ def _url_or(default: str) -> BeforeValidator:
 _Key = Annotated[SecretStr | None, BeforeValidator(_key)]
 
 
-class ModelSettings(BaseSettings):
+class ModelSettings(Settings):
     """Settings of the model port; every one can be given as ``HEADRACE_<NAME>``, keys and base URLs by their usual names."""
 
     model_config = SettingsConfigDict(
@@ -51,6 +53,12 @@ class ModelSettings(BaseSettings):
         description="Any server that speaks chat completions",
     )
     model_attempts: int = Field(default=4, ge=1, le=20, description="Tries of one model call, the first included")
+    model_temperature: float | None = Field(
+        default=None, ge=0, le=2, description="Sent with every call if set; some models refuse any"
+    )
+    model_max_output_tokens: int | None = Field(
+        default=None, ge=1, description="Bound of one answer, where an agent's own limit is not lower"
+    )
     model_max_connections: int = Field(default=4_000, ge=1, description="Open connections to one provider")
     anthropic_thinking: Literal["auto", "omit", "disabled", "between_tools", "adaptive"] = Field(
         default="auto", description="auto: off where the model thinks by default and can be told not to"

@@ -31,6 +31,14 @@ TOKENS = Counter(
 )
 COST = Counter("headrace_cost_usd_total", "Cost of model calls in US dollars.", ["model", "agent_name"])
 
+# --- budgets ------------------------------------------------------------------------------------------------------------
+BUDGET_USED = Gauge(
+    "budget_used_ratio",
+    "Part of a budget's present window that is used (unit: tokens, usd); agent_name is empty but for budgets of agents.",
+    ["budget", "agent_name", "unit"],
+)
+BUDGET_REFUSALS = Counter("headrace_budget_refusals_total", "Model calls that a budget refused.", ["budget"])
+
 # --- runtime: one set per worker ----------------------------------------------------------------------------------------
 RECORDS = Counter(
     "headrace_records_total", "Input records by how they ended (done, dead_lettered).", ["service", "topic", "outcome"]
@@ -55,6 +63,11 @@ COMMIT_RECORDS = Histogram(
     "Inputs finished per transaction.",
     ["service"],
     buckets=(1, 5, 10, 50, 100, 500, 1000, 5000),
+)
+ADVISORY = Counter(
+    "headrace_advisory_records_total",
+    "Records that nothing depends on, by what became of them (sent, dropped).",
+    ["service", "outcome"],
 )
 DEAD_LETTERS = Counter(
     "headrace_dead_letters_total", "Records sent to a dead-letter topic, by cause.", ["service", "cause"]
@@ -87,6 +100,9 @@ GATEWAY_REQUESTS = Counter(
 )
 GATEWAY_SECONDS = Histogram(
     "headrace_gateway_seconds", "Seconds from request to the end of the response.", ["route"], buckets=_FAST
+)
+GATEWAY_LIMITED = Counter(
+    "headrace_gateway_limited_total", "Requests that a rate limit refused, by webhook source, or `api`.", ["door"]
 )
 
 # --- tools --------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ batch, and once in SQL (``persistence.tables``), for a row that meets the stored
 
     record          precedence            of two, wins
     job             <= 0                  the earlier one: the second of two jobs with one id is a duplicate
-    tool.calls      2 * step + 1          the later step
+    calls, waits    2 * step + 1          the later step
     tool.results    2 * step + 2          the later step
     result          about 2**62           the earlier one
 """
@@ -46,6 +46,8 @@ class RunRow:
     workflow_run_id: str | None = None
     node_id: str | None = None
     replay_id: str | None = None
+    parent_run_id: str | None = None
+    root_run_id: str | None = None
     created_at: datetime
     started_at: datetime | None = None
     completed_at: datetime | None = None

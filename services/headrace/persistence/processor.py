@@ -1,4 +1,4 @@
-"""Persistence: ``agent.results``, ``tool.results``, ``tool.calls``, ``agent.jobs``, ``ingest.events`` -> Postgres.
+"""Persistence: ``agent.results``, ``tool.results``, ``tool.calls``, ``run.waits``, ``agent.jobs``, ``ingest.events`` -> Postgres.
 
 Each record becomes rows, which depend on the record and its place alone; rows of records that are in flight together go
 in one transaction. Every write may be repeated and come in any order, so an offset reset rebuilds the index without doubling

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+import orjson
+
 from headrace.messages.base import Message
 from headrace.messages.event import Event
 from headrace.messages.job import Job
 from headrace.messages.result import AgentResult, ToolCallSummary
 from headrace.messages.run import RunInfo, ToolCalls, ToolResults, Usage
+from headrace.messages.wait import RunWait
 from headrace.persistence.merge import (
     RunRow,
     calls_precedence,
@@ -25,7 +28,7 @@ from headrace.persistence.merge import (
     results_precedence,
 )
 from headrace.persistence.preview import preview
-from headrace.persistence.steps import calls_summary, job_summary, result_summary, results_summary
+from headrace.persistence.steps import calls_summary, job_summary, result_summary, results_summary, wait_summary
 from headrace.persistence.values import LONG, parsed_time, recorded_at, text, time_of
 from headrace.postgres.json import Document, storable_text
 from headrace.runtime.api import Context
@@ -53,12 +56,13 @@ class ResultRow(NamedTuple):
 
 @dataclass(slots=True)
 class Rows:
-    """What one record writes. ``step`` and ``event`` are rows of ``tables.STEPS`` and ``tables.EVENTS``."""
+    """What one record writes. ``step``, ``event`` and ``session`` are rows of ``tables.STEPS``, ``EVENTS``, ``SESSION_RUNS``."""
 
     run: RunRow | None = None
     step: tuple[Any, ...] | None = None
     result: ResultRow | None = None
     event: tuple[Any, ...] | None = None
+    session: tuple[Any, ...] | None = None
 
     @property
     def weight(self) -> int:
@@ -84,6 +88,8 @@ def job_rows(job: Job, context: Context, preview_bytes: int) -> Rows:
         workflow_run_id=text(job.run_id),
         node_id=text(job.node_id),
         replay_id=text(job.replay_id),
+        parent_run_id=text(job.family.parent_run_id) if job.family else None,
+        root_run_id=text(job.family.root_run_id) if job.family else None,
         created_at=recorded_at(context),
         input_preview=preview(_job_input(job), preview_bytes),
     )
@@ -102,6 +108,12 @@ def results_rows(results: ToolResults, context: Context, preview_bytes: int) -> 
     run = _running(results, results_precedence(step), context)
     summary = preview(results_summary(results), preview_bytes)
     return Rows(run=run, step=_step(run, context, "tool_results", step, summary))
+
+
+def wait_rows(wait: RunWait, context: Context, preview_bytes: int) -> Rows:
+    step = wait.progress.step
+    run = _running(wait, calls_precedence(step), context)
+    return Rows(run=run, step=_step(run, context, "wait", step, preview(wait_summary(wait), preview_bytes)))
 
 
 def result_rows(result: AgentResult, context: Context, preview_bytes: int) -> Rows:
@@ -126,6 +138,7 @@ def result_rows(result: AgentResult, context: Context, preview_bytes: int) -> Ro
         workflow_run_id=text(result.run_id),
         node_id=text(result.node_id),
         replay_id=text(result.replay_id),
+        parent_run_id=text(result.parent_run_id),
         created_at=started or recorded_at(context),
         started_at=started,
         completed_at=time_of(result.completed_ms) or parsed_time(result.completed_at) or recorded_at(context),
@@ -138,7 +151,8 @@ def result_rows(result: AgentResult, context: Context, preview_bytes: int) -> Ro
         result_ref=text(result.result_ref),
     )
     summary = preview(result_summary(result), preview_bytes)
-    return Rows(run=run, step=_step(run, context, "result", result.steps, summary))
+    step = _step(run, context, "result", result.steps, summary)
+    return Rows(run=run, step=step, session=_session_row(result, run))
 
 
 def event_rows(event: Event, context: Context, preview_bytes: int) -> Rows:
@@ -165,7 +179,18 @@ def event_rows(event: Event, context: Context, preview_bytes: int) -> Rows:
     )
 
 
-def _running(message: ToolCalls | ToolResults, precedence: int, context: Context) -> RunRow:
+def _session_row(result: AgentResult, run: RunRow) -> tuple[Any, ...] | None:
+    """What the run left in its session."""
+    if result.session is None or result.session_id is None:
+        return None
+    left = result.session.left
+    usage = Document(orjson.dumps(result.session.pipeline_usage))
+    name = (run.tenant, storable_text(result.session_id), run.run_id)
+    end = (run.agent_name, run.state, run.completed_at)
+    return (*name, left.turns, *end, left.head, left.stored, left.result_ref, usage)
+
+
+def _running(message: ToolCalls | ToolResults | RunWait, precedence: int, context: Context) -> RunRow:
     run: RunInfo = message.run
     progress = message.progress
     started = time_of(run.started_ms)
@@ -187,6 +212,8 @@ def _running(message: ToolCalls | ToolResults, precedence: int, context: Context
         workflow_run_id=text(run.workflow_run_id),
         node_id=text(run.node_id),
         replay_id=text(run.replay_id),
+        parent_run_id=text(run.family.parent_run_id) if run.family else None,
+        root_run_id=text(run.family.root_run_id) if run.family else None,
         created_at=started or recorded_at(context),
         started_at=started,
         steps=progress.step,
@@ -239,6 +266,7 @@ ROWS: Final[dict[type[Message], Callable[[Any, Context, int], Rows]]] = {
     Job: job_rows,
     ToolCalls: calls_rows,
     ToolResults: results_rows,
+    RunWait: wait_rows,
     AgentResult: result_rows,
     Event: event_rows,
 }

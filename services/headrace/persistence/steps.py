@@ -7,6 +7,7 @@ from typing import Any
 from headrace.messages.job import Job
 from headrace.messages.result import AgentResult
 from headrace.messages.run import ToolCalls, ToolOutcome, ToolResults, Turn, Usage
+from headrace.messages.wait import RunWait
 
 
 def job_summary(job: Job) -> dict[str, Any]:
@@ -29,6 +30,21 @@ def calls_summary(calls: ToolCalls) -> dict[str, Any]:
 
 def results_summary(results: ToolResults) -> dict[str, Any]:
     return {"results": [_outcome(outcome) for outcome in results.results]}
+
+
+def wait_summary(wait: RunWait) -> dict[str, Any]:
+    tools = {call.call_id: call.tool for call in wait.calls}
+    pending = [
+        _known(
+            call_id=one.call_id,
+            tool=tools.get(one.call_id),
+            kind=one.kind,
+            deadline_ms=one.deadline_ms,
+            child_run_id=one.job.job_id if one.job else None,
+        )
+        for one in wait.pending
+    ]
+    return {"pending": pending}
 
 
 def result_summary(result: AgentResult) -> dict[str, Any]:

@@ -116,6 +116,20 @@ _RESULT_COLUMNS: Final = {
     "tenant": "text",
 }
 
+_SESSION_COLUMNS: Final = {
+    "tenant": "text",
+    "session_id": "text",
+    "run_id": "text",
+    "turns": "integer",
+    "agent_name": "text",
+    "status": "text",
+    "completed_at": "timestamptz",
+    "head": "text",
+    "stored": "integer",
+    "result_ref": "text",
+    "pipeline_usage": "jsonb",
+}
+
 RUNS: Final = Table("runs", {name: _RUN_TYPES.get(name, "text") for name in RUN_COLUMNS}, RUN_KEY, _run_conflict())
 STEPS: Final = Table(
     "run_steps",
@@ -145,4 +159,10 @@ EVENTS: Final = Table(
     _EVENT_COLUMNS,
     ("uid",),
     _earliest("events", _EVENT_COLUMNS, "uid", ("received_at", "partition", "offset")),
+)
+SESSION_RUNS: Final = Table(
+    "session_runs",
+    _SESSION_COLUMNS,
+    ("tenant", "run_id"),
+    _earliest("session_runs", _SESSION_COLUMNS, "run_id", ("completed_at",)),
 )

@@ -10,7 +10,7 @@ import asyncpg
 
 from headrace.persistence.merge import RUN_COLUMNS, merge_all
 from headrace.persistence.rows import ResultRow, Rows
-from headrace.persistence.tables import EVENTS, RESULTS, RUNS, STEPS, Table
+from headrace.persistence.tables import EVENTS, RESULTS, RUNS, SESSION_RUNS, STEPS, Table
 from headrace.postgres.errors import encoding, translated
 
 Row = Sequence[Any]
@@ -20,6 +20,7 @@ _PLACE: Final = slice(0, 3)  # topic, partition, offset: the key of a step
 _UID: Final = 0
 _RECEIVED: Final = list(EVENTS.columns).index("received_at")
 _EVENT_PLACE: Final = slice(-2, None)  # partition, offset
+_SESSION_ENDED: Final = list(SESSION_RUNS.columns).index("completed_at")
 _CREATED: Final = ResultRow._fields.index("created_at")
 
 
@@ -49,11 +50,16 @@ def _statements(batch: Sequence[Rows]) -> Iterable[tuple[Table, list[Row]]]:
         sorted((rows.event for rows in batch if rows.event), key=lambda row: (row[_RECEIVED], *row[_EVENT_PLACE])),
         lambda row: row[_UID],
     )
+    sessions = _unique(
+        sorted((rows.session for rows in batch if rows.session), key=lambda row: row[_SESSION_ENDED]),
+        lambda row: (row[0], row[2]),
+    )
     writes: tuple[tuple[Table, list[Row]], ...] = (
         (RUNS, [_RUN_ROW(run) for run in runs]),
         (STEPS, steps),
         (RESULTS, results),
         (EVENTS, events),
+        (SESSION_RUNS, sessions),
     )
     for table, rows in writes:
         if rows:

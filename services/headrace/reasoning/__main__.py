@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from headrace.blobs.settings import open_blobs
+from headrace.budgets.follow import followed as followed_budgets
+from headrace.budgets.postgres import PostgresBudgets
+from headrace.budgets.spending import Spending
 from headrace.claims.postgres import PostgresClaims
 from headrace.control.cancellations import PostgresCancellations, followed
+from headrace.control.session_queue import PostgresSessionQueue
 from headrace.host.component import Component
+from headrace.messages.errors import FatalError
 from headrace.models.resolve import Models
 from headrace.models.settings import ModelSettings
 from headrace.pipeline import STAGES
@@ -20,39 +25,56 @@ from headrace.reasoning.cache import BlobCache
 from headrace.reasoning.execution import Tools
 from headrace.reasoning.ledger import ClaimedRuns, PostgresEnded
 from headrace.reasoning.processor import ReasoningProcessor
+from headrace.reasoning.sessions import QueuedSessions
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.reasoning.toolsets import Toolsets
 from headrace.reasoning.transcript import Transcripts
 from headrace.registry.follow import followed_catalog
+from headrace.runtime.advisory import Advisory
 from headrace.runtime.engine import Bounds
 from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
 from headrace.toolbox.composites import Composites
 from headrace.toolbox.follow import followed_offers
-from headrace.toolspecs import SPECS
+from headrace.toolspecs import Spec
+from headrace.toolspecs.pinned import BadPins, known
 
 
 @asynccontextmanager
 async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
     """The service, ready to start: every agent definition that was published is known before the first job is taken."""
-    own = ReasoningSettings()
+    own, specs = ReasoningSettings(), _specs()
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_pool(settings, service="headrace-reasoning"))
         store = open_blobs(settings, pool)
         models = Models(ModelSettings())
         stack.push_async_callback(models.close)
-        agents = Agents(await stack.enter_async_context(followed_catalog(settings)), SPECS)
+        agents = Agents(await stack.enter_async_context(followed_catalog(settings)), specs)
         blobs = BlobCache(store, own.cache_bytes)
         cancelled = await stack.enter_async_context(followed(PostgresCancellations(pool)))
-        tools = Tools(models, blobs, Transcripts(blobs), SPECS, own, now_ms, cancelled)
+        advisory = Advisory(settings, "reasoning", store)
+        stack.push_async_callback(advisory.close)
+        bank = PostgresBudgets(pool)
+        rules = await stack.enter_async_context(followed_budgets(bank, measure=True))
+        budgets = await stack.enter_async_context(Spending(rules, bank).kept())
+        tools = Tools(models, blobs, Transcripts(blobs), specs, own, now_ms, cancelled, advisory.send, budgets)
         claims = PostgresClaims(pool)
         stack.push_async_callback(claims.close)
         ledger = ClaimedRuns(claims, PostgresEnded(pool))
         offers = await stack.enter_async_context(followed_offers(Composites(pool)))
         toolsets = Toolsets(offers, blobs, own.composite_tools)
         admission = CatalogAdmission(agents, ledger, models.resolve, toolsets=toolsets)
-        processor = ReasoningProcessor(tools, agents, admission)
+        sessions = QueuedSessions(PostgresSessionQueue(pool), cancelled)
+        stack.push_async_callback(sessions.close)
+        processor = ReasoningProcessor(tools, agents, admission, sessions)
         yield Worker(STAGES["reasoning"], processor, settings, store, bounds=Bounds(max_in_flight=own.max_in_flight))
+
+
+def _specs() -> Mapping[str, Spec]:
+    try:
+        return known()
+    except BadPins as error:
+        raise FatalError(str(error)) from None
 
 
 def now_ms() -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from headrace.messages.agent import Limits
+from headrace.messages.headers import REPLY_TO
 from headrace.messages.job import Job
 from headrace.messages.result import ResultError
 from headrace.messages.run import AgentRef, RunInfo
@@ -62,6 +63,10 @@ class Admission(Protocol):
         """Of each job whether it was seen before, or the error that this one met."""
         ...
 
+    async def seen_named(self, asked: Sequence[Asked]) -> Sequence[Verdict | Exception]:
+        """The same of jobs that are known by name and place only."""
+        ...
+
     async def admit(self, job: Job, context: Context, seen: Verdict) -> Decision: ...
 
 
@@ -93,7 +98,10 @@ class CatalogAdmission:
         self._toolsets = toolsets
 
     async def seen_all(self, jobs: Sequence[tuple[Job, Context]]) -> Sequence[Verdict | Exception]:
-        return await self._ledger.begin_all([Asked(job.tenant, job.job_id, context.position) for job, context in jobs])
+        return await self.seen_named([Asked(job.tenant, job.job_id, context.position) for job, context in jobs])
+
+    async def seen_named(self, asked: Sequence[Asked]) -> Sequence[Verdict | Exception]:
+        return await self._ledger.begin_all(asked)
 
     async def admit(self, job: Job, context: Context, seen: Verdict) -> Decision:
         if seen != "new":
@@ -146,7 +154,6 @@ async def _equipped(admitted: Admitted, toolsets: Toolsets) -> Admitted:
 
 def run_info(job: Job, context: Context, agent: AgentRef, model: str, limits: Limits) -> RunInfo:
     """What never changes during the run. Its clock starts at the job record's timestamp."""
-    seconds = min(job.timeout_sec, limits.timeout_s)
     event = job.event
     return RunInfo(
         tenant=job.tenant,
@@ -154,7 +161,7 @@ def run_info(job: Job, context: Context, agent: AgentRef, model: str, limits: Li
         agent=agent,
         model=model,
         started_ms=context.timestamp_ms,
-        deadline_ms=context.timestamp_ms + int(seconds * 1000),
+        deadline_ms=deadline_ms(job, context, limits),
         workflow_run_id=job.run_id,
         node_id=job.node_id,
         user_id=job.user_id,
@@ -163,8 +170,15 @@ def run_info(job: Job, context: Context, agent: AgentRef, model: str, limits: Li
         event_type=event.type if event else None,
         event_source=event.source if event else None,
         replay_id=job.replay_id,
-        reply_to=job.reply_to,
+        stream_tokens=job.stream_tokens,
+        family=job.family,
+        reply_to=job.reply_to or context.headers.get(REPLY_TO),
     )
+
+
+def deadline_ms(job: Job, context: Context, limits: Limits) -> int:
+    """When the run has to have ended: the shorter of ``timeout_sec`` and the agent's own limit, from the job record on."""
+    return context.timestamp_ms + int(min(job.timeout_sec, limits.timeout_s) * 1000)
 
 
 def _input_violations(agent: Agent, value: Any) -> list[str]:

@@ -58,8 +58,12 @@ class Agents:
 
     def find(self, name: str, version: str | None = None) -> Agent | None:
         """``version`` of ``name``, or its live version; None if there is no such."""
-        definition = self._definitions.get(name, version) if version else self._definitions.live(name)
+        definition = self.definition(name, version)
         return self._prepare(definition) if definition else None
+
+    def definition(self, name: str, version: str | None = None) -> AgentDefinition | None:
+        """As ``find``, without preparing it."""
+        return self._definitions.get(name, version) if version else self._definitions.live(name)
 
     def _prepare(self, definition: AgentDefinition) -> Agent:
         key = (definition.name, definition.version)

@@ -10,15 +10,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from headrace.blobs import BlobStore
+from headrace.budgets.spending import BudgetExhausted
 from headrace.control.cancellations import CancelledRuns
 from headrace.messages.base import JsonObject
 from headrace.messages.result import AgentResult
 from headrace.messages.run import Entry, ToolCalls, Transcript
 from headrace.models import ModelError, ModelReply, ModelRequest
 from headrace.reasoning.agents import Agent, as_seen
+from headrace.reasoning.budgeted import Budgets, NoBudgets, amount_of, estimate, spender_of
 from headrace.reasoning.calls import calls_record
-from headrace.reasoning.failures import model_error
+from headrace.reasoning.failures import blamed, model_error
 from headrace.reasoning.limits import output_tokens_left
 from headrace.reasoning.machine import (
     AskModel,
@@ -35,7 +39,9 @@ from headrace.reasoning.machine import (
 )
 from headrace.reasoning.prompt import facts_of
 from headrace.reasoning.results import result_record, summaries
+from headrace.reasoning.session_turn import session_turn
 from headrace.reasoning.settings import ReasoningSettings
+from headrace.reasoning.telling import Tell, Telling
 from headrace.reasoning.toolsets import specs_of
 from headrace.reasoning.transcript import Transcripts
 from headrace.reasoning.turns import meaning, turn_of
@@ -54,7 +60,9 @@ class ModelPort(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What every execution of this process shares. ``clock`` gives epoch milliseconds; ``cancelled`` runs have to end."""
+    """What every execution of this process shares. ``clock`` gives epoch milliseconds; ``cancelled`` runs have to end.
+    ``tell`` takes what models write while they write, of runs that were asked for so; ``budgets`` are asked before each model call.
+    """
 
     models: ModelPort
     blobs: BlobStore
@@ -63,6 +71,8 @@ class Tools:
     settings: ReasoningSettings
     clock: Callable[[], int]
     cancelled: CancelledRuns = field(default_factory=CancelledRuns)
+    tell: Tell | None = None
+    budgets: Budgets = field(default_factory=NoBudgets)
 
 
 @dataclass(slots=True)
@@ -117,6 +127,8 @@ class Execution:
             if self._is_cancelled():
                 return CancelAsked(self.tools.clock())
             return Expired(max(self.tools.clock(), self.state.run.deadline_ms))
+        except BudgetExhausted as refusal:
+            return ModelFailed(self.tools.clock(), refusal.error)
         except ModelError as error:
             now_ms = self.tools.clock()
             late = now_ms >= self.state.run.deadline_ms
@@ -130,9 +142,31 @@ class Execution:
         if self._taken == len(self.replies):
             seconds = max(0.001, (self.state.run.deadline_ms - self.tools.clock()) / 1000)
             request = await self._request(agent, min(seconds, self.tools.settings.model_timeout_s))
-            self.replies.append(await self._complete(request, seconds))
+            self.replies.append(await self._paid(request, seconds))
         reply = self.replies[self._taken]
         self._taken += 1
+        return reply
+
+    async def _told(self, request: ModelRequest, seconds: float) -> ModelReply:
+        """The reply; what it says is told as it comes, where that was asked for."""
+        if self.tools.tell is None or not self.state.run.stream_tokens:
+            return await self._complete(request, seconds)
+        telling = Telling(self.tools.tell, self.state.run, self.state.progress.step + 1)
+        try:
+            return await self._complete(request._replace(on_text=telling), seconds)
+        finally:
+            telling.close()
+
+    async def _paid(self, request: ModelRequest, seconds: float) -> ModelReply:
+        """A model call within the budgets: reserved before, settled after. Raises ``BudgetExhausted`` before it is made."""
+        run, used, budgets = self.state.run, self.state.progress.usage, self.tools.budgets
+        reservation = await budgets.reserve(spender_of(run), amount_of(used), lambda: estimate(run.model, request))
+        try:
+            reply = await self._told(request, seconds)
+        except BaseException:
+            budgets.cancel(reservation)
+            raise
+        budgets.settle(reservation, run.run_id, used.model_calls + 1, amount_of(reply.usage))
         return reply
 
     async def _complete(self, request: ModelRequest, seconds: float) -> ModelReply:
@@ -155,7 +189,8 @@ class Execution:
         transcripts, run = self.tools.transcripts, self.state.run
         facts: JsonObject = {}
         if run.model.startswith(_NEEDS_FACTS):
-            first = await transcripts.resolve(self.entries[:1], max_chars=_WHOLE)
+            at = run.session.stored if run.session else 0
+            first = await transcripts.resolve(self.entries[at : at + 1], max_chars=_WHOLE)
             facts = facts_of(run, first[0].content or "")
         return ModelRequest(
             model=run.model.partition(":")[2] or run.model,
@@ -163,7 +198,7 @@ class Execution:
             entries=await transcripts.resolve(self.entries, max_chars=self.tools.settings.view_chars),
             tools=(*agent.tools, *map(as_seen, await self._offered())),
             output_schema=agent.output_schema,
-            max_output_tokens=output_tokens_left(agent.definition.limits, self.state.progress),
+            max_output_tokens=output_tokens_left(self.state.limits, self.state.progress),
             timeout_s=timeout_s,
             facts=facts,
         )
@@ -177,5 +212,8 @@ class Execution:
         return {**self.tools.specs, **{spec.name: spec for spec in offered}} if offered else self.tools.specs
 
     async def _result(self, command: EmitResult) -> AgentResult:
+        if command.error is not None:
+            command = msgspec.structs.replace(command, error=blamed(command.error, self.entries))
         calls = summaries(self.entries)
-        return await result_record(self.state, self.transcript, command, calls, self.tools.blobs)
+        session = await session_turn(self.state.run, self.entries, command, self.tools)
+        return await result_record(self.state, self.transcript, command, calls, self.tools.blobs, session)

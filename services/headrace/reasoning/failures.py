@@ -4,17 +4,32 @@ secrets.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import orjson
+
 from headrace.messages.result import ResultError
+from headrace.messages.run import Entry
 from headrace.models import ModelError
 from headrace.observe.logging import redact_text
 
 _MAX_TEXT = 1_000
+_USED_UP = frozenset({"limit_steps", "limit_tokens", "limit_cost", "timeout"})
 
 
 def model_error(error: ModelError) -> ResultError:
     """``model_error``; the message begins with the error's kind, such as ``rate_limited``."""
     text = redact_text(f"{error.kind}: {error}")[:_MAX_TEXT]
     return ResultError(type="model_error", message=text, retryable=error.retryable)
+
+
+def blamed(error: ResultError, entries: Sequence[Entry]) -> ResultError:
+    """``error`` of a run that used up what it may, with the tool whose call failed last, if that was the run's last word."""
+    last = next((entry for entry in reversed(entries) if entry.role == "tool"), None)
+    if error.type not in _USED_UP or last is None or not last.is_error:
+        return error
+    told = orjson.loads(last.content or "{}").get("error", {})
+    return error.replace(tool=last.tool, step=told.get("step"))
 
 
 def definition_changed(name: str, version: str) -> ResultError:

@@ -20,7 +20,7 @@ def limit_reached(run: RunInfo, limits: Limits, progress: Progress, now_ms: int)
     """Which limit forbids another model call, if any. ``error.type``:
     ``limit_steps|limit_tokens|limit_cost|timeout``.
     """
-    usage = progress.usage
+    usage = progress.usage.plus(progress.delegated)
     if progress.step >= limits.max_steps:
         return _limit("limit_steps", f"{progress.step} of {limits.max_steps} steps used")
     if usage.total_tokens >= limits.max_tokens:
@@ -30,6 +30,14 @@ def limit_reached(run: RunInfo, limits: Limits, progress: Progress, now_ms: int)
     return timed_out(run) if now_ms >= run.deadline_ms else None
 
 
+def limits_of(run: RunInfo, limits: Limits) -> Limits:
+    """The limits of an agent as they hold for this run: a sub-agent's has its share of its parent's."""
+    if run.family is None:
+        return limits
+    tokens, cost = min(limits.max_tokens, run.family.max_tokens), min(limits.max_cost_usd, run.family.max_cost_usd)
+    return limits.replace(max_tokens=tokens, max_cost_usd=cost)
+
+
 def timed_out(run: RunInfo) -> ResultError:
     seconds = (run.deadline_ms - run.started_ms) / 1000
     return ResultError(type="timeout", message=f"not finished within {seconds:g} s of its job record", retryable=True)
@@ -37,7 +45,8 @@ def timed_out(run: RunInfo) -> ResultError:
 
 def output_tokens_left(limits: Limits, progress: Progress) -> int:
     """How many tokens the next turn may put out; at least 1."""
-    return max(1, min(limits.max_output_tokens, limits.max_tokens - progress.usage.total_tokens))
+    used = progress.usage.total_tokens + progress.delegated.total_tokens
+    return max(1, min(limits.max_output_tokens, limits.max_tokens - used))
 
 
 def _limit(type_: str, used: str) -> ResultError:

@@ -7,32 +7,32 @@ executed and ends in one record. The processor is stateless but for replies that
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
-from fnmatch import fnmatchcase
 from typing import ClassVar
 
 from headrace.messages.agent import Limits
 from headrace.messages.base import Message
-from headrace.messages.errors import FatalError, RejectedMessage, TransientError
+from headrace.messages.errors import BadMessage, FatalError, RejectedMessage, TransientError
 from headrace.messages.job import Job
-from headrace.messages.result import AgentResult
-from headrace.messages.run import Entry, RunInfo, ToolCalls, ToolResults
+from headrace.messages.result import AgentResult, ResultError
+from headrace.messages.run import Entry, RunInfo, ToolCalls, ToolResults, Transcript
 from headrace.observe.logging import get_logger
 from headrace.observe.metrics import AGENT_REQUESTS, AGENT_SECONDS, COST
+from headrace.reasoning import replies
 from headrace.reasoning.admission import Admission, Admitted, Refused, Skipped
 from headrace.reasoning.agents import Agents
 from headrace.reasoning.execution import Execution, Tools
 from headrace.reasoning.failures import definition_changed
-from headrace.reasoning.ledger import Verdict
+from headrace.reasoning.ledger import Asked, Verdict
+from headrace.reasoning.limits import CANCELLED, limits_of
 from headrace.reasoning.machine import Event, JobAdmitted, Phase, RunRefused, State, ToolsReturned
 from headrace.reasoning.paid import PaidReplies
 from headrace.reasoning.prompt import first_entry
+from headrace.reasoning.sessions import NoSessions, Sessions, arrivals, policy
 from headrace.runtime.api import Context, Send
 
 log = get_logger(__name__)
 
-_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _UNKNOWN_AGENT = "unknown"  # a metric's label never comes from a job
 
 
@@ -41,20 +41,33 @@ class ReasoningProcessor:
     readings.
     """
 
-    def __init__(self, tools: Tools, agents: Agents, admission: Admission) -> None:
+    def __init__(self, tools: Tools, agents: Agents, admission: Admission, sessions: Sessions | None = None) -> None:
         self._tools = tools
         self._agents = agents
         self._admission = admission
+        self._sessions = sessions or NoSessions()
         self._paid = PaidReplies()
 
     PREPARES: ClassVar[Collection[str]] = (Job.TOPIC,)
 
     async def prepare(self, inputs: Sequence[tuple[Message, Context]]) -> Sequence[Verdict | Exception]:
-        """Which jobs are runs of their own. Raises ``DependencyUnavailable`` while claims or the index are away."""
+        """Which jobs are runs of their own; those of sessions take their places. Raises ``DependencyUnavailable``."""
         jobs = [(message, context) for message, context in inputs if isinstance(message, Job)]
         if len(jobs) != len(inputs):
             raise FatalError(f"{Job.TOPIC} gave something that is no job")
-        return await self._admission.seen_all(jobs)
+        seen = await self._admission.seen_all(jobs)
+        await self._sessions.arrive_all(arrivals(jobs, seen, self._agents))
+        return seen
+
+    async def refused(self, error: BadMessage, context: Context) -> Sequence[Send]:
+        """The result of a job of another major version, once: the dead letter alone tells its sender nothing."""
+        if (answer := replies.unsupported(error, context)) is None:
+            return []
+        result, reply_to = answer
+        [seen] = await self._admission.seen_named([Asked(result.tenant, result.job_id, context.position)])
+        if isinstance(seen, Exception):
+            raise seen
+        return replies.sends(result, reply_to, self._tools.settings.reply_topics) if seen == "new" else []
 
     async def handle(self, message: Message, context: Context, prepared: Verdict | None) -> Sequence[Send]:
         """One record in, one record out (two with a ``reply_to``, none for a duplicate job).
@@ -72,6 +85,8 @@ class ReasoningProcessor:
 
     async def _start(self, job: Job, context: Context, seen: Verdict) -> Sequence[Send]:
         decision = await self._admission.admit(job, context, seen)
+        if isinstance(decision, Admitted) and decision.run.session_id is not None:
+            decision = await self._its_turn(job, decision)
         now_ms = self._tools.clock()
         event: Event
         match decision:
@@ -81,10 +96,21 @@ class ReasoningProcessor:
                 state, agent = State(Phase.ADMITTED, run, Limits()), None
                 event = RunRefused(now_ms, error)
             case Admitted(run, agent):
-                state = State(Phase.ADMITTED, run, agent.definition.limits)
+                state = State(Phase.ADMITTED, run, limits_of(run, agent.definition.limits))
                 event = JobAdmitted(now_ms, first_entry(job, run))
         log.info("agent_start", **_who(state.run), agent_version=state.run.agent.version, model=state.run.model)
-        return await self._execute(Execution(self._tools, agent, state), event, context)
+        found = state.run.session
+        transcript = Transcript(head=found.head, stored=found.stored) if found else Transcript()
+        entries = await self._tools.transcripts.load(transcript)
+        return await self._execute(Execution(self._tools, agent, state, transcript, entries), event, context)
+
+    async def _its_turn(self, job: Job, admitted: Admitted) -> Admitted | Refused:
+        """Waits until the run is the next one of its session; it goes on from what it finds there."""
+        run, definition = admitted.run, admitted.agent.definition
+        found = await self._sessions.begin(run, policy(job, definition), self._tools.clock())
+        if isinstance(found, ResultError):
+            return Refused(run, found)
+        return Admitted(run.replace(session=found), admitted.agent)
 
     async def _resume(self, message: ToolResults, context: Context) -> Sequence[Send]:
         run = message.run
@@ -93,11 +119,13 @@ class ReasoningProcessor:
             raise TransientError(f"agent {run.agent.name}@{run.agent.version} is not in the catalogue yet")
         entries = await self._tools.transcripts.load(message.transcript)
         _require_answers(entries, message)
-        state = State(Phase.AWAITING_TOOLS, run, agent.definition.limits, message.progress)
+        state = State(Phase.AWAITING_TOOLS, run, limits_of(run, agent.definition.limits), message.progress)
         now_ms = self._tools.clock()
         event: Event = ToolsReturned(now_ms, message.results)
         if agent.ref.definition_hash != run.agent.definition_hash:
             event = RunRefused(now_ms, definition_changed(run.agent.name, run.agent.version))
+        elif message.cancelled:
+            event = RunRefused(now_ms, CANCELLED)
         execution = Execution(self._tools, agent, state, message.transcript, entries)
         return await self._execute(execution, event, context)
 
@@ -112,17 +140,7 @@ class ReasoningProcessor:
         _measure(record, execution.state.run)
         if isinstance(record, ToolCalls):
             return [Send(record)]
-        return [Send(record), *self._reply(record, execution.state.run)]
-
-    def _reply(self, result: AgentResult, run: RunInfo) -> list[Send]:
-        """The result once more where the caller asked for it, if that is a topic for it."""
-        if run.reply_to is None:
-            return []
-        allowed = self._tools.settings.reply_topics
-        if _TOPIC.fullmatch(run.reply_to) and any(fnmatchcase(run.reply_to, pattern) for pattern in allowed):
-            return [Send(result, topic=run.reply_to)]
-        log.warning("reply_ignored", **_who(run), reply_to=run.reply_to, allowed=list(allowed))
-        return []
+        return replies.sends(record, execution.state.run.reply_to, self._tools.settings.reply_topics)
 
 
 def _require_answers(entries: tuple[Entry, ...], message: ToolResults) -> None:

@@ -17,7 +17,7 @@ import orjson
 
 from headrace.blobs import BlobStore
 from headrace.messages import ids
-from headrace.messages.result import AgentResult, ResultMetadata, ToolCallSummary
+from headrace.messages.result import AgentResult, ResultMetadata, SessionTurn, ToolCallSummary
 from headrace.messages.run import CallRequest, Entry, RunInfo, Transcript
 from headrace.reasoning.entries import canonical
 from headrace.reasoning.machine import EmitResult, State
@@ -32,7 +32,12 @@ _FIELDS: Final = 8
 
 
 async def result_record(
-    state: State, transcript: Transcript, end: EmitResult, calls: Sequence[ToolCallSummary], blobs: BlobStore
+    state: State,
+    transcript: Transcript,
+    end: EmitResult,
+    calls: Sequence[ToolCallSummary],
+    blobs: BlobStore,
+    session: SessionTurn | None = None,
 ) -> AgentResult:
     """The record that ends a run."""
     run, progress = state.run, state.progress
@@ -56,6 +61,10 @@ async def result_record(
         started_ms=run.started_ms,
         completed_ms=end.completed_ms,
         usage=progress.usage,
+        parent_run_id=run.family.parent_run_id if run.family else None,
+        delegated=progress.delegated,
+        descendants=progress.children,
+        session=session,
         **output,
     )
 

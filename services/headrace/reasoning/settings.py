@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from headrace.config_file import Settings
 
 
-class ReasoningSettings(BaseSettings):
+class ReasoningSettings(Settings):
     """How much one reasoner takes on, and how it talks to models."""
 
     model_config = SettingsConfigDict(
@@ -23,6 +25,11 @@ class ReasoningSettings(BaseSettings):
     )
     composite_tools: int = Field(
         default=8, ge=0, le=64, description="The most composite tools that a run is offered; 0: none"
+    )
+    session_chars: int = Field(
+        default=48_000,
+        ge=2_000,
+        description="Characters of a session's conversation (4 are about a token) past which older turns are shortened",
     )
     reply_topics: tuple[str, ...] = Field(
         default=("agent.replies.*",), description="Shell-style patterns of topics that a job's reply_to may name"

@@ -67,6 +67,12 @@ class Transcripts:
         head = await self._blobs.put(_ENCODE(Segment(previous=transcript.head, entries=tail)))
         return Transcript(head=head, stored=transcript.stored + len(tail))
 
+    async def close(self, transcript: Transcript, entries: Sequence[Entry]) -> Transcript:
+        """``transcript`` with ``entries`` after it, all of it stored: what another run can go on from."""
+        grown = await self.append(transcript, entries)
+        head = await self._blobs.put(_ENCODE(Segment(previous=grown.head, entries=grown.tail)))
+        return Transcript(head=head, stored=grown.stored + len(grown.tail))
+
     async def load(self, transcript: Transcript) -> tuple[Entry, ...]:
         """All entries, oldest first, references unresolved. Raises ``TranscriptBroken``."""
         pieces: list[tuple[Entry, ...]] = []

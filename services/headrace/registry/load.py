@@ -22,6 +22,7 @@ from headrace.registry.schemas import InvalidSchema, compile_schema
 from headrace.registry.triggers import problems as trigger_problems
 from headrace.registry.yaml12 import Document, YamlProblem
 from headrace.toolspecs import SPECS
+from headrace.toolspecs.pinned import BadPins, known
 
 Path_ = tuple[str | int, ...]
 _SHOWN: Final = 300  # characters: a message may quote the value
@@ -128,9 +129,15 @@ def _check_schemas(definition: AgentDefinition) -> Iterator[Problem]:
 
 
 def _check_tools(definition: AgentDefinition) -> Iterator[Problem]:
-    for index, tool in enumerate(definition.tools):
-        if tool not in SPECS:
-            yield Problem(f"unknown tool {tool!r}; there are: {', '.join(sorted(SPECS))}", ("tools", index))
+    unknown = [(index, tool) for index, tool in enumerate(definition.tools) if tool not in SPECS]
+    try:
+        there = known() if unknown else SPECS
+    except BadPins as problem:
+        yield Problem(str(problem), ("tools",))
+        there = SPECS
+    for index, tool in unknown:
+        if tool not in there:
+            yield Problem(f"unknown tool {tool!r}; there are: {', '.join(sorted(there))}", ("tools", index))
     for index, domain in enumerate(definition.http_domains):
         if not _DOMAIN.fullmatch(domain) or (domain.startswith("*.") and domain.count(".") < 2):
             yield Problem(

@@ -62,6 +62,14 @@ async def connecting(settings: MeshSettings) -> AsyncIterator[Publisher]:
         await publisher.stop()
 
 
+@asynccontextmanager
+async def connected(settings: MeshSettings) -> AsyncIterator[Publisher]:
+    """A publisher that is ready. Raises ``DependencyUnavailable`` if Kafka does not answer within a minute."""
+    async with connecting(settings) as publisher:
+        await _ready(publisher)
+        yield publisher
+
+
 async def publish(
     settings: MeshSettings,
     definitions: Sequence[AgentDefinition],
@@ -108,12 +116,16 @@ def _sends(definition: AgentDefinition, decision: Published) -> list[Send]:
 
 
 async def _send(publisher: Publisher, sends: Sequence[Send]) -> None:
+    await _ready(publisher)
+    await publisher.publish(sends, timeout_s=_PATIENCE_S)
+
+
+async def _ready(publisher: Publisher) -> None:
     try:
         async with asyncio.timeout(_PATIENCE_S):
             while not publisher.ready():
                 if publisher.failure:
                     raise publisher.failure
                 await asyncio.sleep(0.02)
-        await publisher.publish(sends, timeout_s=_PATIENCE_S)
     except TimeoutError:
         raise DependencyUnavailable("Kafka did not answer") from None

@@ -45,14 +45,14 @@ _Loader.add_implicit_resolver(
 class Document:
     """One parsed document: its ``value``, and ``line(path)`` to say where a part of it stands."""
 
-    def __init__(self, text: str) -> None:
-        """Raises ``YamlProblem``."""
-        if len(text) > MAX_BYTES:
-            raise YamlProblem(f"longer than {MAX_BYTES} characters")
+    def __init__(self, text: str, *, max_characters: int = MAX_BYTES, max_parts: int = _MAX_NODES) -> None:
+        """Raises ``YamlProblem``. The bounds are those of what people write by hand, unless said otherwise."""
+        if len(text) > max_characters:
+            raise YamlProblem(f"longer than {max_characters} characters")
         try:
             _check_depth(text)
             self._root: yaml.Node | None = yaml.compose(text, Loader=_Loader)
-            _check_nodes(self._root)
+            _check_nodes(self._root, max_parts)
             self.value: Any = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
@@ -94,14 +94,14 @@ def _check_depth(text: str) -> None:
             raise YamlProblem(f"nested deeper than {_MAX_DEPTH}", mark.line + 1 if mark else None)
 
 
-def _check_nodes(root: yaml.Node | None) -> None:
+def _check_nodes(root: yaml.Node | None, limit: int) -> None:
     """Refuse duplicate keys, and count nodes as often as aliases repeat them."""
     stack, seen = [root] if root else [], 0
     while stack:
         node = stack.pop()
         seen += 1
-        if seen > _MAX_NODES:
-            raise YamlProblem(f"more than {_MAX_NODES} parts (aliases count each time)")
+        if seen > limit:
+            raise YamlProblem(f"more than {limit} parts (aliases count each time)")
         if isinstance(node, yaml.MappingNode):
             _check_keys(node)
             stack.extend(part for pair in node.value for part in pair)

@@ -14,6 +14,7 @@ from headrace.messages.event import Event
 from headrace.messages.job import Job
 from headrace.messages.result import AgentResult
 from headrace.messages.run import ToolCalls, ToolResults
+from headrace.messages.wait import RunWait
 from headrace.postgres.json import storable_text
 
 SEPARATOR: Final = "\x1f"
@@ -34,13 +35,14 @@ def _job(job: Job, place: str) -> list[Key]:
     return [("run_steps", place), ("runs", run_key(job.tenant, job.job_id))]
 
 
-def _turn(message: ToolCalls | ToolResults, place: str) -> list[Key]:
+def _turn(message: ToolCalls | ToolResults | RunWait, place: str) -> list[Key]:
     return [("run_steps", place), ("runs", run_key(message.run.tenant, message.run.run_id))]
 
 
 def _result(result: AgentResult, place: str) -> list[Key]:
     run = run_key(result.tenant, result.job_id)
-    return [("run_steps", place), ("runs", run), ("agent_results", run)]
+    session = [("session_runs", run)] if result.session is not None and result.session_id is not None else []
+    return [("run_steps", place), ("runs", run), ("agent_results", run), *session]
 
 
 def _event(event: Event, _place: str) -> list[Key]:
@@ -51,6 +53,7 @@ _ROWS: Final[dict[type[Message], Callable[[Any, str], list[Key]]]] = {
     Job: _job,
     ToolCalls: _turn,
     ToolResults: _turn,
+    RunWait: _turn,
     AgentResult: _result,
     Event: _event,
 }

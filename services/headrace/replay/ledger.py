@@ -15,12 +15,12 @@ from typing import Final, Literal
 import asyncpg
 
 from headrace.messages.errors import FatalError
-from headrace.persistence.tables import EVENTS, RESULTS, RUNS, STEPS
+from headrace.persistence.tables import EVENTS, RESULTS, RUNS, SESSION_RUNS, STEPS
 from headrace.postgres.errors import translated
 from headrace.replay.identity import SEPARATOR, Key
 from headrace.replay.start import Partition
 
-INDEX_TABLES: Final = tuple(table.name for table in (RUNS, STEPS, RESULTS, EVENTS))
+INDEX_TABLES: Final = tuple(table.name for table in (RUNS, STEPS, RESULTS, EVENTS, SESSION_RUNS))
 Side = Literal["before", "after"]
 Held = tuple[str, str, str]  # table, key, place of the record that says so
 
@@ -46,6 +46,9 @@ WHERE (r.tenant, r.run_id) IN (SELECT tenant, run_id FROM told)
 UNION ALL
 SELECT 'agent_results', a.tenant || '{SEPARATOR}' || a.job_id FROM agent_results a
 WHERE (a.tenant, a.job_id) IN (SELECT tenant, run_id FROM told WHERE ended)
+UNION ALL
+SELECT 'session_runs', x.tenant || '{SEPARATOR}' || x.run_id FROM session_runs x
+WHERE (x.tenant, x.run_id) IN (SELECT tenant, run_id FROM told WHERE ended)
 UNION ALL
 SELECT 'events', v.uid FROM events v
 JOIN replay_ends e ON e.topic = v.topic AND e.partition = v.partition AND v."offset" < e.until;

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, NamedTuple, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, runtime_checkable
 
 from headrace.messages.base import Message
+from headrace.messages.errors import BadMessage
 from headrace.messages.headers import RawHeaders
 from headrace.runtime import deadletter
 
@@ -87,6 +88,16 @@ class PreparingProcessor(Protocol):
     async def prepare(self, inputs: Sequence[tuple[Message, Context]]) -> Sequence[Any]: ...
 
     async def handle(self, message: Message, context: Context, prepared: Any) -> Sequence[Send]: ...
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """A stage that answers the sender of a record that can't be worked on.
+
+    What ``refused`` gives is produced in the transaction of the record's dead letter, and may be asked for more than once.
+    """
+
+    async def refused(self, error: BadMessage, context: Context) -> Sequence[Send]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,3 +97,15 @@ def transactional_producer(settings: MeshSettings, *, transactional_id: str) -> 
         "retry.backoff.ms": 2,
         "retry.backoff.max.ms": 10,
     }
+
+
+def advisory_producer(settings: MeshSettings, *, client: str) -> Config:
+    """For records that may get lost: bounded in memory and time, and nobody waits for a second broker."""
+    return common(settings, client) | {
+        "acks": "1",
+        "linger.ms": 10,
+        "compression.type": "lz4",
+        "message.timeout.ms": 5_000,
+        "queue.buffering.max.messages": 10_000,
+        "queue.buffering.max.kbytes": 8_192,
+    }

@@ -26,7 +26,7 @@ from headrace.observe.records import RecordSpans
 from headrace.pipeline import Stage
 from headrace.runtime.deadletter import cause_of, dead_letter
 from headrace.runtime.engine import Engine, Item
-from headrace.runtime.handling import Handling
+from headrace.runtime.handling import Answered, Handling
 from headrace.runtime.poller import Record
 from headrace.runtime.retry import DeadLetterLimit, RetryPolicy
 
@@ -290,7 +290,8 @@ class Dispatch:
         self.dead_lettered += 1
         metrics.DEAD_LETTERS.labels(service, cause).inc()
         self._spans.ended(item, error)
-        if self._finish(item, [letter]):
+        answers = error.outputs if isinstance(error, Answered) else ()
+        if self._finish(item, [*answers, letter]):
             metrics.RECORDS.labels(service, record.topic, "dead_lettered").inc()
 
     def _finish(self, item: Item[Encoded], outputs: Sequence[Encoded]) -> bool:

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import faust
@@ -25,6 +26,7 @@ import orjson
 
 from headrace.messages.codec import Encoded
 from headrace.messages.errors import DependencyUnavailable
+from headrace.messages.headers import RawHeaders
 from headrace.observe.logging import get_logger
 from headrace.pipeline import Stage
 from headrace.runtime.faust_setup import Shape, build
@@ -40,6 +42,7 @@ _SETTLE_S: Final = 0.02
 Json = Any
 _Outgoing = tuple[str, int | None, bytes | None, bytes | None, list[tuple[str, bytes]]]
 Writes = Sequence[tuple[int, str, Json]]  # partition, key, value; None deletes
+Unwanted = Callable[[RawHeaders], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +55,34 @@ class Batch:
 
 
 class FaustApp:
-    """One Faust app; it starts once.
+    """One Faust app; it starts once. Records whose headers are ``unwanted`` are done without being seen.
 
     Group and changelog are named ``<prefix><group>`` and ``<prefix><group>-<table>-changelog``.
     """
 
     def __init__(
-        self, settings: MeshSettings, stage: Stage, *, table: str, shape: Shape, commit_s: float = 1.0
+        self,
+        settings: MeshSettings,
+        stage: Stage,
+        *,
+        table: str,
+        shape: Shape,
+        commit_s: float = 1.0,
+        unwanted: Unwanted | None = None,
     ) -> None:
         (topic,) = stage.consumes
         self._settings = settings
         self._queue: asyncio.Queue[Any] = asyncio.Queue(_QUEUE)
-        self._app = build(settings, stage, replication=shape.replication, commit_s=commit_s)
-        self._input = self._app.topic(
-            settings.physical_topic(topic), key_serializer="raw", value_serializer="raw", allow_empty=True
-        )
+        name = settings.physical_topic(topic)
+        pass_over = None if unwanted is None else partial(self._passes_over, name, unwanted)
+        self._app = build(settings, stage, replication=shape.replication, commit_s=commit_s, pass_over=pass_over)
+        self._input = self._app.topic(name, key_serializer="raw", value_serializer="raw", allow_empty=True)
         self._table = self._app.Table(table, partitions=shape.partitions, on_recover=self._on_recover)
         self._app.agent(self._input, name=f"headrace.{stage.service}")(self._consume)
         self._recovered_of = -1
         self._recoveries = 0
         self._offsets: dict[int, int] = {}
+        self._passed: dict[int, int] = {}
 
     async def start(self) -> None:
         """Connect, join the group, restore the table. May take as long as Kafka does."""
@@ -175,15 +186,24 @@ class FaustApp:
         """Records between what is done and the end of our partitions, as far as is known."""
         total = 0
         name = self._input.get_topic_name()
+        consumer = self._app.consumer
         for number in self.partitions():
-            end = self._app.consumer.highwater(faust.types.TP(name, number))
-            done = self._offsets.get(number)
-            total += max(0, end - done) if end is not None and done is not None else 0
+            end = consumer.highwater(faust.types.TP(name, number))
+            done = self._offsets.get(number, -1)
+            if not consumer.unacked:
+                done = max(done, self._passed.get(number, -1))
+            total += max(0, end - done) if end is not None and done >= 0 else 0
         return total
 
     async def _consume(self, stream: Any) -> None:
         async for event in stream.noack().events():
             await self._queue.put(event)
+
+    def _passes_over(self, topic: str, unwanted: Unwanted, message: Any) -> bool:
+        if message.topic != topic or not unwanted(message.headers or ()):
+            return False
+        self._passed[message.partition] = message.offset + 1
+        return True
 
     async def _on_recover(self) -> None:
         self._recovered_of = self._app.consumer_generation_id

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import faust
 from faust.transport.drivers import aiokafka as driver
@@ -54,15 +55,22 @@ def shape_of(settings: MeshSettings, stage: Stage) -> Shape:
     return Shape(len(partitions), min(3, cluster.brokers()))
 
 
+PassOver = Callable[[Any], bool]  # of a Faust message of the input: nobody wants it
+
+
 class _App(faust.App):
     """Faust makes folders for its tables in the working directory. Ours are in memory, and a container's root is read-only."""
+
+    passes_over: PassOver | None = None
 
     def _create_directories(self) -> None:
         pass
 
 
-def build(settings: MeshSettings, stage: Stage, *, replication: int, commit_s: float) -> faust.App:
-    """An app that is not started, and finds no agents by itself."""
+def build(
+    settings: MeshSettings, stage: Stage, *, replication: int, commit_s: float, pass_over: PassOver | None = None
+) -> faust.App:
+    """An app that is not started, and finds no agents by itself. It sees what ``pass_over`` is false of; the rest is done."""
     group = settings.physical_topic(stage.group)
     app = _App(
         group,
@@ -87,6 +95,7 @@ def build(settings: MeshSettings, stage: Stage, *, replication: int, commit_s: f
         web_enabled=False,
         autodiscover=False,
     )
+    app.passes_over = pass_over
     app.finalize()
     app.transport = _Transport(app.conf.broker_consumer, app)
     return app
@@ -116,6 +125,25 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 class _Consumer(driver.Consumer):
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[Any, Any]]:  # noqa: ASYNC109 - Faust's signature
+        """What is passed over ends here: Faust spends two tasks and a stream's steps on each message that it is given."""
+        passes_over = cast("_App", self.app).passes_over
+        async for tp, message in super().getmany(timeout):
+            if passes_over is None or not passes_over(message):
+                yield tp, message
+            else:
+                await self._pass_over(tp, message)
+
+    async def _pass_over(self, tp: Any, message: Any) -> None:
+        """As the loop that reads this does with a message, but for giving it to anybody."""
+        before = self._read_offset[tp]
+        if before is not None and message.offset < before:
+            return
+        if before and message.offset - before > 1 and self.app.topics.acks_enabled_for(message.topic):
+            await self._add_gap(tp, before + 1, message.offset)
+        self.ack(message)
+        self._read_offset[tp] = message.offset
 
 
 class _Transport(driver.Transport):

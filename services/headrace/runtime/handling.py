@@ -15,9 +15,19 @@ from typing import Any, Protocol, cast
 from headrace.messages import headers as record_headers
 from headrace.messages.base import Message
 from headrace.messages.codec import Encoded
-from headrace.messages.errors import DependencyUnavailable, FatalError
+from headrace.messages.errors import BadMessage, DependencyUnavailable, FatalError
 from headrace.pipeline import Stage
-from headrace.runtime.api import BatchProcessor, Context, Fold, PreparingProcessor, Processor, Send, Source, Stored
+from headrace.runtime.api import (
+    Answering,
+    BatchProcessor,
+    Context,
+    Fold,
+    PreparingProcessor,
+    Processor,
+    Send,
+    Source,
+    Stored,
+)
 from headrace.runtime.engine import Item
 from headrace.runtime.poller import Record
 from headrace.runtime.wire import Wire
@@ -26,6 +36,14 @@ AnyProcessor = Processor | PreparingProcessor | BatchProcessor | Fold
 Outputs = list[Encoded]
 Focus = Callable[[Item[Encoded]], None]
 """Makes a record's span the current one, so that what is made for the record belongs to it."""
+
+
+class Answered(BadMessage):
+    """A refusal with the records that tell its sender so; they go out with the dead letter."""
+
+    def __init__(self, refusal: BadMessage, outputs: Sequence[Encoded]) -> None:
+        super().__init__(refusal.args[0], cause=refusal.cause, where=refusal.where)
+        self.outputs = outputs
 
 
 class Handling(Protocol):
@@ -109,6 +127,7 @@ class Prepared(_OneByOne):
     def __init__(self, processor: PreparingProcessor, wire: Wire, focus: Focus) -> None:
         super().__init__(wire, focus)
         self._processor = processor
+        self._answering = processor if isinstance(processor, Answering) else None
         self.prepares = processor.PREPARES
 
     async def prepare(self, items: Sequence[Item[Encoded]]) -> Sequence[Any]:
@@ -134,12 +153,27 @@ class Prepared(_OneByOne):
             message, context = await self._decoded(item)
             sends = await self._processor.handle(message, context, prepared)
             return await self._wire.encode_all(sends, context.headers)
+        except BadMessage as error:
+            return await self._answered(item, error)
         except Exception as error:
             return error
 
     async def _try_decode(self, item: Item[Encoded]) -> tuple[Message, Context] | Exception:
         try:
             return await self._decoded(item)
+        except BadMessage as error:
+            return await self._answered(item, error)
+        except Exception as error:
+            return error
+
+    async def _answered(self, item: Item[Encoded], refusal: BadMessage) -> Exception:
+        """``refusal``, with what the stage says to the record's sender."""
+        if self._answering is None:
+            return refusal
+        context = _context(item, cast("Record", item.record))
+        try:
+            sends = await self._answering.refused(refusal, context)
+            return Answered(refusal, await self._wire.encode_all(sends, context.headers)) if sends else refusal
         except Exception as error:
             return error
 

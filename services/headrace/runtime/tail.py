@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 from aiokafka import AIOKafkaConsumer  # type: ignore[import-untyped]
 from aiokafka import TopicPartition as AioPartition
@@ -21,7 +21,14 @@ from headrace.messages.errors import DependencyUnavailable
 from headrace.runtime import aio
 from headrace.settings import MeshSettings
 
-Start = Literal["end", "beginning"] | Mapping[tuple[str, int], int]
+
+class Since(NamedTuple):
+    """The first record of each partition that is not older."""
+
+    timestamp_ms: int
+
+
+Start = Literal["end", "beginning"] | Since | Mapping[tuple[str, int], int]
 _MAX_PARTITION_BYTES: Final = 4 * 2**20
 
 
@@ -41,8 +48,8 @@ class TailRecord:
 class Tail:
     """``async with Tail(settings, ["agent.results"]) as tail: async for record in tail: ...``
 
-    ``start`` is ``end`` (what comes after entering), ``beginning``, or the first offset wanted per (logical topic, partition); a
-    partition that is not named there starts at its end.
+    ``start`` is ``end`` (what comes after entering), ``beginning``, ``Since`` a time, or the first offset wanted per (logical
+    topic, partition); a partition that is not named there, or has nothing so new, starts at its end.
 
     Raises (from entering and from iterating):
         DependencyUnavailable: Kafka can't be reached, or a topic does not exist.
@@ -101,13 +108,22 @@ class Tail:
         self._consumer.assign(partitions)
         first = await self._consumer.beginning_offsets(partitions)
         end = await self._consumer.end_offsets(partitions)
+        since = await self._not_older(partitions)
         for partition in partitions:
-            self._consumer.seek(partition, self._position(partition, first[partition], end[partition]))
+            position = self._position(partition, first[partition], end[partition])
+            self._consumer.seek(partition, since.get(partition, position))
+
+    async def _not_older(self, partitions: list[AioPartition]) -> dict[AioPartition, int]:
+        """The offsets of ``Since``; a partition that has nothing so new is left out."""
+        if not isinstance(self._start, Since):
+            return {}
+        found = await self._consumer.offsets_for_times(dict.fromkeys(partitions, self._start.timestamp_ms))
+        return {partition: place.offset for partition, place in found.items() if place is not None}
 
     def _position(self, partition: AioPartition, first: int, end: int) -> int:
         if self._start == "beginning":
             return first
-        if self._start == "end":
+        if self._start == "end" or isinstance(self._start, Since):
             return end
         wanted = self._start.get((self._settings.logical_topic(partition.topic), partition.partition), end)
         return min(max(wanted, first), end)

@@ -68,6 +68,10 @@ class Wire:
         except UnknownSchema:
             return None
 
+    def encode_now(self, message: Message) -> Encoded:
+        """The record of a message that nothing caused, whatever its size. Raises ``RejectedMessage``."""
+        return self._encode(Send(message), {})
+
     async def encode_all(self, sends: Sequence[Send], cause: Mapping[str, str]) -> list[Encoded]:
         """The records of ``sends``; a value past the bound is put into the blob store and referred to.
 

@@ -21,23 +21,39 @@ _ECHO_CHARS = 200
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An HTTP response. ``fault`` is None, ``cut`` or ``hang``."""
+    """An HTTP response. ``fault`` is None, ``cut`` or ``hang``. With ``frames`` these are its body, ``piece_ms`` apart."""
 
     status: int
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
     fault: str | None = None
+    frames: tuple[bytes, ...] = ()
+    piece_ms: float = 0.0
 
 
 def respond(wire: Wire, conversation: Conversation, reply: Reply, raw: bytes, cached: tuple[int, int]) -> Response:
     """``cached``: tokens (read, written) that the prefix cache reports."""
     digest = blake2b(raw, digest_size=12).hexdigest()
-    headers = [("content-type", "application/json"), (wire.request_id_header, f"req_{digest}")]
+    frames = _frames(wire, conversation, reply, digest, cached)
+    headers = [
+        ("content-type", "text/event-stream" if frames else "application/json"),
+        (wire.request_id_header, f"req_{digest}"),
+    ]
     if reply.retry_after is not None:
         value = reply.retry_after
         headers.append(("retry-after", f"{value:g}" if isinstance(value, float) else value))
     headers += reply.headers.items()
-    return Response(reply.status, _body(wire, conversation, reply, digest, cached), tuple(headers), _fault(reply))
+    body = b"" if frames else _body(wire, conversation, reply, digest, cached)
+    return Response(reply.status, body, tuple(headers), _fault(reply), frames, reply.piece_ms)
+
+
+def _frames(
+    wire: Wire, conversation: Conversation, reply: Reply, digest: str, cached: tuple[int, int]
+) -> tuple[bytes, ...]:
+    """The stream, where one is asked for and nothing else is scripted."""
+    if not conversation.streams or reply.status >= 400 or reply.body is not None or reply.fault == "garbage":
+        return ()
+    return tuple(wire.frames(wire.render(_answer(conversation, reply, digest, cached))))
 
 
 def _fault(reply: Reply) -> str | None:

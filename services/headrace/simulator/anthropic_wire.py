@@ -1,4 +1,4 @@
-"""The Anthropic wire: ``POST /v1/messages`` without streaming."""
+"""The Anthropic wire: ``POST /v1/messages``, whole or as a stream."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from headrace.simulator.conversation import Answer, BadRequest, CallAnswer, Conversation, Piece, Wire
+from headrace.simulator.streaming import anthropic_frames
 
 _TYPES = {
     400: "invalid_request_error",
@@ -25,8 +26,6 @@ def parse(body: dict[str, Any]) -> Conversation:
         raise BadRequest("'model' and 'messages' are required")
     if not isinstance(body.get("max_tokens"), int):
         raise BadRequest("max_tokens: Field required")
-    if body.get("stream"):
-        raise BadRequest("streaming is not simulated")
     tools = body.get("tools") or []
     system = _blocks(body.get("system") or [])
     turns = [(_role(message), _blocks(message.get("content"))) for message in messages]
@@ -41,6 +40,7 @@ def parse(body: dict[str, Any]) -> Conversation:
         last_tool=_last_tool(turns),
         turn=sum(role == "assistant" for role, _ in turns),
         tools_offered=bool(tools),
+        streams=bool(body.get("stream")),
         pieces=tuple(_piece(part) for part in [*tools, *system, *(block for _, blocks in turns for block in blocks)]),
     )
 
@@ -120,4 +120,4 @@ def error(status: int, message: str, code: str | None) -> dict[str, Any]:
     return {"type": "error", "error": {"type": kind, "message": message}}
 
 
-ANTHROPIC = Wire("anthropic", "request-id", parse, render, error)
+ANTHROPIC = Wire("anthropic", "request-id", parse, render, anthropic_frames, error)

@@ -6,7 +6,8 @@
     GET  /simulator/requests      the newest requests, bodies included, credentials redacted
     POST /simulator/reset         forget requests, prefix cache and rule counts
 
-A request passes: body -> wire.parse -> Player.rule_for -> PrefixCache.use -> answers.respond -> sleep -> send.
+A request passes: body -> wire.parse -> Player.rule_for -> PrefixCache.use -> answers.respond -> sleep -> send, whole or
+piece by piece.
 """
 
 from __future__ import annotations
@@ -139,6 +140,8 @@ async def _deliver(response: Response, receive: Receive, send: Send) -> None:
     if response.fault == "hang":
         while (await receive())["type"] != "http.disconnect":
             pass
+    elif response.frames:
+        await _stream(send, response)
     elif response.fault == "cut":
         # More was promised than is sent: the server closes the connection when the application returns.
         await _start(send, response, length=10_000)
@@ -147,12 +150,25 @@ async def _deliver(response: Response, receive: Receive, send: Send) -> None:
         await _send(send, response)
 
 
+async def _stream(send: Send, response: Response) -> None:
+    """A cut one stops half way: the server closes the connection when the application returns."""
+    await _start(send, response)
+    frames = response.frames[: len(response.frames) // 2] if response.fault == "cut" else response.frames
+    for frame in frames:
+        if response.piece_ms:
+            await asyncio.sleep(response.piece_ms / 1000)
+        await send({"type": "http.response.body", "body": frame, "more_body": True})
+    if response.fault != "cut":
+        await send({"type": "http.response.body", "body": b""})
+
+
 async def _send(send: Send, response: Response) -> None:
     await _start(send, response, length=len(response.body))
     await send({"type": "http.response.body", "body": response.body})
 
 
-async def _start(send: Send, response: Response, *, length: int) -> None:
+async def _start(send: Send, response: Response, *, length: int | None = None) -> None:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
-    headers.append((b"content-length", b"%d" % length))
+    if length is not None:
+        headers.append((b"content-length", b"%d" % length))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,7 +23,9 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A parsed request. ``turn`` counts assistant messages so far; ``last_tool`` joins tool results after the last of them."""
+    """A parsed request. ``turn`` counts assistant messages so far; ``last_tool`` joins tool results after the last of them.
+    ``streams``: the answer is wanted as a stream.
+    """
 
     wire: WireName
     model: str
@@ -33,6 +35,7 @@ class Conversation:
     last_tool: str
     turn: int
     tools_offered: bool
+    streams: bool
     pieces: tuple[Piece, ...]
 
 
@@ -73,10 +76,11 @@ class BadRequest(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """One provider's wire. ``error`` takes status, message and code."""
+    """One provider's wire. ``frames`` makes a stream of what ``render`` gives, ``error`` takes status, message and code."""
 
     name: WireName
     request_id_header: str
     parse: Callable[[dict[str, Any]], Conversation]
     render: Callable[[Answer], dict[str, Any]]
+    frames: Callable[[dict[str, Any]], Iterable[bytes]]
     error: Callable[[int, str, str | None], dict[str, Any]]

@@ -1,4 +1,4 @@
-"""The OpenAI wire: ``POST /v1/chat/completions`` without streaming."""
+"""The OpenAI wire: ``POST /v1/chat/completions``, whole or as a stream."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from headrace.simulator.conversation import Answer, BadRequest, CallAnswer, Conversation, Piece, Wire
+from headrace.simulator.streaming import openai_frames
 
 _TYPES = {400: "invalid_request_error", 401: "invalid_request_error", 429: "rate_limit_error"}
 
@@ -17,8 +18,6 @@ def parse(body: dict[str, Any]) -> Conversation:
     model = body.get("model")
     if not isinstance(messages, list) or not messages or not isinstance(model, str):
         raise BadRequest("'model' and 'messages' are required")
-    if body.get("stream"):
-        raise BadRequest("streaming is not simulated")
     tools = body.get("tools") or []
     roles = [_role(message) for message in messages]
     turn_ends = [index for index, role in enumerate(roles) if role == "assistant"]
@@ -34,6 +33,7 @@ def parse(body: dict[str, Any]) -> Conversation:
         last_tool="\n".join(_text(m) for m in messages[after:] if m["role"] == "tool"),
         turn=len(turn_ends),
         tools_offered=bool(tools),
+        streams=bool(body.get("stream")),
         pieces=tuple(Piece(orjson.dumps(part)) for part in ([tools] if tools else []) + messages),
     )
 
@@ -99,4 +99,4 @@ def error(status: int, message: str, code: str | None) -> dict[str, Any]:
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
-OPENAI = Wire("openai", "x-request-id", parse, render, error)
+OPENAI = Wire("openai", "x-request-id", parse, render, openai_frames, error)

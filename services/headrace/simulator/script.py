@@ -23,6 +23,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from headrace.simulator.conversation import Conversation
+from headrace.simulator.obedient import orders
 
 Fault = Literal["garbage", "cut", "hang"]
 
@@ -51,9 +52,9 @@ class ScriptedUsage(_Data):
 class Reply(_Data):
     """What to answer. Without a ``text``, ``json``, ``tool_calls``, ``body``, failing ``status`` or ``fault``: the default answer.
 
-    ``latency_ms`` is really slept (None: the script's). ``retry_after`` is sent as the header of that name. ``body`` is sent
-    verbatim. Faults: ``garbage`` (200 with bytes that are no JSON), ``cut`` (the connection closes in mid-answer), ``hang`` (no
-    answer until the client gives up).
+    ``latency_ms`` is really slept (None: the script's), and so is ``piece_ms`` before each piece of a stream. ``retry_after`` is
+    sent as the header of that name. ``body`` is sent verbatim. Faults: ``garbage`` (200 with bytes that are no JSON), ``cut`` (the
+    connection closes in mid-answer), ``hang`` (no answer until the client gives up).
     """
 
     text: str | None = None
@@ -62,6 +63,7 @@ class Reply(_Data):
     stop_reason: str | None = None
     usage: ScriptedUsage = ScriptedUsage()
     latency_ms: float | None = Field(default=None, ge=0)
+    piece_ms: float = Field(default=0, ge=0)
     status: int = Field(default=200, ge=200, le=599)
     retry_after: float | str | None = None
     headers: dict[str, str] = Field(default_factory=dict)
@@ -112,9 +114,12 @@ class Rule(_Data):
 
 
 class Script(_Data):
-    """Ordered rules, and what applies to all replies."""
+    """Ordered rules, and what applies to all replies. ``obey``: where no rule matches, whatever tool calls the newest text
+    asks for are made, as ``obedient`` says.
+    """
 
     rules: tuple[Rule, ...] = ()
+    obey: bool = False
     latency_ms: float = Field(default=0, ge=0)
 
     @classmethod
@@ -142,7 +147,7 @@ class Player:
         self._left = [rule.times for rule in script.rules]
 
     def rule_for(self, conversation: Conversation) -> tuple[str, Rule]:
-        """The rule that answers, and its name (or its position; ``default`` when no rule matches)."""
+        """The rule that answers, and its name (or its position; ``obeyed`` or ``default`` when no rule matches)."""
         for index, rule in enumerate(self.script.rules):
             left = self._left[index]
             if left == 0 or not rule.match.holds(conversation):
@@ -150,4 +155,7 @@ class Player:
             if left is not None:
                 self._left[index] = left - 1
             return rule.name or str(index), rule
+        if self.script.obey and (calls := orders(conversation)):
+            asked = tuple(Call(name=name, arguments=arguments) for name, arguments in calls)
+            return "obeyed", Rule(reply=Reply(tool_calls=asked))
         return "default", _DEFAULT

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 
+from headrace.auth_profiles import AuthProfile, AuthProfiles
 from headrace.blobs.settings import open_blobs
 from headrace.egress import EgressSettings, GuardedClient
 from headrace.host.component import Component
+from headrace.kubejobs.settings import KubeSettings
 from headrace.pipeline import STAGES
 from headrace.postgres.pool import open_pool
 from headrace.registry.follow import followed_catalog
@@ -18,7 +20,14 @@ from headrace.toolbox.composites import Composites
 from headrace.toolbox.search import ToolSearch
 from headrace.toolbox.sweep import swept
 from headrace.toolbox.usage import PipelineUsage
+from headrace.tools.api import Tool
 from headrace.tools.composite import CompositeTools
+from headrace.tools.delegate.kubernetes import kubernetes_agents
+from headrace.tools.delegate.mesh_agent import MeshAgents
+from headrace.tools.delegate.tool import DelegateToAgent
+from headrace.tools.intents import PostgresIntents
+from headrace.tools.openapi.action import ActionLimits, OpenapiAction
+from headrace.tools.openapi.specs import SpecLimits
 from headrace.tools.pipeline.executor import ExecutePipeline, PipelineLimits
 from headrace.tools.pipeline.jq.jail import JqLimits
 from headrace.tools.pipeline.jq.pool import JqPool
@@ -27,6 +36,8 @@ from headrace.tools.processor import ToolsProcessor
 from headrace.tools.registry import ToolRegistry
 from headrace.tools.search import SearchTools
 from headrace.tools.settings import ToolsSettings
+from headrace.toolspecs.delegate_to_agent import MESH_AGENT
+from headrace.toolspecs.pinned import McpSettings
 
 
 @asynccontextmanager
@@ -43,14 +54,34 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         executing = ExecutePipeline(client, blobs, jq, _limits(tools))
         pipelines = RememberedPipelines(executing, cache, usage, _memory(tools))
         composites = CompositeTools(Composites(pool), pipelines, max_output_bytes=tools.max_output_bytes)
+        await stack.enter_async_context(swept(cache, usage))
+        profiles = AuthProfiles().auth_profiles
+        jobs = await stack.enter_async_context(kubernetes_agents(KubeSettings()))
+        own: list[Tool] = [
+            pipelines,
+            SearchTools(ToolSearch(pool)),
+            OpenapiAction(client, blobs, profiles, _action_limits(tools)),
+            DelegateToAgent({MESH_AGENT: MeshAgents(catalog), **jobs}),
+        ]
+        pinned = await stack.enter_async_context(_pinned(profiles))
         registry = ToolRegistry(
-            [pipelines, SearchTools(ToolSearch(pool))],
+            [*own, *pinned],
             max_output_bytes=tools.max_output_bytes,
+            intents=PostgresIntents(pool),
             find=composites.find,
         )
-        await stack.enter_async_context(swept(cache, usage))
         processor = ToolsProcessor(registry, blobs, catalog, tools)
         yield Worker(STAGES["tools"], processor, settings, blobs)
+
+
+def _pinned(profiles: Mapping[str, AuthProfile]) -> AbstractAsyncContextManager[list[Tool]]:
+    """The tools of MCP servers; where none is set up, nothing of the protocol is loaded."""
+    settings = McpSettings()
+    if settings.servers is None:
+        return nullcontext([])
+    from headrace.tools.mcp import mcp_tools
+
+    return mcp_tools(settings, profiles)
 
 
 def _limits(tools: ToolsSettings) -> PipelineLimits:
@@ -75,6 +106,11 @@ def _memory(tools: ToolsSettings) -> MemoryLimits:
     return MemoryLimits(
         caching=tools.pipeline_cache, ttl_s=tools.pipeline_cache_ttl_s, promote_after=tools.promote_after
     )
+
+
+def _action_limits(tools: ToolsSettings) -> ActionLimits:
+    specs = SpecLimits(max_bytes=tools.openapi_max_spec_bytes, keep_s=tools.openapi_keep_s)
+    return ActionLimits(timeout_s=tools.openapi_timeout_s, inline_bytes=tools.inline_bytes, specs=specs)
 
 
 if __name__ == "__main__":

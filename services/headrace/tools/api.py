@@ -7,16 +7,32 @@ around it by ``wrap``; a tool holds no such rule itself and knows nothing of rec
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
+from headrace.messages.agent import AgentDefinition
 from headrace.messages.base import JsonObject
 from headrace.messages.errors import HeadraceError
+from headrace.messages.job import Job
+from headrace.messages.run import ToolCall, ToolCalls
+from headrace.messages.wait import Kind
 from headrace.toolspecs import Spec
+
+
+class Asked(NamedTuple):
+    """Where a call comes from: the record, the agent's definition, and the call itself."""
+
+    message: ToolCalls
+    definition: AgentDefinition
+    call: ToolCall
 
 
 class ToolContext(NamedTuple):
     """One call's surroundings. ``tools`` and ``domains`` are the agent's allow-lists; ``remaining_s`` is the run's
     time left.
+
+    ``approval`` says whether somebody has to say yes first, or has done so (``repeat``: to a call that may have been made already);
+    they have until ``approve_by_ms`` (epoch). ``round`` counts how often the calls were parked. ``now_ms`` is the
+    moment of the call. ``asked`` is for tools that begin work of their own for the run.
     """
 
     tenant: str
@@ -26,6 +42,11 @@ class ToolContext(NamedTuple):
     domains: tuple[str, ...]
     idempotency_key: str
     remaining_s: float
+    approval: Literal["none", "required", "given", "repeat"] = "none"
+    round: int = 0
+    approve_by_ms: int = 0
+    now_ms: int = 0
+    asked: Asked | None = None
 
 
 class ToolOutput(NamedTuple):
@@ -51,15 +72,30 @@ class Tool(Protocol):
     def timeout_s(self) -> float: ...
 
     async def run(self, arguments: JsonObject, context: ToolContext) -> ToolOutput:
-        """Raises ``ToolFailure`` for the model to read, or ``TransientError`` to have the whole record tried again."""
+        """Raises ``ToolFailure`` for the model to read, ``CallParked`` where the outcome comes later, or ``TransientError`` to
+        have the whole record tried again.
+        """
         ...
+
+
+class CallParked(HeadraceError):
+    """Raised by a tool whose outcome comes later: the run waits for it, and no worker does.
+
+    At ``deadline_ms`` (epoch milliseconds) the outcome that ``kind`` declares counts. ``job`` is begun for the kind ``agent``.
+    """
+
+    def __init__(self, kind: Kind, deadline_ms: int, job: Job | None = None) -> None:
+        super().__init__(f"the call is parked ({kind})")
+        self.kind: Kind = kind
+        self.deadline_ms = deadline_ms
+        self.job = job
 
 
 class ToolFailure(HeadraceError):
     """A call that failed, in words for the model; the processor turns it into an error outcome.
 
     ``type`` is a stable code: ``unknown_tool``, ``not_allowed``, ``invalid_arguments``, ``timeout``, ``deadline``,
-    ``too_large``, ``internal_error``, ``arguments_unavailable``, and those of the tool itself.
+    ``too_large``, ``internal_error``, ``arguments_unavailable``, ``not_approved``, and those of the tool itself.
     """
 
     def __init__(self, type_: str, message: str, *, retryable: bool = False, step: str | None = None) -> None:

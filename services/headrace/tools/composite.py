@@ -1,6 +1,7 @@
 """Composite tools: a call by name becomes a call of ``execute_pipeline`` with the steps that the name stands for.
 
-Whoever may execute pipelines may call them, within its own allow-list of hosts: a composite tool grants nothing.
+Whoever may execute pipelines may call them, within its own allow-list of hosts, and waits for somebody's yes where it would for the
+pipeline: a composite tool grants nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from headrace.messages.base import JsonObject
 from headrace.toolbox.composites import Composites, arguments_of, spec_of
 from headrace.toolbox.naming import PREFIX
 from headrace.tools.api import Run, Tool, ToolContext, ToolFailure, ToolOutput
+from headrace.tools.parking import needs_approval
 from headrace.tools.wrap.allowed import allowed
+from headrace.tools.wrap.approved import approved
 from headrace.tools.wrap.bounded import bounded
 from headrace.tools.wrap.checked import checked
 from headrace.tools.wrap.timed import timed
@@ -38,5 +41,17 @@ class CompositeTools:
         async def run(arguments: JsonObject, context: ToolContext) -> ToolOutput:
             return await self._pipelines.run(arguments_of(composite, arguments), context)
 
-        inner = timed(self._pipelines.timeout_s, bounded(self._max_output_bytes, run))
-        return allowed(self._pipelines.spec.name, checked(spec_of(composite).parameters, inner))
+        pipelines = self._pipelines.spec.name
+        bound = timed(self._pipelines.timeout_s, bounded(self._max_output_bytes, run))
+        return allowed(pipelines, checked(spec_of(composite).parameters, _as(pipelines, approved(bound))))
+
+
+def _as(name: str, run: Run) -> Run:
+    """A call that waits for somebody's yes where a call of ``name`` would."""
+
+    async def guarded(arguments: JsonObject, context: ToolContext) -> ToolOutput:
+        if context.approval == "none" and context.asked and needs_approval(context.asked.definition, name):
+            context = context._replace(approval="required")
+        return await run(arguments, context)
+
+    return guarded

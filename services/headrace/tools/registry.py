@@ -1,7 +1,9 @@
 """The tools of this process by name, each with its behaviour wrapped around it.
 
-From the outside in: allow-list, argument check, timeout, output bound, the tool itself. So a call that its agent may
-not make is refused before its arguments are looked at, and time runs only for the tool.
+From the outside in: allow-list, argument check, approval, intent (of the effect ``once``), timeout, output bound, the tool
+itself. So a call that its agent may
+not make is refused before its arguments are looked at, nobody is asked about one that can't be made, and time runs only for
+the tool.
 """
 
 from __future__ import annotations
@@ -10,9 +12,12 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from headrace.messages.base import JsonObject
 from headrace.tools.api import Run, Tool, ToolContext, ToolFailure, ToolOutput
+from headrace.tools.intents import Intents
 from headrace.tools.wrap.allowed import allowed
+from headrace.tools.wrap.approved import approved
 from headrace.tools.wrap.bounded import bounded
 from headrace.tools.wrap.checked import checked
+from headrace.tools.wrap.once import once
 from headrace.tools.wrap.timed import timed
 from headrace.toolspecs import SPECS, Spec
 
@@ -30,8 +35,14 @@ class ToolRegistry:
     """
 
     def __init__(
-        self, tools: Iterable[Tool], *, max_output_bytes: int = DEFAULT_MAX_OUTPUT, find: Find | None = None
+        self,
+        tools: Iterable[Tool],
+        *,
+        max_output_bytes: int = DEFAULT_MAX_OUTPUT,
+        intents: Intents | None = None,
+        find: Find | None = None,
     ) -> None:
+        self._intents = intents
         self._find = find
         self._specs: dict[str, Spec] = {}
         self._runs: dict[str, Run] = {}
@@ -65,10 +76,10 @@ class ToolRegistry:
             raise ValueError(f"two tools are called {spec.name}")
         if SPECS.get(spec.name, spec) != spec:
             raise ValueError(f"tool {spec.name} differs from its published spec")
-        if spec.effect == "once":
-            raise ValueError(
-                f"tool {spec.name} has the effect 'once', which needs a record of intents that does not exist yet"
-            )
-        self._specs[spec.name] = spec
         run = timed(tool.timeout_s, bounded(max_output_bytes, tool.run))
-        self._runs[spec.name] = allowed(spec.name, checked(spec.parameters, run))
+        if spec.effect == "once":
+            if self._intents is None:
+                raise ValueError(f"tool {spec.name} has the effect 'once', which needs a store of intents")
+            run = once(self._intents, run)
+        self._specs[spec.name] = spec
+        self._runs[spec.name] = allowed(spec.name, checked(spec.parameters, approved(run)))

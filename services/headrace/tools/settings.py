@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from headrace.config_file import Settings
 
 
-class ToolsSettings(BaseSettings):
+class ToolsSettings(Settings):
     model_config = SettingsConfigDict(env_prefix="HEADRACE_TOOLS_", env_file=".env", extra="ignore")
 
     parallel_calls: int = Field(default=8, ge=1, le=100, description="Calls of one model turn that run at once")
@@ -26,3 +28,6 @@ class ToolsSettings(BaseSettings):
     jq_processes: int = Field(default=2, ge=1, le=64, description="jq programs that run at once")
     jq_timeout_s: float = Field(default=10, gt=0, le=600, description="Of one jq program; half of it in processor time")
     jq_memory_bytes: int = Field(default=512 * 2**20, ge=64 * 2**20, description="Address space of one jq process")
+    openapi_timeout_s: float = Field(default=60, gt=0, le=600)
+    openapi_max_spec_bytes: int = Field(default=8_000_000, ge=10_000, description="Of one OpenAPI description")
+    openapi_keep_s: float = Field(default=900, ge=0, description="How long a fetched OpenAPI description is used")

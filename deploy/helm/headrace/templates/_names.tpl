@@ -1,15 +1,15 @@
 {{- define "headrace.name" -}}
-{{- .Values.nameOverride | default .Chart.Name | trunc 40 | trimSuffix "-" }}
+{{- .Values.nameOverride | default .Chart.Name | trunc 38 | trimSuffix "-" }}
 {{- end }}
 
 {{- /* At most 40 characters: with the longest service, a StatefulSet's revision and a pod's ordinal it stays below 63. */ -}}
 {{- define "headrace.fullname" -}}
 {{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- .Values.fullnameOverride | trunc 38 | trimSuffix "-" }}
 {{- else if contains (include "headrace.name" .) .Release.Name }}
-{{- .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- .Release.Name | trunc 38 | trimSuffix "-" }}
 {{- else }}
-{{- printf "%s-%s" .Release.Name (include "headrace.name" .) | trunc 40 | trimSuffix "-" }}
+{{- printf "%s-%s" .Release.Name (include "headrace.name" .) | trunc 38 | trimSuffix "-" }}
 {{- end }}
 {{- end }}
 

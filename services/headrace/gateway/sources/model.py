@@ -60,7 +60,8 @@ class SourceConfig(Strict):
     ``auth`` is a scheme, or several in order: a delivery is judged by the first that is configured and that it has something for.
     ``headers`` are the only HTTP headers of it that enter the record. Headers that no signature covers count only where
     ``trust_headers`` says so. ``content`` is what it sends: JSON, forms (kept as they are), or JSON that is called text/plain.
-    ``answer_within_s`` is its patience. ``setup`` says what to set at the sender.
+    ``answer_within_s`` is its patience; ``retries_429`` says that it is known to send again after a 429. ``max_per_s`` bounds its
+    deliveries (0: no bound; by default the setting for all sources). ``setup`` says what to set at the sender.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")
@@ -74,6 +75,8 @@ class SourceConfig(Strict):
     content: tuple[Content, ...] = ("json",)
     handshakes: tuple[Handshake, ...] = ()
     answer_within_s: float | None = Field(default=None, gt=0, le=60)
+    retries_429: bool = False
+    max_per_s: float | None = Field(default=None, ge=0)
     hint: str | None = Field(
         default=None, max_length=300, description="Said to a sender whose content type is not JSON"
     )

@@ -1,0 +1,42 @@
+"""Composition of the orchestration service: Postgres, blobs, a publisher for what no record causes, and the parts over them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+
+from headrace.blobs.settings import open_blobs
+from headrace.host.component import Component
+from headrace.orchestration.router import Router
+from headrace.orchestration.settings import OrchestrationSettings
+from headrace.orchestration.waits.part import Waits
+from headrace.orchestration.waits.store import PostgresWaits
+from headrace.orchestration.waits.sweep import Sweeper, sweeping
+from headrace.pipeline import STAGES
+from headrace.postgres.pool import open_pool
+from headrace.runtime.publisher import Publisher
+from headrace.runtime.worker import Worker
+from headrace.settings import MeshSettings
+
+
+@asynccontextmanager
+async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
+    """The service, ready to start."""
+    own = OrchestrationSettings()
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(open_pool(settings, service="headrace-orchestration"))
+        blobs = open_blobs(settings, pool)
+        publisher = Publisher(settings, "orchestration", blobs)
+        stack.push_async_callback(publisher.stop)
+        await publisher.start()
+        sweeper = Sweeper(pool, publisher, timedelta(hours=own.keep_hours))
+        await stack.enter_async_context(sweeping(sweeper, every_s=own.sweep_seconds))
+        router = Router([Waits(PostgresWaits(pool), blobs, own.inline_bytes)])
+        yield Worker(STAGES["orchestration"], router, settings, blobs)
+
+
+if __name__ == "__main__":
+    from headrace.host.process import main
+
+    main(["orchestration"])

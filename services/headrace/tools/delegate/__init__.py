@@ -1,0 +1,1 @@
+"""``delegate_to_agent``: one tool, a target for each type of agent."""

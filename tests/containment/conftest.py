@@ -1,0 +1,29 @@
+"""One mesh for all tests of what an obedient model is let do, and of what it may spend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from headrace.local.endpoints import Endpoints
+from headrace.simulator.server import Simulator
+from tests.containment.hostile import CANARIES, OBEDIENT, Hostile, Server
+from tests.support.mesh import running_mesh
+from tests.support.stack import own_database, unique_namespace
+
+
+@pytest.fixture(scope="module")
+def hostile(stack: Endpoints) -> Iterator[Hostile]:
+    with (
+        Server("127.0.0.1") as allowed,
+        Server("127.0.0.2") as attacker,
+        Simulator(OBEDIENT) as simulator,
+        own_database(stack.database_url) as database_url,
+    ):
+        environment = CANARIES | {
+            "OPENAI_BASE_URL": simulator.openai_base_url,
+            "HEADRACE_EGRESS_ALLOW_PRIVATE": f"{allowed.address},{attacker.address}",  # the allow-list alone has to hold
+        }
+        with running_mesh(stack, unique_namespace(), database_url, environment=environment) as mesh:
+            yield Hostile(mesh, simulator, allowed, attacker)

@@ -1,0 +1,249 @@
+"""Runs that wait, on real servers and processes: approvals, sub-agents, cancelling, and all of it while services are killed."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.local.endpoints import Endpoints
+from headrace.pipeline import STAGES
+from headrace.simulator.script import Script
+from headrace.simulator.server import Simulator
+from tests.runtime.kafka import read_all
+from tests.support.mesh import Mesh, running_mesh, until
+from tests.support.stack import own_database, unique_namespace
+
+pytestmark = pytest.mark.xdist_group("waits")
+SERVICES = ("gateway", "reasoning", "tools", "orchestration", "persistence")
+KILLED = ("orchestration", "tools", "reasoning")
+AGENTS = {
+    "payer": "tools: [execute_pipeline]\nhttp_domains: ['127.0.0.1']\napprovals: {tools: [execute_pipeline]}",
+    "hasty": "tools: [execute_pipeline]\nhttp_domains: ['127.0.0.1']\napprovals: {timeout_s: 0.5}",
+    "helper": "tools: []",
+    "boss": "tools: [delegate_to_agent]\ndelegation: {agents: [helper]}",
+    "chief": "tools: [delegate_to_agent]\ndelegation: {agents: [payer]}",
+}
+
+
+class Till:
+    """A server that takes payments, and remembers them."""
+
+    def __init__(self) -> None:
+        self.paid: list[str] = []
+        paid = self.paid
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                paid.append(self.path)
+                self.send_response(200)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", "14")
+                self.end_headers()
+                self.wfile.write(b'[{"ok": true}]')
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+def paying(till: Till, path: str) -> dict[str, Any]:
+    pipeline = [{"step": "http_request", "url": f"http://{till.address}{path}"}]
+    return {"session_id": "s", "pipeline": pipeline}
+
+
+def script(till: Till) -> Script:
+    def delegate(agent: str, count: int) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": "delegate_to_agent",
+                "arguments": {"agent_type": "mesh_agent", "inputs": {"n": n}, "config": {"agent": agent}},
+            }
+            for n in range(count)
+        ]
+
+    pay = {"tool_calls": [{"name": "execute_pipeline", "arguments": paying(till, "/as-asked")}]}
+    rules: list[dict[str, Any]] = [
+        *({"match": {"system": f"You are {who}.", "turn": 0}, "reply": pay} for who in ("payer", "hasty")),
+        {"match": {"system": "You are boss.", "turn": 0}, "reply": {"tool_calls": delegate("helper", 2)}},
+        {"match": {"system": "You are chief.", "turn": 0}, "reply": {"tool_calls": delegate("payer", 1)}},
+        {"match": {"last_tool": "denied"}, "reply": {"text": "it was denied"}},
+        {"match": {"system": "You are helper."}, "reply": {"text": "helped"}},
+        {"match": {"turn": 1}, "reply": {"text": "all done"}},
+    ]
+    return Script.model_validate({"rules": rules})
+
+
+@pytest.fixture(scope="module")
+def till() -> Iterator[Till]:
+    till = Till()
+    yield till
+    till.server.shutdown()
+    till.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def mesh(stack: Endpoints, till: Till, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    directory = tmp_path_factory.mktemp("agents")
+    with Simulator(script(till)) as simulator, own_database(stack.database_url) as database_url:
+        environment = {
+            "OPENAI_API_KEY": "sk-planted-key-000",
+            "OPENAI_BASE_URL": simulator.openai_base_url,
+            "HEADRACE_EGRESS_ALLOW_PRIVATE": till.address,
+            "HEADRACE_ORCHESTRATION_SWEEP_SECONDS": "0.2",
+        }
+        with running_mesh(
+            stack, unique_namespace(), database_url, services=SERVICES, environment=environment
+        ) as running:
+            running.environment["HEADRACE_GATEWAY_URL"] = f"http://127.0.0.1:{running.gateway_port}"
+            for name, rest in AGENTS.items():
+                path = directory / f"{name}.yaml"
+                head = f"name: {name}\nversion: 1.0.0\ncategory: test\ndescription: Waits.\nmodel: openai:gpt-4o\n"
+                path.write_text(f"{head}system_prompt: You are {name}.\n{rest}\n")
+            running.cli("agents", "publish", *(str(directory / f"{name}.yaml") for name in AGENTS))
+            yield running
+
+
+def start(mesh: Mesh, agent: str) -> str:
+    def started() -> str | None:
+        answer = mesh.gateway.post("/v1/runs", json={"agent": agent, "prompt": "Go."})
+        return str(answer.json()["run_id"]) if answer.status_code == 202 else None  # the gateway may not know it yet
+
+    return until(started, 20, f"a run of {agent} is taken")
+
+
+def waiting(mesh: Mesh, run_id: str) -> dict[str, Any]:
+    """The approval that the run waits for."""
+
+    def listed() -> dict[str, Any] | None:
+        page = mesh.gateway.get("/v1/approvals", params={"state": "pending", "limit": 200}).json()
+        return next((one for one in page["approvals"] if one["run_id"] == run_id), None)
+
+    return until(listed, 30, f"{run_id} waits for an approval")
+
+
+def kinds(run: dict[str, Any]) -> list[str]:
+    return [record["kind"] for record in run["records"]]
+
+
+def test_an_approved_call_is_made_with_the_arguments_of_whoever_approved(
+    mesh: Mesh, till: Till, tmp_path: Path
+) -> None:
+    run_id = start(mesh, "payer")
+    approval = waiting(mesh, run_id)
+    assert till.paid == []
+    shown = json.loads(mesh.cli("approvals", "show", approval["id"], "--json").stdout)
+    assert shown["arguments"] == paying(till, "/as-asked")
+    listed = json.loads(mesh.cli("approvals", "list", "--json").stdout)["approvals"]
+    assert approval["id"] in [one["id"] for one in listed]
+    other = mesh.gateway.post(
+        f"/v1/approvals/{approval['id']}/decision", json={"verdict": "approve", "arguments_hash": "0" * 64}
+    )
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "arguments_changed")
+    edited = tmp_path / "edited.json"
+    edited.write_text(json.dumps(paying(till, "/edited")))
+    decided = json.loads(mesh.cli("approvals", "approve", approval["id"], "--edit", str(edited), "--json").stdout)
+    assert (decided["state"], decided["decided_by"]) == ("approved", "unauthenticated")
+    run = mesh.run(run_id)
+    assert (run["state"], run["outcome"]) == ("completed", "all done"), run
+    assert till.paid == ["/edited"]
+    assert Counter(kinds(run)) == Counter(["job", "tool_calls", "wait", "tool_calls", "tool_results", "result"])
+    assert run["tool_calls"] == 1
+    mesh.cli("approvals", "deny", approval["id"], expect=1)
+    mesh.cli("approvals", "show", "6f1d8f2c", expect=4)
+    stream = mesh.gateway.get(f"/v1/runs/{run_id}/events", headers={"accept": "text/event-stream"}).text
+    events = [line.split(": ")[1] for line in stream.splitlines() if line.startswith("event:")]
+    assert events == ["job", "tool_calls", "wait", "tool_calls", "tool_results", "result"]
+
+
+def test_a_denied_call_and_one_that_nobody_answered_are_not_made(mesh: Mesh, till: Till) -> None:
+    before = list(till.paid)
+    denied, unanswered = start(mesh, "payer"), start(mesh, "hasty")
+    approval = waiting(mesh, denied)
+    mesh.cli("approvals", "deny", approval["id"], "--reason", "not today")
+    for run_id in (denied, unanswered):
+        run = mesh.run(run_id)
+        assert (run["state"], run["outcome"]) == ("completed", "it was denied"), run
+    assert till.paid == before
+
+
+def test_sub_agents_work_side_by_side_and_are_a_family(mesh: Mesh) -> None:
+    run_id = start(mesh, "boss")
+    run = mesh.run(run_id)
+    assert (run["state"], run["outcome"]) == ("completed", "all done"), run
+    family = {member["run_id"]: member for member in run["family"]}
+    assert family.pop(run_id)["parent_run_id"] is None
+    assert [(one["agent_name"], one["state"], one["parent_run_id"]) for one in family.values()] == [
+        ("helper", "completed", run_id)
+    ] * 2
+    child = mesh.run(next(iter(family)))
+    assert (child["root_run_id"], child["outcome"], len(child["family"])) == (run_id, "helped", 3)
+    assert "delegated by" in mesh.cli("runs", "show", run_id).stdout
+    (results,) = (json.loads(r.value) for r in read_all(mesh.settings, "tool.results") if r.key == run_id)
+    assert [one["content"]["output"] for one in results["results"]] == ["helped", "helped"]
+    spent = results["progress"]["delegated"]
+    assert spent["model_calls"] == 2
+    assert results["progress"]["children"] == 2
+    assert run["usage"]["model_calls"] == 2, "its own"
+
+
+def test_cancelling_a_parent_ends_its_sub_agent_first(mesh: Mesh) -> None:
+    run_id = start(mesh, "chief")
+    child_id = until(lambda: _child(mesh, run_id), 30, "the sub-agent is there")
+    waiting(mesh, child_id)
+    assert mesh.gateway.post(f"/v1/runs/{run_id}/cancel").status_code == 202
+    parent, child = mesh.run(run_id), mesh.run(child_id)
+    assert [run["error"]["type"] for run in (parent, child)] == ["cancelled", "cancelled"]
+    assert child["completed_at"] <= parent["completed_at"]
+
+
+def _child(mesh: Mesh, run_id: str) -> str | None:
+    family = mesh.gateway.get(f"/v1/runs/{run_id}").json().get("family") or []
+    return next((str(one["run_id"]) for one in family if one["parent_run_id"] == run_id), None)
+
+
+def test_each_run_ends_once_while_services_are_killed(mesh: Mesh, till: Till) -> None:
+    """Half of the runs wait for sub-agents, half for an approval, which is given as soon as it is asked for."""
+    seed = random.randrange(10**6)
+    rng = random.Random(seed)
+    runs = [start(mesh, ("boss", "payer")[number % 2]) for number in range(30)]
+    stopping = threading.Event()
+    approver = threading.Thread(target=_approve_all, args=(mesh, stopping))
+    approver.start()
+    try:
+        for name in rng.sample(KILLED * 2, 6):
+            time.sleep(rng.uniform(0.1, 0.8))  # when it is killed is what varies
+            mesh.kill(name)
+            mesh.start(name, wait=False)
+        ended = [mesh.run(run_id, 90) for run_id in runs]
+    finally:
+        stopping.set()
+        approver.join()
+    assert Counter((run["state"], run["outcome"]) for run in ended) == {("completed", "all done"): 30}, f"seed {seed}"
+    results = Counter(record.key for record in read_all(mesh.settings, "agent.results"))
+    children = [one["run_id"] for run in ended for one in run["family"] if one["parent_run_id"]]
+    assert len(set(children)) == 30, f"seed {seed}"
+    assert {results[run_id] for run_id in (*runs, *children)} == {1}, f"seed {seed}"
+    gone_on = Counter(record.key for record in read_all(mesh.settings, "tool.results"))
+    assert {gone_on[run_id] for run_id in runs} == {1}, f"seed {seed}: each turn's results once"
+    for service in KILLED:
+        assert read_all(mesh.settings, STAGES[service].dead_letters) == []
+
+
+def _approve_all(mesh: Mesh, stopping: threading.Event) -> None:
+    while not stopping.wait(0.1):
+        page = mesh.gateway.get("/v1/approvals", params={"state": "pending", "limit": 200})
+        for one in page.json()["approvals"] if page.status_code == 200 else ():
+            body = {"verdict": "approve", "arguments_hash": one["arguments_hash"]}
+            mesh.gateway.post(f"/v1/approvals/{one['id']}/decision", json=body)
