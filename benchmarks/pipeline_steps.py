@@ -23,6 +23,7 @@ import orjson
 import uvloop
 
 from headrace.blobs.memory import MemoryBlobs
+from headrace.blobs.tenants import TenantBlobs
 from headrace.egress import EgressPolicy, GuardedClient
 from headrace.host.memory import settle_memory
 from headrace.tools.api import ToolContext
@@ -71,7 +72,7 @@ def forget_the_peak() -> None:
 
 async def call(data: bytes, count: int) -> dict[str, float]:
     blobs = MemoryBlobs()
-    ref = await blobs.put(data)
+    ref = await TenantBlobs(blobs, CONTEXT.tenant).put(data)
     async with GuardedClient(EgressPolicy()) as client, JqPool() as jq:
         tool = ExecutePipeline(
             client, blobs, jq, PipelineLimits(max_rows=max(count, 100_000), max_result_bytes=50_000_000)

@@ -70,6 +70,7 @@ async def test_reading_everything_again_changes_nothing(pool: asyncpg.Pool) -> N
         "run_steps": 7 + 4 + 2 + 2,
         "agent_results": 3,
         "events": 3,
+        "session_runs": 3,
     }
     await persist(pool, RECORDS, batch=7, together=3)
     assert await dump(pool) == once

@@ -184,7 +184,7 @@ async def test_large_texts_arguments_and_results_travel_as_references_and_reach_
     assert user.content is not None
     assert "p" * 5_000 in user.content
     assert (assistant.content, assistant.tool_calls[0].arguments) == (big, {"q": big})
-    assert tool.content == orjson.dumps(["r" * 9_000]).decode()
+    assert tool.content == f"<tool_result>\n{orjson.dumps(['r' * 9_000]).decode()}\n</tool_result>"
 
 
 async def test_a_tool_that_is_not_granted_is_left_to_the_tools_service_to_refuse() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.budgets.spending import BudgetExhausted
 from headrace.messages.agent import Limits
 from headrace.messages.job import JobContext
 from headrace.messages.result import ResultError
@@ -215,3 +216,12 @@ async def test_calls_that_waited_were_decided_once() -> None:
     life.records.insert(2, (calls.replace(run=later, round=1), at))
     assert len(life.chain.stretches) == 2
     assert (await _sealed(life.chain, bench)).verdict == "identical"
+
+
+@pytest.mark.parametrize("before", [[], [{"a": 1}]])
+async def test_a_run_that_a_budget_ended(before: list[dict[str, Any]]) -> None:
+    spent = ResultError(type="budget_exhausted", message="the month is spent", retry_at="2026-12-01T00:00:00Z")
+    bench = Bench(with_tools(*before, last=BudgetExhausted(spent)), AGENT)
+    life = await live(bench, job())
+    assert life.chain.result.error == spent  # type: ignore[union-attr]
+    assert (await _sealed(life.chain, bench)).divergence is None

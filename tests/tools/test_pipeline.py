@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from headrace.blobs.memory import MemoryBlobs
+from headrace.blobs.tenants import TenantBlobs
 from headrace.egress import EgressPolicy, GuardedClient
 from headrace.egress.policy import PrivateTargets
 from headrace.messages import ids
@@ -67,7 +68,7 @@ class Bench:
         return {"step": "http_request", "url": self.server.url + path} | more
 
     async def store(self, document: Any) -> str:
-        return await self.blobs.put(orjson.dumps(document))
+        return await TenantBlobs(self.blobs, "default").put(orjson.dumps(document))
 
 
 @pytest.fixture
@@ -257,6 +258,19 @@ async def test_an_input_that_can_not_be_read(bench: Bench, ref: str) -> None:
     failure = await bench.failure({"step": "top_k", "k": 1}, input_ref=ref)
     assert (failure.type, failure.step) == ("invalid_arguments", None)
     assert "input_ref" in str(failure)
+
+
+async def test_what_another_tenant_stored_looks_like_nothing(bench: Bench) -> None:
+    ref = await TenantBlobs(bench.blobs, "other").put(b'[{"n": 1}]')
+    failure = await bench.failure({"step": "top_k", "k": 1}, input_ref=ref)
+    missing = await bench.failure({"step": "top_k", "k": 1}, input_ref=ids.content_ref(b"never stored"))
+    assert (failure.type, str(failure)) == (missing.type, str(missing))
+    for side in ("left", "right"):
+        join = {"step": "join", "on": "n", side: ref}
+        caught = await bench.failure(join, input_ref=await bench.store([{"n": 1}]))
+        assert (caught.type, caught.step) == ("invalid_arguments", "join")
+    await TenantBlobs(bench.blobs, "default").grant(ref)
+    assert (await bench.run({"step": "top_k", "k": 1}, input_ref=ref))["rows"] == [{"n": 1}]
 
 
 async def test_too_many_rows(bench: Bench) -> None:

@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from headrace.blobs.memory import MemoryBlobs
+from headrace.blobs.tenants import TenantBlobs
 from headrace.egress import EgressPolicy, GuardedClient
 from headrace.egress.policy import PrivateTargets
 from headrace.messages.run import ToolResults
@@ -23,7 +24,7 @@ from headrace.toolbox.composites import Composites
 from headrace.toolbox.naming import name_of
 from headrace.toolbox.search import ToolSearch
 from headrace.toolbox.usage import PipelineUsage
-from headrace.tools.api import ToolFailure
+from headrace.tools.api import Asked, CallParked, ToolFailure
 from headrace.tools.composite import CompositeTools
 from headrace.tools.pipeline.executor import ExecutePipeline
 from headrace.tools.pipeline.freshness import fresh_for
@@ -58,6 +59,9 @@ class Bench:
         find = CompositeTools(self.composites, tool, max_output_bytes=100_000).find
         self.registry = ToolRegistry([tool, SearchTools(ToolSearch(pool))], find=find)
         return self.registry
+
+    async def store(self, data: bytes) -> str:
+        return await TenantBlobs(self.blobs, CONTEXT.tenant).put(data)
 
     def fetch(self, path: str = "/rows", **more: Any) -> dict[str, Any]:
         return {"step": "http_request", "url": self.server.url + path} | more
@@ -106,7 +110,7 @@ async def test_a_result_never_reaches_another_tenant_or_an_agent_with_other_host
 
 
 async def test_another_input_is_another_result(bench: Bench) -> None:
-    one, two = await bench.blobs.put(b'[{"n":1}]'), await bench.blobs.put(b'[{"n":2}]')
+    one, two = await bench.store(b'[{"n":1}]'), await bench.store(b'[{"n":2}]')
     assert [await bench.run(SORT, input_ref=ref) for ref in (one, two, one, two)] == [False, False, True, True]
 
 
@@ -124,7 +128,7 @@ async def test_what_must_not_be_given_again_is_not(bench: Bench) -> None:
 
 
 async def test_the_switch(bench: Bench) -> None:
-    ref = await bench.blobs.put(b'[{"n":1}]')
+    ref = await bench.store(b'[{"n":1}]')
     bench.with_limits(caching="inputs")
     assert [await bench.run(bench.fetch()) for _ in range(2)] == [False, False]
     assert [await bench.run(SORT, input_ref=ref) for _ in range(2)] == [False, True]
@@ -184,6 +188,18 @@ async def test_a_composite_tool_grants_nothing(bench: Bench) -> None:
     assert (await _refused(bench, name, {})).type == "unknown_tool"
     assert (await _refused(bench, "composite_nothing", {})).type == "unknown_tool"
     assert bench.asked == asked
+
+
+async def test_a_composite_tool_waits_for_a_yes_where_its_pipeline_would(bench: Bench) -> None:
+    name = await bench.promoted(bench.fetch())
+    careful = definition(approvals={"tools": ["execute_pipeline"]})
+    waiting = granted(asked=Asked(calls(call(name)), careful, call(name)), approve_by_ms=5)
+    with pytest.raises(CallParked) as parked:
+        await bench.registry.run(name, {}, waiting)
+    assert (parked.value.kind, parked.value.deadline_ms) == ("approval", 5)
+    with pytest.raises(CallParked):
+        await bench.registry.run(name, {}, granted(approval="required"))
+    assert (await bench.registry.run(name, {}, waiting._replace(approval="given"))).cache_hit
 
 
 async def test_what_has_effects_is_never_promoted(bench: Bench) -> None:

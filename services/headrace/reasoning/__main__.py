@@ -56,7 +56,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         stack.push_async_callback(advisory.close)
         bank = PostgresBudgets(pool)
         rules = await stack.enter_async_context(followed_budgets(bank, measure=True))
-        budgets = await stack.enter_async_context(Spending(rules, bank).kept())
+        budgets = await stack.enter_async_context(Spending(rules, bank, lease_s=own.budget_lease_s).kept())
         tools = Tools(models, blobs, Transcripts(blobs), specs, own, now_ms, cancelled, advisory.send, budgets)
         claims = PostgresClaims(pool)
         stack.push_async_callback(claims.close)

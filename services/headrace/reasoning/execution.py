@@ -37,7 +37,7 @@ from headrace.reasoning.machine import (
     State,
     advance,
 )
-from headrace.reasoning.prompt import facts_of
+from headrace.reasoning.prompt import facts_of, fenced
 from headrace.reasoning.results import result_record, summaries
 from headrace.reasoning.session_turn import session_turn
 from headrace.reasoning.settings import ReasoningSettings
@@ -188,14 +188,15 @@ class Execution:
     async def _request(self, agent: Agent, timeout_s: float) -> ModelRequest:
         transcripts, run = self.tools.transcripts, self.state.run
         facts: JsonObject = {}
-        if run.model.startswith(_NEEDS_FACTS):
+        entries = await transcripts.resolve(self.entries, max_chars=self.tools.settings.view_chars)
+        if offline := run.model.startswith(_NEEDS_FACTS):  # rules read JSON, and follow nothing
             at = run.session.stored if run.session else 0
             first = await transcripts.resolve(self.entries[at : at + 1], max_chars=_WHOLE)
             facts = facts_of(run, first[0].content or "")
         return ModelRequest(
             model=run.model.partition(":")[2] or run.model,
             system=agent.system,
-            entries=await transcripts.resolve(self.entries, max_chars=self.tools.settings.view_chars),
+            entries=tuple(map(fenced, entries)) if not offline else entries,
             tools=(*agent.tools, *map(as_seen, await self._offered())),
             output_schema=agent.output_schema,
             max_output_tokens=output_tokens_left(self.state.limits, self.state.progress),

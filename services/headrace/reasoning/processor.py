@@ -7,9 +7,12 @@ executed and ends in one record. The processor is stateless but for replies that
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from typing import ClassVar
 
+from headrace.blobs.refs import is_ref
+from headrace.blobs.tenants import TenantBlobs
 from headrace.messages.agent import Limits
 from headrace.messages.base import Message
 from headrace.messages.errors import BadMessage, FatalError, RejectedMessage, TransientError
@@ -96,6 +99,7 @@ class ReasoningProcessor:
                 state, agent = State(Phase.ADMITTED, run, Limits()), None
                 event = RunRefused(now_ms, error)
             case Admitted(run, agent):
+                await self._grant(job)
                 state = State(Phase.ADMITTED, run, limits_of(run, agent.definition.limits))
                 event = JobAdmitted(now_ms, first_entry(job, run))
         log.info("agent_start", **_who(state.run), agent_version=state.run.agent.version, model=state.run.model)
@@ -111,6 +115,12 @@ class ReasoningProcessor:
         if isinstance(found, ResultError):
             return Refused(run, found)
         return Admitted(run.replace(session=found), admitted.agent)
+
+    async def _grant(self, job: Job) -> None:
+        """What the job hands over, its tenant's tools may read."""
+        named = {item.result_ref for item in job.context.previous_results}
+        blobs = TenantBlobs(self._tools.blobs, job.tenant)
+        await asyncio.gather(*(blobs.grant(ref) for ref in named if ref and is_ref(ref)))
 
     async def _resume(self, message: ToolResults, context: Context) -> Sequence[Send]:
         run = message.run

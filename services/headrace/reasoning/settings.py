@@ -31,6 +31,9 @@ class ReasoningSettings(Settings):
         ge=2_000,
         description="Characters of a session's conversation (4 are about a token) past which older turns are shortened",
     )
+    budget_lease_s: float = Field(
+        default=60, ge=3, le=3_600, description="How long a killed reasoner's part of a budget is held back"
+    )
     reply_topics: tuple[str, ...] = Field(
         default=("agent.replies.*",), description="Shell-style patterns of topics that a job's reply_to may name"
     )

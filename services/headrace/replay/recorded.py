@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from headrace.blobs import BlobStore
+from headrace.budgets.spending import BudgetExhausted
 from headrace.control.cancellations import CancelledRuns, Name
 from headrace.control.session_queue import Arrival
 from headrace.messages import ids
@@ -27,6 +28,7 @@ from headrace.replay.chain import Chain, Stretch
 
 _MODEL_ERROR: Final = "model_error"
 _SESSION_BUSY: Final = "session_busy"
+_BUDGET: Final = "budget_exhausted"
 _DECIDED: Final = frozenset(  # by reasoning itself, from what is recorded
     {
         "invalid_definition",
@@ -36,6 +38,7 @@ _DECIDED: Final = frozenset(  # by reasoning itself, from what is recorded
         "timeout",
         _MODEL_ERROR,
         _SESSION_BUSY,
+        _BUDGET,
         CANCELLED.type,
     }
 )
@@ -115,6 +118,8 @@ class Recording:
             return _reply(turn)
         if (error := self._error) is not None and error.type == _MODEL_ERROR:
             raise _model_error(error)
+        if error is not None and error.type == _BUDGET:
+            raise BudgetExhausted(error)
         raise Unrecorded(f"a further turn of the model is asked for; {len(turns)} led to {self._stretch.led_to.source}")
 
     # --- the definition ------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 import orjson
 
 from headrace.blobs import BlobStore
+from headrace.blobs.tenants import TenantBlobs
 from headrace.egress import GuardedClient
 from headrace.messages.base import JsonObject
 from headrace.tools.api import ToolContext, ToolFailure, ToolOutput
@@ -80,8 +81,8 @@ class ExecutePipeline:
         plan = make_plan(arguments["pipeline"], has_input=ref is not None)
         data, fresh_s = await self._source(plan, ref, context)
         for step in plan.steps:
-            data = await self._applied(step, data)
-        return Executed(await self._dataset(data), fresh_s)
+            data = await self._applied(step, data, context.tenant)
+        return Executed(await self._dataset(data, context.tenant), fresh_s)
 
     async def _source(self, plan: Plan, ref: str | None, context: ToolContext) -> Fetched:
         """Rows, or the document as it came where the first step wants that."""
@@ -91,7 +92,7 @@ class ExecutePipeline:
             fetched = (
                 await fetch(self._client, plan.request, context)
                 if plan.request is not None
-                else Fetched(await load(self._blobs, ref or ""))
+                else Fetched(await load(TenantBlobs(self._blobs, context.tenant), ref or ""))
             )
             return fetched if plan.begins_with_jq else fetched._replace(document=self._rows(fetched.document))
         except StepError as error:
@@ -99,21 +100,21 @@ class ExecutePipeline:
                 raise step_failure(error, 0, SOURCE) from None
             raise ToolFailure(error.type, str(error), retryable=error.retryable) from None
 
-    async def _applied(self, step: Step, data: Any) -> Rows:
+    async def _applied(self, step: Step, data: Any, tenant: str) -> Rows:
         try:
             match step.work:
                 case JqProgram(query):
                     return self._rows(await self._jq.rows(query, data))
                 case Join() as join:
-                    return await self._joined(join, data)
+                    return await self._joined(join, data, TenantBlobs(self._blobs, tenant))
                 case transform:
                     return await _calculated(len(data), transform, data)
         except StepError as error:
             raise step_failure(error, step.index, step.name) from None
 
-    async def _joined(self, join: Join, rows: Rows) -> Rows:
-        left = rows if join.left is None else self._rows(await load(self._blobs, join.left, "left"))
-        right = rows if join.right is None else self._rows(await load(self._blobs, join.right, "right"))
+    async def _joined(self, join: Join, rows: Rows, blobs: BlobStore) -> Rows:
+        left = rows if join.left is None else self._rows(await load(blobs, join.left, "left"))
+        right = rows if join.right is None else self._rows(await load(blobs, join.right, "right"))
         limits = self._limits
 
         def work() -> Rows:
@@ -124,13 +125,14 @@ class ExecutePipeline:
     def _rows(self, document: Any) -> Rows:
         return rows_of(document, self._limits.max_rows)
 
-    async def _dataset(self, rows: Rows) -> JsonObject:
+    async def _dataset(self, rows: Rows, tenant: str) -> JsonObject:
         """``{type, row_count, rows, result_ref}``, or with ``sample`` instead of ``rows``."""
         try:
             data = await _calculated(len(rows), encoded, rows, self._limits.max_result_bytes)
         except StepError as error:
             raise ToolFailure(error.type, f"the result {error}") from None
-        whole: JsonObject = {"type": "dataset", "row_count": len(rows), "result_ref": await self._blobs.put(data)}
+        ref = await TenantBlobs(self._blobs, tenant).put(data)
+        whole: JsonObject = {"type": "dataset", "row_count": len(rows), "result_ref": ref}
         inline = self._limits.inline_bytes
         if len(data) <= inline and len(orjson.dumps(whole | {"rows": rows})) <= inline:
             return whole | {"rows": rows}
