@@ -17,8 +17,8 @@ from headrace.mcp.serving import CallFailed, Execute, server
 from headrace.messages.base import JsonObject
 from headrace.messages.errors import TransientError
 from headrace.tools.api import ToolContext, ToolFailure
-from headrace.tools.pipeline.jq.pool import JqPool
 from headrace.tools.pipeline.executor import ExecutePipeline
+from headrace.tools.pipeline.jq.pool import JqPool
 from headrace.tools.wrap.timed import timed
 
 _LONGEST_WAIT_S: Final = 30.0  # of one request to the gateway
