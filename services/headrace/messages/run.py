@@ -69,6 +69,7 @@ class RunInfo(Part, frozen=True, kw_only=True):
     stream_tokens: bool = False
     family: Family | None = None
     session: Annotated[SessionState | None, Meta(description="The session as the run found it")] = None
+    direct: Annotated[bool, Meta(description="One tool call without a model: its outcome is the result")] = False
 
 
 class Usage(Part, frozen=True, kw_only=True):
