@@ -16,6 +16,8 @@ from headrace.tools.delegate.tool import DelegateToAgent
 from headrace.tools.openapi.action import OpenapiAction
 from headrace.tools.pipeline.executor import ExecutePipeline
 from headrace.tools.registry import ToolRegistry
+from headrace.tools.workflow.patch import PatchWorkflow, orchestrator_client
+from headrace.tools.workflow.settings import OrchestratorSettings
 from headrace.toolspecs import SPECS, version
 from tests.tools.helpers import CONTEXT, FakeTool, granted
 
@@ -144,7 +146,8 @@ def test_a_schema_that_is_none_is_refused() -> None:
 async def test_published_specs_and_tools_are_the_same() -> None:
     async with GuardedClient(EgressPolicy()) as client:
         pipeline = ExecutePipeline(client, MemoryBlobs())
-        registry = ToolRegistry([pipeline, OpenapiAction(client, MemoryBlobs(), {}), DelegateToAgent({})])
+        patch = PatchWorkflow(orchestrator_client(OrchestratorSettings(_env_file=None)))
+        registry = ToolRegistry([pipeline, OpenapiAction(client, MemoryBlobs(), {}), DelegateToAgent({}), patch])
         assert registry.names() == sorted(SPECS)
         assert [registry.version(name) for name in SPECS] == [version(name) for name in SPECS]
         drifted = FakeTool("execute_pipeline", echo)

@@ -26,6 +26,8 @@ from headrace.tools.pipeline.executor import ExecutePipeline, PipelineLimits
 from headrace.tools.processor import ToolsProcessor
 from headrace.tools.registry import ToolRegistry
 from headrace.tools.settings import ToolsSettings
+from headrace.tools.workflow.patch import PatchWorkflow, orchestrator_client
+from headrace.tools.workflow.settings import OrchestratorSettings
 from headrace.toolspecs.delegate_to_agent import MESH_AGENT
 from headrace.toolspecs.pinned import McpSettings
 
@@ -39,12 +41,14 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         blobs = open_blobs(settings, pool)
         client = await stack.enter_async_context(GuardedClient(egress.policy(), ca_file=egress.ca_file))
         catalog = await stack.enter_async_context(followed_catalog(settings))
+        orchestrator = await stack.enter_async_context(orchestrator_client(OrchestratorSettings()))
         profiles = AuthProfiles().auth_profiles
         jobs = await stack.enter_async_context(kubernetes_agents(KubeSettings()))
         own: list[Tool] = [
             ExecutePipeline(client, blobs, _limits(tools)),
             OpenapiAction(client, blobs, profiles, _action_limits(tools)),
             DelegateToAgent({MESH_AGENT: MeshAgents(catalog), **jobs}),
+            PatchWorkflow(orchestrator),
         ]
         pinned = await stack.enter_async_context(_pinned(profiles))
         registry = ToolRegistry([*own, *pinned], max_output_bytes=tools.max_output_bytes, intents=PostgresIntents(pool))
