@@ -10,7 +10,7 @@ KINDS = 220
 NOTE = "What the field is for, in the words that such descriptions use. " * 3
 
 
-def _schema(index: int) -> dict[str, Any]:
+def _schema(index: int, kinds: int) -> dict[str, Any]:
     fields = {f"field_{k}": {"type": ["string", "null"], "description": NOTE, "examples": ["x"]} for k in range(10)}
     return {
         "type": "object",
@@ -21,7 +21,7 @@ def _schema(index: int) -> dict[str, Any]:
             "name": {"type": "string", "maxLength": 100, "pattern": "^(?!-)[a-z-]+$"},
             "state": {"type": "string", "enum": ["open", "closed"]},
             "owner": {"anyOf": [{"$ref": "#/components/schemas/User"}, {"type": "null"}]},
-            "next": {"$ref": f"#/components/schemas/Kind{(index + 1) % KINDS}"},
+            "next": {"$ref": f"#/components/schemas/Kind{(index + 1) % kinds}"},
         }
         | fields,
     }
@@ -54,9 +54,10 @@ def _paths(index: int) -> dict[str, Any]:
     }
 
 
-def big_spec() -> dict[str, Any]:
+def big_spec(kinds: int = KINDS) -> dict[str, Any]:
+    """Five operations for each of ``kinds``."""
     paths: dict[str, Any] = {}
-    for index in range(KINDS):
+    for index in range(kinds):
         paths |= _paths(index)
     user = {"type": "object", "properties": {"login": {"type": "string"}, "friends": {"type": "array"}}}
     return {
@@ -65,7 +66,7 @@ def big_spec() -> dict[str, Any]:
         "servers": [{"url": "/v3"}],
         "paths": paths,
         "components": {
-            "schemas": {f"Kind{index}": _schema(index) for index in range(KINDS)} | {"User": user},
+            "schemas": {f"Kind{index}": _schema(index, kinds) for index in range(kinds)} | {"User": user},
             "parameters": {"page": {"name": "page", "in": "query", "schema": {"type": "integer", "minimum": 1}}},
         },
     }

@@ -24,7 +24,7 @@ from tests.tools.servers import Internet, Names, Seen, Server, response, serving
 from tests.tools_openapi.big_spec import big_spec
 
 SECRET = "canary/0f7e+9a"  # its spellings in JSON, URLs and Base64 all differ
-SPEC = orjson.dumps(big_spec())
+SPEC = orjson.dumps(big_spec(10))  # of the same shape; one test is about the size
 PLAIN = {"plain_http": True, "hosts": ["127.0.0.1"]}
 
 
@@ -93,7 +93,7 @@ async def worlds(limits: ActionLimits | None = None) -> AsyncIterator[World]:
     async with serving(script) as server:
         world = World(server)
         scripts.append(world.script)
-        policy = EgressPolicy(timeout_s=30, private=PrivateTargets.parse([server.target]))
+        policy = EgressPolicy(timeout_s=30, private=PrivateTargets.parse([server.target, f"localhost:{server.port}"]))
         known = AuthProfiles.model_validate({"auth_profiles": profiles(server)}).auth_profiles
         async with GuardedClient(policy) as client:
             world.tool = OpenapiAction(client, world.blobs, known, limits, timer=lambda: world.now)  # type: ignore[attr-defined]
@@ -107,7 +107,9 @@ async def world() -> AsyncIterator[World]:
 
 
 async def test_operations_of_a_description_of_real_size(world: World) -> None:
-    assert len(SPEC) > 1_000_000
+    whole = orjson.dumps(big_spec())
+    assert len(whole) > 1_000_000
+    world.answers["/openapi.json"] = [response(200, whole), response(200, whole)]
     listed = await world.call("kind7/list", {"page": 2, "labels": ["a", "b,c"]})
     assert (listed["status"], listed["body"]["target"]) == (200, "/v3/kinds7?page=2&labels=a,b%2Cc")
     assert "idempotency-key" not in listed["body"]["headers"]
@@ -125,10 +127,8 @@ async def test_operations_of_a_description_of_real_size(world: World) -> None:
 
 
 async def test_the_same_description_in_yaml(world: World) -> None:
-    small = big_spec()
-    small["paths"] = {path: item for path, item in small["paths"].items() if path.startswith("/kinds21")}
-    world.answers["/openapi.json"] = [response(200, yaml.safe_dump(small).encode())]
-    assert (await world.call("kind219/get", {"id": 1}))["body"]["target"] == "/v3/kinds219/1"
+    world.answers["/openapi.json"] = [response(200, yaml.safe_dump(big_spec(10)).encode())]
+    assert (await world.call("kind9/get", {"id": 1}))["body"]["target"] == "/v3/kinds9/1"
 
 
 async def test_many_who_ask_at_once_fetch_it_once(world: World) -> None:
@@ -140,7 +140,7 @@ async def test_wrong_names_are_answered_with_what_there_is(world: World) -> None
     failure = await world.failure("kind7/lst")
     assert failure.type == "invalid_arguments"
     assert "kind7/list" in str(failure)
-    assert "of 1100 there are" in str(failure)
+    assert "of 50 there are" in str(failure)
     assert (await world.failure("kind7/get", {"id": "one"})).type == "invalid_arguments"
 
 
@@ -258,15 +258,18 @@ async def test_a_redirect_takes_no_credential_to_another_host() -> None:
 
 
 async def test_the_allow_list_counts_for_the_description_and_for_its_servers(world: World) -> None:
-    await world.call("kind1/list")  # now it is kept, and still not for everybody
-    failure = await world.failure("kind1/list", grants={"domains": ("api.example.org",)})
-    assert failure.type == "egress_denied"
+    named = big_spec(10) | {"servers": [{"url": f"{world.server.url}/v3"}]}
+    world.answers["/named.json"] = [response(200, orjson.dumps(named))]
+    url = world.server.url.replace("127.0.0.1", "localhost") + "/named.json"
+    await world.call("kind1/list", openapi_url=url, grants={"domains": ("127.0.0.1", "localhost")})
+    failure = await world.failure("kind1/list", openapi_url=url)  # it is kept by now, and still not for everybody
+    assert (failure.type, "localhost is not on the list" in str(failure)) == ("egress_denied", True)
     assert world.asked("/v3/kinds1") == 1
-    elsewhere = big_spec() | {"servers": [{"url": "https://evil.example.net"}]}
+    elsewhere = big_spec(10) | {"servers": [{"url": "https://evil.example.net"}]}
     world.answers["/other.json"] = [response(200, orjson.dumps(elsewhere))]
     failure = await world.failure("kind1/list", openapi_url=f"{world.server.url}/other.json")
     assert (failure.type, "evil.example.net" in str(failure)) == ("egress_denied", True)
-    meta = big_spec() | {"servers": [{"url": "http://169.254.169.254/latest"}]}
+    meta = big_spec(10) | {"servers": [{"url": "http://169.254.169.254/latest"}]}
     world.answers["/meta.json"] = [response(200, orjson.dumps(meta))]
     grants = {"domains": ("127.0.0.1", "169.254.169.254")}
     failure = await world.failure("kind1/list", openapi_url=f"{world.server.url}/meta.json", grants=grants)
@@ -299,7 +302,7 @@ async def test_answers_small_large_and_strange(world: World) -> None:
 
 
 async def test_bounds_of_a_description() -> None:
-    async with worlds(ActionLimits(specs=SpecLimits(max_bytes=100_000))) as world:
+    async with worlds(ActionLimits(specs=SpecLimits(max_bytes=10_000))) as world:
         assert (await world.failure("kind1/list")).type == "http_response_too_large"
         world.answers["/openapi.json"] = [response(404)]
         assert "HTTP status 404 instead" in str(await world.failure("kind1/list"))

@@ -9,7 +9,7 @@ import yaml
 
 from headrace import __version__
 from headrace.asyncapi.schemas import components
-from headrace.messages.catalog import BY_TOPIC
+from headrace.messages.catalog import message_on
 from headrace.messages.codec import AVRO_FORMS, AVRO_TYPE, JSON_TYPE
 from headrace.pipeline import PIPELINE, Stage
 from headrace.topology import TopicSpec, load_all
@@ -54,7 +54,8 @@ class _NoAliases(yaml.SafeDumper):
 
 
 def _message_name(topic: str) -> str:
-    return BY_TOPIC[topic].__name__ if topic in BY_TOPIC else _DEAD_LETTER
+    message = message_on(topic)
+    return message.__name__ if message else _DEAD_LETTER
 
 
 def _channel(spec: TopicSpec, prefix: str) -> Json:
@@ -80,7 +81,7 @@ def _channel(spec: TopicSpec, prefix: str) -> Json:
 
 
 def _message(spec: TopicSpec) -> Json:
-    message = BY_TOPIC.get(spec.name)
+    message = message_on(spec.name)
     if message is None:
         return {
             "name": _DEAD_LETTER,

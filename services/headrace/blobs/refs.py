@@ -9,6 +9,11 @@ from headrace.messages.errors import BadMessage
 _REF = re.compile(r"cas://sha256:([0-9a-f]{64})")
 
 
+def is_ref(text: str) -> bool:
+    """Whether ``text`` is a reference of a blob."""
+    return _REF.fullmatch(text) is not None
+
+
 def digest_of(ref: str) -> bytes:
     """The 32 bytes of the SHA-256 in ``ref``. Raises ``BadMessage`` (``blob_ref``) for anything else."""
     match = _REF.fullmatch(ref)

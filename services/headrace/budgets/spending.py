@@ -241,9 +241,10 @@ class Spending:
         )
 
     @asynccontextmanager
-    async def kept(self, every_s: float = _RENEW_S) -> AsyncIterator[Spending]:
+    async def kept(self, every_s: float | None = None) -> AsyncIterator[Spending]:
         """``keep`` in the background, at once where a lease is overdrawn; at the end everything that is free is given back."""
-        keeping = asyncio.create_task(self._keep_on(every_s), name="budgets")
+        pause_s = min(_RENEW_S, self.lease_s / 3) if every_s is None else every_s
+        keeping = asyncio.create_task(self._keep_on(pause_s), name="budgets")
         try:
             yield self
         finally:

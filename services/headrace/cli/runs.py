@@ -25,6 +25,7 @@ from headrace.index.views import RunPage, RunView
 from headrace.messages.errors import BadMessage
 
 app = App(name="runs", help="Agent runs: those of the index, following one, ending one.", help_format="markdown")
+app.command("headrace.cli.runs_diff:diff", name="diff")
 
 _NOWHERE = Target()
 

@@ -15,6 +15,7 @@ from headrace.messages.run import ToolCalls, ToolResults
 from headrace.messages.tokens import RunTokens
 from headrace.messages.usage import UsageWindow
 from headrace.messages.wait import RunWait, WaitCompletion
+from headrace.messages.workflow import WorkflowSignal
 
 MESSAGES: Final[tuple[type[Message], ...]] = (
     RawDelivery,
@@ -30,5 +31,17 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     UsageWindow,
     RunTokens,
     BudgetChange,
+    WorkflowSignal,
 )
 BY_TOPIC: Final[dict[str, type[Message]]] = {message.TOPIC: message for message in MESSAGES}
+SHADOWS: Final[dict[str, type[Message]]] = {  # what a shadow replay writes instead of the live topics
+    "shadow.jobs": Job,
+    "shadow.calls": ToolCalls,
+    "shadow.toolresults": ToolResults,
+    "shadow.results": AgentResult,
+}
+
+
+def message_on(topic: str) -> type[Message] | None:
+    """The message that travels on ``topic``; None where it carries anything (dead letters), and for a strange topic."""
+    return BY_TOPIC.get(topic) or SHADOWS.get(topic)

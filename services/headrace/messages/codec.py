@@ -30,7 +30,7 @@ from headrace.messages import headers as record_headers
 from headrace.messages import json_check, strict_json
 from headrace.messages.avro import AvroForm
 from headrace.messages.base import Message
-from headrace.messages.catalog import BY_TOPIC, MESSAGES
+from headrace.messages.catalog import MESSAGES, message_on
 from headrace.messages.errors import FatalError, RejectedMessage, TransientError, UndecodableMessage, UnsupportedVersion
 from headrace.messages.event import RawDelivery
 
@@ -113,7 +113,7 @@ class Codec:
             UnsupportedVersion: another major version; ``job_id`` is set where it could be read.
             UnknownSchema: the writer's schema has to be fetched first.
         """
-        model = BY_TOPIC.get(topic)
+        model = message_on(topic)
         if model is None:
             raise UndecodableMessage(f"no message travels on {topic}", cause="unknown_topic")
         if model is RawDelivery:

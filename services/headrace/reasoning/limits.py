@@ -11,8 +11,9 @@ from typing import Final
 
 from headrace.messages.agent import Limits
 from headrace.messages.result import ResultError
-from headrace.messages.run import Progress, RunInfo
+from headrace.messages.run import CallRequest, Progress, RunInfo
 
+MAX_CALLS: Final = 64  # of one turn: a model that asks for more is out of hand, whoever made it so
 CANCELLED: Final = ResultError(type="cancelled", message="the run was cancelled on request")
 
 
@@ -36,6 +37,15 @@ def limits_of(run: RunInfo, limits: Limits) -> Limits:
         return limits
     tokens, cost = min(limits.max_tokens, run.family.max_tokens), min(limits.max_cost_usd, run.family.max_cost_usd)
     return limits.replace(max_tokens=tokens, max_cost_usd=cost)
+
+
+def too_many(requests: tuple[CallRequest, ...]) -> ResultError | None:
+    """Whether a turn asks for more tool calls than one may: ``limit_tool_calls``. None of them is made then."""
+    if len(requests) <= MAX_CALLS:
+        return None
+    return ResultError(
+        type="limit_tool_calls", message=f"{len(requests)} tool calls in one turn, of {MAX_CALLS} that one may ask for"
+    )
 
 
 def timed_out(run: RunInfo) -> ResultError:

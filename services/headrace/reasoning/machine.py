@@ -23,7 +23,7 @@ from headrace.messages.errors import HeadraceError
 from headrace.messages.result import ResultError
 from headrace.messages.run import CallRequest, Entry, Progress, RunInfo, ToolOutcome, Turn
 from headrace.reasoning.entries import outcome_entry, turn_entry
-from headrace.reasoning.limits import CANCELLED, limit_reached, timed_out
+from headrace.reasoning.limits import CANCELLED, limit_reached, timed_out, too_many
 
 
 class Phase(StrEnum):
@@ -164,7 +164,8 @@ def _resume(state: State, event: ToolsReturned) -> Step:
 def _request_calls(state: State, event: CallsRequested) -> Step:
     """Calls whose outcomes no model turn may read any more are not made: they could have effects."""
     state = _spent(state, event.turn, steps=1)
-    if error := limit_reached(state.run, state.limits, state.progress, event.now_ms):
+    error = limit_reached(state.run, state.limits, state.progress, event.now_ms) or too_many(event.turn.tool_calls)
+    if error:
         return _fail(state, event.now_ms, error)
     state = replace(state, phase=Phase.AWAITING_TOOLS)
     return state, (Remember((turn_entry(event.turn),)), EmitCalls(event.turn.tool_calls))

@@ -23,10 +23,16 @@ class ReasoningSettings(Settings):
         ge=1_000,
         description="A single message past this (about 10,000 tokens) is cut in the model's view",
     )
+    composite_tools: int = Field(
+        default=8, ge=0, le=64, description="The most composite tools that a run is offered; 0: none"
+    )
     session_chars: int = Field(
         default=48_000,
         ge=2_000,
         description="Characters of a session's conversation (4 are about a token) past which older turns are shortened",
+    )
+    budget_lease_s: float = Field(
+        default=60, ge=3, le=3_600, description="How long a killed reasoner's part of a budget is held back"
     )
     reply_topics: tuple[str, ...] = Field(
         default=("agent.replies.*",), description="Shell-style patterns of topics that a job's reply_to may name"

@@ -30,7 +30,7 @@ class Scan:
     """``async with Scan(settings, topics) as scan: async for batch in scan: ...``
 
     ``first`` and ``ends`` are the offsets that it goes from and to, by (logical topic, partition); ``start`` may set a later first
-    one. Records of a partition come in order. A topic that does not exist is left out.
+    one, and ``end`` an earlier last. Records of a partition come in order. A topic that does not exist is left out.
 
     Raises (from entering and from iterating):
         DependencyUnavailable: Kafka can't be reached, or nothing came for 30 s.
@@ -38,11 +38,17 @@ class Scan:
     """
 
     def __init__(
-        self, settings: MeshSettings, topics: Collection[str], *, start: Mapping[Where, int] | None = None
+        self,
+        settings: MeshSettings,
+        topics: Collection[str],
+        *,
+        start: Mapping[Where, int] | None = None,
+        end: Mapping[Where, int] | None = None,
     ) -> None:
         self._settings = settings
         self._topics = tuple(topics)
         self._start = start or {}
+        self._end = end or {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="scan")
         self._consumer: Consumer | None = None
         self.first: dict[Where, int] = {}
@@ -87,7 +93,7 @@ class Scan:
         for physical in partitions:
             where = self._settings.logical_topic(physical[0]), physical[1]
             self.first[where] = max(oldest[physical], self._start.get(where, 0))
-            self.ends[where] = ends[physical]
+            self.ends[where] = min(ends[physical], self._end.get(where, ends[physical]))
         self._open = {where for where, first in self.first.items() if first < self.ends[where]}
         self._consumer = Consumer(_options(self._settings))
         self._consumer.assign(

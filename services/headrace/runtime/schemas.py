@@ -16,7 +16,7 @@ from typing import Any, Final
 import httpx2
 import orjson
 
-from headrace.messages.catalog import BY_TOPIC
+from headrace.messages.catalog import BY_TOPIC, message_on
 from headrace.messages.codec import AVRO_FORMS, UnknownSchema, subject
 from headrace.messages.errors import DependencyUnavailable, FatalError, UndecodableMessage
 from headrace.settings import MeshSettings
@@ -120,8 +120,9 @@ class Schemas:
             DependencyUnavailable: the registry is away.
             FatalError: it refuses our schema as incompatible with the registered ones.
         """
+        wanted = _SUBJECTS if topics is None else {message.TOPIC for topic in topics if (message := message_on(topic))}
         for topic, name in _SUBJECTS.items():
-            if name not in self._ids and (topics is None or topic in topics):
+            if name not in self._ids and topic in wanted:
                 schema = AVRO_FORMS[BY_TOPIC[topic]].schema
                 schema_id = await self._resolve(self._settings.physical_topic(name), schema)
                 self._ids[name] = schema_id

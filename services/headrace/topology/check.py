@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
 from headrace.contracts.problem import Problem
-from headrace.messages.catalog import BY_TOPIC
+from headrace.messages.catalog import message_on
 from headrace.pipeline import Stage
 from headrace.topology.spec import TopicSpec
 
@@ -43,15 +43,16 @@ def _known_topics(specs: Specs, stages: Collection[Stage]) -> Iterator[Problem]:
     }
     for topic in sorted(topics - specs.keys()):
         yield Problem(f"topics/{topic}.yaml", "is missing, though pipeline.py names the topic")
-    for topic in sorted(specs.keys() - topics):
+    of_services = {name for name, spec in specs.items() if spec.services_in or spec.services_out}
+    for topic in sorted(of_services - topics):
         yield Problem(f"topics/{topic}.yaml", "declares a topic that pipeline.py does not know")
 
 
 def _contracts(specs: Specs, stages: Collection[Stage]) -> Iterator[Problem]:
     for name, spec in specs.items():
-        message = BY_TOPIC.get(name)
-        if spec.schema_name != (name if message else None):
-            yield Problem(f"topics/{name}.yaml", f"schema should be {name if message else 'left out'}")
+        message = message_on(name)
+        if spec.schema_name != (schema := message.TOPIC if message else None):
+            yield Problem(f"topics/{name}.yaml", f"schema should be {schema or 'left out'}")
         if message and spec.format != message.FORMAT:
             yield Problem(
                 f"topics/{name}.yaml", f"format is {spec.format}, but the message travels as {message.FORMAT}"

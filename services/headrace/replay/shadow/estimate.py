@@ -1,0 +1,61 @@
+"""What a replay will cost, about: what the live runs of the agent cost in the range, at the price of the models that are asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple, cast
+
+import asyncpg
+
+from headrace.messages.run import Usage
+from headrace.models import pricing
+from headrace.models.resolve import OFFLINE
+from headrace.postgres.errors import translated
+from headrace.replay.shadow.plan import ShadowPlan
+from headrace.replay.shadow.range import Forecast
+
+_MEANS: Final = """
+SELECT count(*) AS runs, avg(input_tokens) AS input, avg(output_tokens) AS output, avg(cache_read_tokens) AS read,
+  avg(cache_write_tokens) AS written, avg(cost_usd) AS cost
+FROM runs WHERE tenant = $1 AND agent_name = $2 AND replay_id IS NULL AND created_at >= $3 AND state IN ('completed', 'failed')
+"""
+
+
+class Estimate(NamedTuple):
+    """``cost_usd`` of all runs, by ``live_runs`` of them. ``paid`` names the models that cost money, or may: empty if none."""
+
+    cost_usd: float
+    paid: str
+    live_runs: int
+
+
+async def estimate(pool: asyncpg.Pool, plan: ShadowPlan, expected: Forecast, resolve: Callable[[str], str]) -> Estimate:
+    """Raises what ``resolve`` raises for a model that can't be told."""
+    since = datetime.fromtimestamp(plan.from_ms / 1000, UTC)
+    with translated():
+        means = cast("Any", await pool.fetchrow(_MEANS, plan.tenant, plan.agent, since))  # an aggregate has a row
+    counts = {plan.candidate.model: expected.chosen, plan.live.model: 0}
+    counts[plan.live.model] += expected.baseline
+    specs = {spec: resolve(spec) for spec, runs in counts.items() if runs}
+    paid = sorted({spec for spec in specs.values() if spec != OFFLINE})
+    cost = 0.0
+    for asked, spec in specs.items():
+        cost += counts[asked] * await asyncio.to_thread(_price, spec, means)
+    return Estimate(cost, ", ".join(paid), int(means["runs"]))
+
+
+def _price(spec: str, means: Any) -> float:
+    """US dollars of one run with the live runs' mean usage."""
+    if spec == OFFLINE or not means["runs"]:
+        return 0.0
+    usage = Usage(
+        input_tokens=round(means["input"] or 0),
+        output_tokens=round(means["output"] or 0),
+        cache_read_tokens=round(means["read"] or 0),
+        cache_write_tokens=round(means["written"] or 0),
+    )
+    provider, _, name = spec.partition(":")
+    priced = pricing.price(provider, (name,), usage)
+    return priced.usd if priced.known else float(means["cost"] or 0.0)

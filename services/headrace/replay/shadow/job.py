@@ -1,0 +1,153 @@
+"""A shadow replay from its plan to its report. May be cut off anywhere and run again: it goes on where its group stands."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+import asyncpg
+
+from headrace.blobs import BlobStore
+from headrace.blobs.settings import open_blobs
+from headrace.messages.errors import FatalError
+from headrace.messages.event import Event
+from headrace.messages.run import ToolCalls, ToolResults
+from headrace.models.resolve import Models
+from headrace.models.settings import ModelSettings
+from headrace.reasoning.settings import ReasoningSettings
+from headrace.replay.shadow.account import Account, cost_of, shadow_results, take_account
+from headrace.replay.shadow.answers import Answers
+from headrace.replay.shadow.plan import RESULTS, ShadowPlan
+from headrace.replay.shadow.processor import ShadowProcessor
+from headrace.replay.shadow.range import Forecast, decoded, forecast, since
+from headrace.replay.shadow.runs import ShadowRuns
+from headrace.replay.shadow.spending import Budgeted
+from headrace.runtime.engine import Bounds
+from headrace.runtime.groups import Group
+from headrace.runtime.ranges import Ranges
+from headrace.runtime.scan import Scan
+from headrace.runtime.wire import Wire
+from headrace.runtime.worker import Worker
+from headrace.settings import MeshSettings
+
+_POLL_S: Final = 0.25
+_EMPTY_S: Final = 60.0  # a member that was killed before it had committed anything is in the group for so long
+
+
+class ShadowJob:
+    """One replay over one mesh. Make it with ``open_job``."""
+
+    def __init__(self, settings: MeshSettings, plan: ShadowPlan, wire: Wire, blobs: BlobStore) -> None:
+        self._settings = settings
+        self.plan = plan
+        self._wire = wire
+        self._blobs = blobs
+        self._group = Group(settings, plan.stage.group)
+
+    async def forecast(self) -> Forecast:
+        """What the range holds; reads it whole."""
+        return await forecast(self._settings, self.plan, self._wire)
+
+    async def account(self) -> Account:
+        return await take_account(self._settings, self.plan, self._wire)
+
+    async def run(self, expected: Forecast, told: Callable[[int, float], None]) -> None:
+        """Replay until the group has passed the last event. ``told``: records passed, and US dollars spent.
+
+        Raises:
+            GroupActive: another process began this replay and is still at it.
+            FatalError: the stage stopped; the text says why.
+            DependencyUnavailable: a server is away.
+        """
+        await self._stand_at_the_start()
+        answers = await self._answers()
+        spent = cost_of(*await shadow_results(self._settings, self.plan, self._wire))  # by an earlier attempt
+        models = Models(ModelSettings())
+        try:
+            budgeted = Budgeted(models, self.plan.max_cost_usd, spent_usd=spent)
+            runs = ShadowRuns(self.plan, budgeted, models.resolve, answers, self._blobs, ReasoningSettings(), _now_ms)
+            bounds = Bounds(max_in_flight=self.plan.max_in_flight)
+            worker = Worker(
+                self.plan.stage, ShadowProcessor(self.plan, runs), self._settings, self._blobs, bounds=bounds
+            )
+            await worker.start()
+            try:
+                await self._follow(worker, expected, lambda passed: told(passed, budgeted.spent_usd))
+            finally:
+                await worker.stop()
+        finally:
+            await models.close()
+
+    async def _stand_at_the_start(self) -> None:
+        """The group's first offsets are the range's; where it has committed already, it goes on."""
+        starts = {(Event.TOPIC, number): start for number, (start, _) in self.plan.ranges.items()}
+        if await asyncio.to_thread(self._group.committed, starts):
+            return
+        await asyncio.to_thread(self._group.wait_empty, _EMPTY_S)
+        await asyncio.to_thread(self._group.reset, starts)
+
+    async def _answers(self) -> Answers:
+        """What tools answered since the beginning of the range, to live runs of the agent."""
+        answers = Answers(self.plan.agent)
+        topics = (ToolCalls.TOPIC, ToolResults.TOPIC)
+        start = await asyncio.to_thread(since, self._settings, topics, self.plan.from_ms)
+        async with Scan(self._settings, topics, start=start) as scan:
+            async for batch in scan:
+                for record in batch:
+                    message = await decoded(self._wire, record)
+                    if isinstance(message, ToolCalls | ToolResults):
+                        answers.note(message)
+        return answers
+
+    async def _follow(self, worker: Worker, expected: Forecast, told: Callable[[int], None]) -> None:
+        ended = asyncio.ensure_future(worker.wait())
+        last = {(Event.TOPIC, number): offset for number, offset in expected.last.items()}
+        try:
+            while True:
+                committed = await asyncio.to_thread(self._group.committed, list(last))
+                at = {where: one.offset for where, one in committed.items()}
+                told(_passed(self.plan, expected, {where[1]: offset for where, offset in at.items()}))
+                if all(at.get(where, 0) > offset for where, offset in last.items()):
+                    return
+                await asyncio.wait([ended], timeout=_POLL_S)
+                if ended.done():
+                    await ended
+                    raise FatalError("the replay's stage ended before the range did")
+        finally:
+            ended.cancel()
+            await asyncio.gather(ended, return_exceptions=True)
+
+
+@asynccontextmanager
+async def open_job(settings: MeshSettings, plan: ShadowPlan, pool: asyncpg.Pool) -> AsyncIterator[ShadowJob]:
+    """Connected when entered."""
+    blobs = open_blobs(settings, pool)
+    wire = Wire("shadow", settings, blobs, topics=("agent.results",))
+    await wire.open()
+    try:
+        yield ShadowJob(settings, plan, wire, blobs)
+    finally:
+        await wire.close()
+
+
+def results_from(settings: MeshSettings) -> dict[int, int]:
+    """Where ``shadow.results`` ends now, by partition. Blocks."""
+    extent = Ranges(settings, "shadow").extents([RESULTS])[RESULTS]
+    return {number: end for number, (_, end) in extent.partitions.items()}
+
+
+def _passed(plan: ShadowPlan, expected: Forecast, at: Mapping[int, int]) -> int:
+    """About how many records of the range the group has passed: offsets have gaps, so by the share of each partition."""
+    total = 0
+    for number, last in expected.last.items():
+        start = plan.ranges[number][0]
+        share = min(1.0, max(0, at.get(number, start) - start) / (last + 1 - start))
+        total += int(expected.records[number] * share)
+    return total
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,125 @@
+"""What a shadow replay is: its range, its candidate, and the choice among events. Settled once, then only read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from headrace.messages.agent import AgentDefinition
+from headrace.messages.errors import BadMessage
+from headrace.messages.event import Event
+from headrace.pipeline import Stage
+from headrace.registry.filters import InvalidFilter, compile_filter
+from headrace.runtime.ranges import Stretch
+
+JOBS: Final = "shadow.jobs"
+CALLS: Final = "shadow.calls"
+TOOL_RESULTS: Final = "shadow.toolresults"
+RESULTS: Final = "shadow.results"
+DEAD_LETTERS: Final = "shadow.dlq"
+REPLAY_ID: Final = r"^[a-z0-9][a-z0-9-]{0,47}$"
+_BASELINE: Final = "~base"
+_SHADOW: Final = "shadow"
+OnMiss = Literal["fail", "stub"]
+Share = Annotated[float, Meta(gt=0, le=1)]
+
+
+class InvalidPlan(BadMessage):
+    """A replay that can't be: the text says why."""
+
+    cause = "replay_plan"
+
+
+class ShadowPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``ranges``: by partition of ``ingest.events`` the first offset and the one after the last.
+
+    ``live`` is the unchanged definition and ``candidate`` the one that is tried; ``sample`` is the share of the events that are
+    replayed, ``baseline`` the share of those that the unchanged definition is run over too. ``results_from``: the offsets of
+    ``shadow.results`` when the replay was made, before which nothing of it is.
+    """
+
+    replay_id: Annotated[str, Meta(pattern=REPLAY_ID)]
+    tenant: str
+    from_ms: int
+    to_ms: int
+    ranges: Mapping[int, Stretch]
+    live: AgentDefinition
+    candidate: AgentDefinition
+    on_miss: OnMiss = "fail"
+    sample: Share = 1.0
+    baseline: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    cohort: Annotated[str, Meta(max_length=2_000)] | None = None
+    max_cost_usd: Annotated[float, Meta(gt=0)] = 1.0
+    max_in_flight: Annotated[int, Meta(ge=1, le=1_000)] = 32
+    results_from: Mapping[int, int] = {}
+
+    @classmethod
+    def settled(cls, **fields: Any) -> ShadowPlan:
+        """A plan of checked fields. Raises ``InvalidPlan`` for one that is out of its bounds."""
+        try:
+            return msgspec.json.decode(msgspec.json.encode(cls(**fields)), type=cls)
+        except msgspec.ValidationError as error:
+            raise InvalidPlan(str(error)) from None
+
+    @property
+    def agent(self) -> str:
+        return self.candidate.name
+
+    @property
+    def baseline_id(self) -> str:
+        """The replay id of the baseline's runs."""
+        return self.replay_id + _BASELINE
+
+    @property
+    def stage(self) -> ShadowStage:
+        return ShadowStage(f"{_SHADOW}.{self.replay_id}", (Event.TOPIC,), (JOBS, CALLS, TOOL_RESULTS, RESULTS))
+
+
+class ShadowStage(Stage):
+    """A stage of one replay's own: its group is ``headrace.shadow.<replay id>``."""
+
+    __slots__ = ()
+
+    @property
+    def dead_letters(self) -> str:
+        return DEAD_LETTERS
+
+
+def changed(
+    live: AgentDefinition, other: AgentDefinition | None = None, *, model: str | None = None, prompt: str | None = None
+) -> AgentDefinition:
+    """The candidate: ``other`` (or ``live``) with this model and system prompt.
+
+    Raises:
+        InvalidPlan: nothing is changed, or ``other`` is another agent.
+    """
+    candidate = other or live
+    if candidate.name != live.name:
+        raise InvalidPlan(f"the candidate is of {candidate.name}, not of {live.name}")
+    if model is not None:
+        candidate = candidate.replace(model=model)
+    if prompt is not None:
+        candidate = candidate.replace(system_prompt=prompt)
+    if candidate == live:
+        raise InvalidPlan("the candidate is the live version: name another version, a model or a prompt")
+    edited = model is not None or prompt is not None or candidate.version == live.version
+    return candidate.replace(version=_named_apart(candidate.version)) if edited else candidate
+
+
+def check_cohort(expression: str | None) -> None:
+    """Raises ``InvalidPlan`` for what is no filter."""
+    if expression is None:
+        return
+    try:
+        compile_filter(expression)
+    except InvalidFilter as error:
+        raise InvalidPlan(f"--where: {error}") from None
+
+
+def _named_apart(version: str) -> str:
+    """A version that nobody published, for a definition that is not published either."""
+    return f"{version}{'.' if re.search('-', version) else '-'}{_SHADOW}"

@@ -1,0 +1,56 @@
+"""The stage of a shadow replay: an event in, its whole shadow run out, in one transaction with the event's offset.
+
+So a replay that is killed has, for each event, all records of its run or none of them, and goes on with the first event that is not
+done. Runs of one key follow each other as the events do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from headrace.messages.agent import AgentDefinition
+from headrace.messages.base import Message
+from headrace.messages.errors import RejectedMessage
+from headrace.messages.event import Event
+from headrace.messages.job import Job
+from headrace.messages.result import AgentResult
+from headrace.messages.run import ToolCalls, ToolResults
+from headrace.replay.shadow.choice import in_baseline, shadow_job, skipped
+from headrace.replay.shadow.plan import CALLS, JOBS, RESULTS, TOOL_RESULTS, ShadowPlan
+from headrace.replay.shadow.runs import ShadowRuns
+from headrace.runtime.api import Context, Send
+
+_TOPICS: Final[Mapping[type[Message], str]] = {
+    Job: JOBS,
+    ToolCalls: CALLS,
+    ToolResults: TOOL_RESULTS,
+    AgentResult: RESULTS,
+}
+
+
+class ShadowProcessor:
+    """A processor of ``ingest.events`` for one replay."""
+
+    def __init__(self, plan: ShadowPlan, runs: ShadowRuns) -> None:
+        self._plan = plan
+        self._runs = runs
+
+    async def handle(self, message: Message, context: Context) -> Sequence[Send]:
+        """The records of the event's runs: the candidate's, and the baseline's where it is in that sample."""
+        if not isinstance(message, Event):
+            raise RejectedMessage("a shadow replay takes events only", cause="unexpected_message")
+        start, end = self._plan.ranges.get(context.source.partition, (0, 0))
+        if not start <= context.source.offset < end or skipped(self._plan, message) is not None:
+            return ()
+        sends: list[Send] = []
+        for definition, replay_id in self._tried(message):
+            job = shadow_job(self._plan, message, definition, replay_id)
+            made = await self._runs.run(job, definition, context.headers)
+            sends += [Send(one, topic=_TOPICS[type(one)]) for one in made]
+        return sends
+
+    def _tried(self, event: Event) -> Iterator[tuple[AgentDefinition, str]]:
+        yield self._plan.candidate, self._plan.replay_id
+        if in_baseline(self._plan, event):
+            yield self._plan.live, self._plan.baseline_id
