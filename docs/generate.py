@@ -35,6 +35,7 @@ from headrace.pipeline import PIPELINE
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.settings import MeshSettings
 from headrace.tools.settings import ToolsSettings
+from headrace.tools.workflow.settings import OrchestratorSettings
 from headrace.toolspecs.pinned import McpSettings
 
 FILE: Final = Path(__file__).parent / "configuration.md"
@@ -49,6 +50,11 @@ SECTIONS: Final[tuple[tuple[str, str, type[BaseSettings]], ...]] = (
     ("Models", "Read by reasoning. An empty variable counts as unset.", ModelSettings),
     ("Reasoning", "", ReasoningSettings),
     ("Tools", "", ToolsSettings),
+    (
+        "The orchestrator, as tools reach it",
+        "For the tool `patch_workflow`; see [workflows](workflows.md).",
+        OrchestratorSettings,
+    ),
     ("Credentials for tools", "A model names a profile and never sees what is in it.", AuthProfiles),
     ("MCP servers", "Whose tools agents use; see [outside](outside.md).", McpSettings),
     ("Kubernetes Jobs", "For agents that run there; see [outside](outside.md).", KubeSettings),

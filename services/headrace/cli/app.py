@@ -38,6 +38,7 @@ GROUPS: Final = {
     "mcp": "MCP: pin the tools of others' servers, and serve this mesh to MCP clients.",
     "budgets": "What model calls may use: tokens and money, by tenant, agent, session or run.",
     "triggers": "Which agents an event would start, tried out.",
+    "workflows": "Workflows: graphs of agents, tools and waits, and their runs.",
     "auth": "Credentials of the API: keys and tokens.",
     "audit": "The audit log: is it whole, and what it says.",
     "dlq": "Dead letters: what a service could not work on, with its cause.",

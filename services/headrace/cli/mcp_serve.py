@@ -59,7 +59,9 @@ class GatewayMesh:
             seconds = min(wait_s, _LONGEST_WAIT_S)
             run = await self._ask("GET", f"/v1/runs/{_part(run_id)}", params={"wait": seconds})
             wait_s -= seconds
-            if wait_s <= 0 or run.get("state") in ("completed", "failed"):
+            if run.get("state") == "completed" and (url := run.get("result_url")):
+                return run | {"output": (await self._ask("GET", str(url)))["data"]}
+            if wait_s <= 0 or run.get("state") == "failed":
                 return run
 
     async def _ask(self, method: str, path: str, **more: Any) -> JsonObject:

@@ -73,6 +73,7 @@ class RunInfo(Part, frozen=True, kw_only=True):
         str | None,
         Meta(description="Blob of the composite tools that this run is offered beside its agent's own tools"),
     ] = None
+    direct: Annotated[bool, Meta(description="One tool call without a model: its outcome is the result")] = False
 
 
 class Usage(Part, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -23,6 +24,8 @@ from headrace.reasoning.agents import Agent, as_seen
 from headrace.reasoning.budgeted import Budgets, NoBudgets, amount_of, estimate, spender_of
 from headrace.reasoning.calls import calls_record
 from headrace.reasoning.failures import blamed, model_error
+from headrace.reasoning.frameworks import Frameworks
+from headrace.reasoning.frameworks import Turn as FrameworkTurn
 from headrace.reasoning.limits import output_tokens_left
 from headrace.reasoning.machine import (
     AskModel,
@@ -73,6 +76,7 @@ class Tools:
     cancelled: CancelledRuns = field(default_factory=CancelledRuns)
     tell: Tell | None = None
     budgets: Budgets = field(default_factory=NoBudgets)
+    frameworks: Frameworks = field(default_factory=Frameworks)
 
 
 @dataclass(slots=True)
@@ -142,38 +146,42 @@ class Execution:
         if self._taken == len(self.replies):
             seconds = max(0.001, (self.state.run.deadline_ms - self.tools.clock()) / 1000)
             request = await self._request(agent, min(seconds, self.tools.settings.model_timeout_s))
-            self.replies.append(await self._paid(request, seconds))
+            self.replies.append(await self._paid(agent, request, seconds))
         reply = self.replies[self._taken]
         self._taken += 1
         return reply
 
-    async def _told(self, request: ModelRequest, seconds: float) -> ModelReply:
+    async def _told(self, agent: Agent, request: ModelRequest, seconds: float) -> ModelReply:
         """The reply; what it says is told as it comes, where that was asked for."""
         if self.tools.tell is None or not self.state.run.stream_tokens:
-            return await self._complete(request, seconds)
+            return await self._complete(agent, request, seconds)
         telling = Telling(self.tools.tell, self.state.run, self.state.progress.step + 1)
         try:
-            return await self._complete(request._replace(on_text=telling), seconds)
+            return await self._complete(agent, request._replace(on_text=telling), seconds)
         finally:
             telling.close()
 
-    async def _paid(self, request: ModelRequest, seconds: float) -> ModelReply:
+    async def _paid(self, agent: Agent, request: ModelRequest, seconds: float) -> ModelReply:
         """A model call within the budgets: reserved before, settled after. Raises ``BudgetExhausted`` before it is made."""
         run, used, budgets = self.state.run, self.state.progress.usage, self.tools.budgets
         reservation = await budgets.reserve(spender_of(run), amount_of(used), lambda: estimate(run.model, request))
         try:
-            reply = await self._told(request, seconds)
+            reply = await self._told(agent, request, seconds)
         except BaseException:
             budgets.cancel(reservation)
             raise
-        budgets.settle(reservation, run.run_id, used.model_calls + 1, amount_of(reply.usage))
+        budgets.settle(reservation, run.run_id, used.plus(reply.usage).model_calls, amount_of(reply.usage))
         return reply
 
-    async def _complete(self, request: ModelRequest, seconds: float) -> ModelReply:
+    async def _complete(self, agent: Agent, request: ModelRequest, seconds: float) -> ModelReply:
         """The adapter keeps to its own timeout; this one holds it to the deadline whatever it does, and ends it if the run is
         cancelled.
         """
-        return await within(seconds, self.tools.models.complete(self.state.run.model, request), self._watch)
+        run, models = self.state.run, self.tools.models
+        if agent.definition.runtime == "native":
+            return await within(seconds, models.complete(run.model, request), self._watch)
+        turn = FrameworkTurn(agent.definition, run, request, partial(models.complete, run.model))
+        return await within(seconds, self.tools.frameworks.take(turn), self._watch)
 
     def _is_cancelled(self) -> bool:
         return self._name in self.tools.cancelled

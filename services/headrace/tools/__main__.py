@@ -36,6 +36,8 @@ from headrace.tools.processor import ToolsProcessor
 from headrace.tools.registry import ToolRegistry
 from headrace.tools.search import SearchTools
 from headrace.tools.settings import ToolsSettings
+from headrace.tools.workflow.patch import PatchWorkflow, orchestrator_client
+from headrace.tools.workflow.settings import OrchestratorSettings
 from headrace.toolspecs.delegate_to_agent import MESH_AGENT
 from headrace.toolspecs.pinned import McpSettings
 
@@ -55,6 +57,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         pipelines = RememberedPipelines(executing, cache, usage, _memory(tools))
         composites = CompositeTools(Composites(pool), pipelines, max_output_bytes=tools.max_output_bytes)
         await stack.enter_async_context(swept(cache, usage))
+        orchestrator = await stack.enter_async_context(orchestrator_client(OrchestratorSettings()))
         profiles = AuthProfiles().auth_profiles
         jobs = await stack.enter_async_context(kubernetes_agents(KubeSettings()))
         own: list[Tool] = [
@@ -62,6 +65,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
             SearchTools(ToolSearch(pool)),
             OpenapiAction(client, blobs, profiles, _action_limits(tools)),
             DelegateToAgent({MESH_AGENT: MeshAgents(catalog), **jobs}),
+            PatchWorkflow(orchestrator),
         ]
         pinned = await stack.enter_async_context(_pinned(profiles))
         registry = ToolRegistry(

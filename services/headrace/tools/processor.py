@@ -186,6 +186,7 @@ class ToolsProcessor:
             approve_by_ms=round((now + parking.approval_timeout_s(definition)) * 1000),
             now_ms=round(now * 1000),
             asked=asked,
+            user_id=message.run.user_id,
         )
 
     def _failed(
