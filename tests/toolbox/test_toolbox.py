@@ -199,13 +199,6 @@ async def test_the_search_finds_by_name_words_hosts_and_users(pool: asyncpg.Pool
 
 
 WORKFLOWS = """
-CREATE TABLE IF NOT EXISTS workflows (
-    tenant TEXT, tag TEXT, owner TEXT, live_version INTEGER, listens BOOLEAN, PRIMARY KEY (tenant, tag)
-);
-CREATE TABLE IF NOT EXISTS workflow_versions (
-    tenant TEXT, tag TEXT, version INTEGER, kind TEXT, patch_id TEXT, description TEXT, author TEXT, definition JSONB,
-    definition_hash TEXT
-);
 INSERT INTO workflows (tenant, tag, owner, live_version, listens) VALUES
     ('acme', 'price-alert', 'ada', 2, false), ('other', 'price-watch', 'eve', 1, false);
 INSERT INTO workflow_versions

@@ -28,8 +28,7 @@ WHERE tenant = $1 AND state = 'promoted' AND search @@ words
 ORDER BY rank DESC, uses DESC, name
 LIMIT $3
 """  # noqa: S608 (constants)
-# Workflows are orchestration's, and few: their words are looked at as they are. A database that was not brought so far has none.
-_HAS_WORKFLOWS: Final = "SELECT to_regclass('workflow_versions') IS NOT NULL"
+# Workflows are orchestration's, and few: their words are looked at as they are.
 _WORKFLOWS: Final = f"""
 WITH question AS ({_QUERY}), live AS (
     SELECT tag, coalesce(definition->>'description', '') AS description
@@ -73,8 +72,7 @@ class ToolSearch:
         limit = max(1, min(limit, MAX_FOUND))
         with translated(), encoding():
             rows = await self._pool.fetch(_COMPOSITES, storable_text(tenant), words, limit)
-            if await self._pool.fetchval(_HAS_WORKFLOWS):
-                rows += await self._pool.fetch(_WORKFLOWS, storable_text(tenant), words, limit)
+            rows += await self._pool.fetch(_WORKFLOWS, storable_text(tenant), words, limit)
         found = sorted(map(_found, rows), key=lambda one: (-one.rank, -one.uses, one.name))
         return found[:limit]
 
