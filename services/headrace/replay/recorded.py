@@ -22,6 +22,7 @@ from headrace.messages.run import AgentRef, DoubleTexting, RunInfo, SessionState
 from headrace.models import ModelError, ModelReply, ModelRequest
 from headrace.reasoning.admission import NO_MODEL, Admitted
 from headrace.reasoning.agents import Definitions
+from headrace.reasoning.frameworks import Turn as FrameworkTurn
 from headrace.reasoning.limits import CANCELLED
 from headrace.reasoning.transcript import Transcripts
 from headrace.replay.chain import Chain, Stretch
@@ -121,6 +122,10 @@ class Recording:
         if error is not None and error.type == _BUDGET:
             raise BudgetExhausted(error)
         raise Unrecorded(f"a further turn of the model is asked for; {len(turns)} led to {self._stretch.led_to.source}")
+
+    async def take(self, turn: FrameworkTurn) -> ModelReply:
+        """As any framework: its turns are recorded like a model's."""
+        return await self.complete(turn.run.model, turn.request)
 
     # --- the definition ------------------------------------------------------------------------------------------------------
 
