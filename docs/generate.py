@@ -35,6 +35,7 @@ from headrace.pipeline import PIPELINE
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.settings import MeshSettings
 from headrace.tools.settings import ToolsSettings
+from headrace.tools.workflow.settings import OrchestratorSettings
 from headrace.toolspecs.pinned import McpSettings
 
 FILE: Final = Path(__file__).parent / "configuration.md"
@@ -49,6 +50,11 @@ SECTIONS: Final[tuple[tuple[str, str, type[BaseSettings]], ...]] = (
     ("Models", "Read by reasoning. An empty variable counts as unset.", ModelSettings),
     ("Reasoning", "", ReasoningSettings),
     ("Tools", "", ToolsSettings),
+    (
+        "The orchestrator, as tools reach it",
+        "For the tool `patch_workflow`; see [workflows](workflows.md).",
+        OrchestratorSettings,
+    ),
     ("Credentials for tools", "A model names a profile and never sees what is in it.", AuthProfiles),
     ("MCP servers", "Whose tools agents use; see [outside](outside.md).", McpSettings),
     ("Kubernetes Jobs", "For agents that run there; see [outside](outside.md).", KubeSettings),
@@ -73,6 +79,7 @@ MEANINGS: Final[dict[str, str]] = {
     "HEADRACE_TOOLS_PIPELINE_TIMEOUT_S": "Seconds of one `execute_pipeline` call",
     "HEADRACE_TOOLS_PIPELINE_MAX_ROWS": "Rows that a pipeline may hold",
     "HEADRACE_TOOLS_PIPELINE_MAX_RESULT_BYTES": "JSON that a pipeline may give, in bytes",
+    "HEADRACE_TOOLS_PIPELINE_CACHE_TTL_S": "Seconds that a pipeline's result is given again, at most",
     "HEADRACE_TOOLS_OPENAPI_TIMEOUT_S": "Seconds of one `openapi_action` call",
     "HEADRACE_EGRESS_TIMEOUT_S": "Seconds of one request, redirects included",
     "HEADRACE_EGRESS_MAX_BODY_BYTES": "Bytes of one answer, after decompression",

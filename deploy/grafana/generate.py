@@ -129,10 +129,19 @@ WORKFLOWS: Final = Dashboard(
             Panel(
                 "What a workflow is here",
                 form="text",
-                about="Workflows of several steps, with waits and approvals, are **not built yet**, so there is no metric of them. "
-                "What exists is their first form: an event meets the trigger of an agent, and becomes a job and a run. The panels "
-                "below show exactly that: agents that triggers started. Runs of the same agents on request count in too, since "
-                "one counter holds both.",
+                about="First, runs of workflows: graphs of several steps. Then their smallest form: an event meets the trigger of "
+                "an agent, and becomes a job and a run. Runs of the same agents on request count in too, since one counter "
+                "holds both.",
+            ),
+        ),
+        (
+            Panel("Workflow runs that ended", (rate("workflow_executions_total", "status"),), "ops", stacked=True),
+            Panel("Workflow run", quantiles("workflow_duration_seconds", "", of=("0.5", "0.95")), "s"),
+            Panel(
+                "Workflow runs that failed",
+                (('sum(increase(workflow_executions_total{status="failed"}[$__range]))', "failed"),),
+                form="stat",
+                red_from=1,
             ),
         ),
         (

@@ -39,7 +39,7 @@ class Stage:
 PIPELINE: Final[tuple[Stage, ...]] = (
     Stage(
         "gateway",
-        produces=("ingest.raw", "agent.jobs", "wait.completions", "budget.changes"),
+        produces=("ingest.raw", "agent.jobs", "wait.completions", "budget.changes", "workflow.signals"),
         reads=("agent.definitions",),
     ),
     Stage("ingest", consumes=("ingest.raw",), produces=("ingest.events", "agent.jobs"), reads=("agent.definitions",)),
@@ -52,8 +52,8 @@ PIPELINE: Final[tuple[Stage, ...]] = (
     Stage("tools", consumes=("tool.calls",), produces=("tool.results", "run.waits"), reads=("agent.definitions",)),
     Stage(
         "orchestration",
-        consumes=("wait.completions", "agent.results", "run.waits"),
-        produces=("tool.results", "tool.calls", "agent.jobs", "wait.completions"),
+        consumes=("wait.completions", "agent.results", "workflow.signals", "run.waits", "ingest.events"),
+        produces=("tool.results", "tool.calls", "agent.jobs", "wait.completions", "workflow.signals"),
     ),
     Stage(
         "persistence",
@@ -70,6 +70,7 @@ PIPELINE: Final[tuple[Stage, ...]] = (
             "tool.results",
             "run.waits",
             "wait.completions",
+            "workflow.signals",
             "agent.results",
             "agent.definitions",
             "budget.changes",

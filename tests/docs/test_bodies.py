@@ -41,6 +41,7 @@ from headrace.registry.builtin import builtin_definitions
 from headrace.registry.catalog import catalog_of
 from headrace.registry.load import load_file, load_text
 from headrace.runtime.api import Send
+from headrace.toolspecs import SPECS
 from tests.containment.hostile import Server
 from tests.docs.pages import ROOT, SECRET, Block, blocks, shell_calls
 from tests.gateway.support import Gateway, MemoryIndex, RecordingPublisher
@@ -145,6 +146,9 @@ def shape(value: Any) -> Any:
 async def test_every_json_block_is_taken_where_it_says(block: Block, mesh: Mesh) -> None:
     where = block.info.split()[1:]
     body = block.text.encode()
+    if where[0] in SPECS:
+        jsonschema_rs.validate(SPECS[where[0]].parameters, json.loads(body))
+        return
     if where[0] == "auth_profiles":
         assert AuthProfiles.model_validate({"auth_profiles": json.loads(body)}).auth_profiles
         return

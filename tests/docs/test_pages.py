@@ -98,7 +98,9 @@ def test_every_setting_that_is_named_is_in_configuration() -> None:
 
 def test_the_listed_metrics_are_all_that_there_are() -> None:
     table = re.findall(
-        r"^\| `((?:agent|budget|headrace)_\w+)` \| ([^|]*)\|", text_of(ROOT / "docs/operating.md"), re.MULTILINE
+        r"^\| `((?:agent|budget|headrace|workflow)_\w+)` \| ([^|]*)\|",
+        text_of(ROOT / "docs/operating.md"),
+        re.MULTILINE,
     )
     listed = {metric: tuple(labels.replace(" ", "").split(",")) if labels.strip() else () for metric, labels in table}
     real: dict[str, Any] = {}

@@ -21,6 +21,7 @@ from headrace.messages.job import Job
 from headrace.messages.result import AgentResult
 from headrace.messages.run import RunInfo, ToolCalls, ToolResults, Turn
 from headrace.messages.wait import RunWait, WaitCompletion
+from headrace.messages.workflow import WorkflowSignal
 from headrace.observe.logging import redact_text
 from headrace.runtime import deadletter
 
@@ -42,6 +43,7 @@ _KINDS: Final[dict[str, str]] = {
     "agent.results": "run_finished",
     "agent.definitions": "agent_published",
     "budget.changes": "budget_changed",
+    "workflow.signals": "workflow_signalled",
 }
 
 
@@ -245,6 +247,18 @@ def _agent(record: AgentRecord) -> Facts:
     }
 
 
+def _signal(signal: WorkflowSignal) -> Facts:
+    """To which run of a workflow something was said, by whom, and what kind of thing."""
+    error = signal.done.error if signal.done else None
+    return {
+        "tenant": name(signal.tenant),
+        "workflow_run_id": name(signal.run_id),
+        "user_id": name(signal.start.user_id) if signal.start else None,
+        "status": signal.kind,
+        "error_type": name(error.type) if error else None,
+    }
+
+
 def _budget(change: BudgetChange) -> Facts:
     """Which budget it is, the record's id tells."""
     agent = change.budget.agent if change.budget else None
@@ -266,4 +280,5 @@ _FACTS: Final[dict[type[Message], Callable[[Any], Facts]]] = {
     AgentResult: _result,
     AgentRecord: _agent,
     BudgetChange: _budget,
+    WorkflowSignal: _signal,
 }

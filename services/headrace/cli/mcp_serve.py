@@ -18,6 +18,7 @@ from headrace.messages.base import JsonObject
 from headrace.messages.errors import TransientError
 from headrace.tools.api import ToolContext, ToolFailure
 from headrace.tools.pipeline.executor import ExecutePipeline
+from headrace.tools.pipeline.jq.pool import JqPool
 from headrace.tools.wrap.timed import timed
 
 _LONGEST_WAIT_S: Final = 30.0  # of one request to the gateway
@@ -82,8 +83,12 @@ async def _pipelines(target: Target, allow: Sequence[str]) -> AsyncIterator[Exec
         yield None
         return
     settings, egress = target.settings(kafka=False), EgressSettings()
-    async with GuardedClient(egress.policy(), ca_file=egress.ca_file) as client, blobs_of(settings) as blobs:
-        tool = ExecutePipeline(client, blobs)
+    async with (
+        GuardedClient(egress.policy(), ca_file=egress.ca_file) as client,
+        blobs_of(settings) as blobs,
+        JqPool() as jq,
+    ):
+        tool = ExecutePipeline(client, blobs, jq)
         run = timed(tool.timeout_s, tool.run)
         context = ToolContext(
             tenant=settings.tenant,

@@ -50,10 +50,11 @@ def _prepare(endpoints: Endpoints) -> None:
 def _service(name: str, environment: Mapping[str, str], gateway_port: int) -> ServiceSpec:
     argv = [sys.executable, "-m", "headrace", "run", name]
     gateway = name == "gateway"
+    orchestrator = {"HEADRACE_ORCHESTRATOR_API_URL": f"http://{GATEWAY_HOST}:{gateway_port}"} if name == "tools" else {}
     return ServiceSpec(
         name,
         argv,
-        env=environment if gateway else {},
+        env=environment if gateway else orchestrator,
         listens=[gateway_port] if gateway else [],
         entry=Entry("headrace.host.process", "main", [name]),
     )

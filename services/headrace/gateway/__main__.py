@@ -29,7 +29,7 @@ from headrace.gateway.app import create_app
 from headrace.gateway.budget_desk import BudgetDesk
 from headrace.gateway.feed import Feeds, Hub, Recall
 from headrace.gateway.live_tail import RUN_TOPICS, TOKEN_TOPICS, LiveTail, Records
-from headrace.gateway.ports import Check, Deps, JsonDict
+from headrace.gateway.ports import Check, Deps, JsonDict, WorkflowStore
 from headrace.gateway.run_reader import IndexedRuns, IndexedSessions, IndexedUsage
 from headrace.gateway.server import GatewayServer
 from headrace.gateway.settings import GatewaySettings, environment
@@ -45,6 +45,8 @@ from headrace.runtime.publisher import Publisher
 from headrace.runtime.table import Table
 from headrace.runtime.wire import Wire
 from headrace.settings import MeshSettings
+from headrace.workflows.repository import WorkflowRepository
+from headrace.workflows.runs import WorkflowRuns
 
 _RECALLED_S: Final = 60.0
 
@@ -88,6 +90,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
             asyncapi=lambda: _asyncapi(settings),
             budgets=BudgetDesk(budgets, known_budgets, publisher, settings.tenant),
             authenticator=Authenticator(AuthStore(pool), secrets, cache_s=access.auth_cache_s) if secrets else None,
+            workflows=WorkflowStore(WorkflowRepository(pool), WorkflowRuns(pool)),
             checks={"kafka": _check(publisher.ready), "catalogue": _check(table.ready), "database": _database(pool)},
         )
         yield GatewayServer(create_app(deps), own, drain_s=settings.drain_seconds, auth=bool(secrets))

@@ -16,7 +16,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace import __version__
-from headrace.gateway import access, approvals, budgets, openapi, operations, queries, sessions
+from headrace.gateway import (
+    access,
+    approvals,
+    budgets,
+    openapi,
+    operations,
+    queries,
+    sessions,
+    workflow_runs,
+    workflows,
+)
 from headrace.gateway.a2a.door import A2aDoor
 from headrace.gateway.accepted import AcceptedRuns
 from headrace.gateway.agent_runs import AgentRuns
@@ -90,6 +100,8 @@ def create_app(deps: Deps) -> FastAPI:
     app.include_router(approvals.router(deps))
     app.include_router(sessions.router(deps))
     app.include_router(budgets.router(deps))
+    app.include_router(workflows.router(deps))
+    app.include_router(workflow_runs.router(deps))
     app.include_router(operations.router(deps))
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid_request)

@@ -21,6 +21,8 @@ from headrace.gateway.sources.load import WebhookSource
 from headrace.messages.agent import AgentDefinition
 from headrace.messages.budget import Budget
 from headrace.runtime.api import Send
+from headrace.workflows.repository import WorkflowRepository
+from headrace.workflows.runs import WorkflowRuns
 
 JsonDict = dict[str, Any]
 Check = Callable[[], Awaitable[bool]]
@@ -202,11 +204,19 @@ class Feed(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class WorkflowStore:
+    """Workflows and their runs, in the database."""
+
+    repository: WorkflowRepository
+    runs: WorkflowRuns
+
+
+@dataclass(frozen=True, slots=True)
 class Deps:
     """Everything that ``app.create_app`` needs.
 
     ``catalog_ready`` says whether the catalogue is read: before that an agent that is missing may only be late.
-    ``authenticator`` None: the API asks for no credential, which is for loopback.
+    ``authenticator`` None: the API asks for no credential, which is for loopback. ``workflows`` None: their endpoints answer 503.
     ``checks`` are the dependencies that ``/readyz`` names; those in ``required`` decide it, the others only show.
     """
 
@@ -228,6 +238,7 @@ class Deps:
     asyncapi: Callable[[], JsonDict]
     budgets: Budgets
     authenticator: Authenticator | None = None
+    workflows: WorkflowStore | None = None
     checks: Mapping[str, Check] = field(default_factory=dict)
     required: frozenset[str] = frozenset({"kafka", "catalogue"})
     now: Callable[[], datetime] = utc_now

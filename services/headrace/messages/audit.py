@@ -25,6 +25,7 @@ Kind = Literal[
     "dead_lettered",  # *.dlq
     "agent_published",  # agent.definitions
     "budget_changed",  # budget.changes
+    "workflow_signalled",  # workflow.signals
     "undecodable",  # a record that is not what its topic declares: its digest alone
 ]
 SHA256 = r"^[0-9a-f]{64}$"

@@ -15,6 +15,7 @@ from headrace.messages.run import ToolCalls, ToolResults
 from headrace.messages.tokens import RunTokens
 from headrace.messages.usage import UsageWindow
 from headrace.messages.wait import RunWait, WaitCompletion
+from headrace.messages.workflow import WorkflowSignal
 
 MESSAGES: Final[tuple[type[Message], ...]] = (
     RawDelivery,
@@ -30,6 +31,7 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     UsageWindow,
     RunTokens,
     BudgetChange,
+    WorkflowSignal,
 )
 BY_TOPIC: Final[dict[str, type[Message]]] = {message.TOPIC: message for message in MESSAGES}
 SHADOWS: Final[dict[str, type[Message]]] = {  # what a shadow replay writes instead of the live topics

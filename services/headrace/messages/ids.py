@@ -79,3 +79,21 @@ def content_ref(data: bytes) -> str:
 def short_hash(data: bytes) -> str:
     """16 hex characters of SHA-256: names a definition or a prompt in records and logs."""
     return hashlib.sha256(data).hexdigest()[:16]
+
+
+def work_id(tenant: str, run_id: str, node: str, place: str, attempt: int) -> str:
+    """Id of one attempt at one piece of a workflow run's work: the job of an agent or a tool, the run of a sub-workflow.
+
+    ``place`` is the item's number in a map, ``undo`` for a compensation, else empty.
+    """
+    return _uuid("work", tenant, run_id, node, place, str(attempt))
+
+
+def workflow_run_id(tenant: str, tag: str, cause: str) -> str:
+    """Run of a workflow for one cause: an event's uid, a time of its schedule, or the idempotency key of a request."""
+    return _uuid("workflow", tenant, tag, cause)
+
+
+def patch_id(tenant: str, tag: str, version: int) -> str:
+    """Id of the patch that made this version of a workflow."""
+    return _uuid("patch", tenant, tag, str(version))

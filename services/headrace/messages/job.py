@@ -37,6 +37,13 @@ class JobContext(Part, frozen=True, kw_only=True):
     session_id: Reference | None = None
 
 
+class CallAsked(Part, frozen=True, kw_only=True):
+    """One tool call, to be made without a model. The agent's allow-list holds for it; the job's prompt is for readers."""
+
+    tool: Name
+    arguments: JsonObject = {}
+
+
 HAS_WORK: JsonObject = {  # what a job checks of itself, as JSON Schema
     "anyOf": [
         {"required": ["prompt"], "properties": {"prompt": {"type": "string"}}},
@@ -82,6 +89,7 @@ class Job(Message, frozen=True, kw_only=True):
     double_texting: Annotated[
         DoubleTexting | None, Meta(description="While its session is busy; default: as the agent says")
     ] = None
+    call: CallAsked | None = None
 
     def __post_init__(self) -> None:
         if self.prompt is None and self.input is None and self.event is None:

@@ -39,6 +39,12 @@ BUDGET_USED = Gauge(
 )
 BUDGET_REFUSALS = Counter("headrace_budget_refusals_total", "Model calls that a budget refused.", ["budget"])
 
+# --- workflows -----------------------------------------------------------------------------------------------------------
+WORKFLOWS = Counter("workflow_executions_total", "Workflow runs that ended (completed, failed, cancelled).", ["status"])
+WORKFLOW_SECONDS = Histogram(
+    "workflow_duration_seconds", "Seconds from the start of a workflow run to its end.", buckets=_SECONDS
+)
+
 # --- runtime: one set per worker ----------------------------------------------------------------------------------------
 RECORDS = Counter(
     "headrace_records_total", "Input records by how they ended (done, dead_lettered).", ["service", "topic", "outcome"]

@@ -13,6 +13,7 @@ from headrace.orchestration.settings import OrchestrationSettings
 from headrace.orchestration.waits.part import Waits
 from headrace.orchestration.waits.store import PostgresWaits
 from headrace.orchestration.waits.sweep import Sweeper, sweeping
+from headrace.orchestration.workflows import running_workflows
 from headrace.pipeline import STAGES
 from headrace.postgres.pool import open_pool
 from headrace.runtime.publisher import Publisher
@@ -32,7 +33,9 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         await publisher.start()
         sweeper = Sweeper(pool, publisher, timedelta(hours=own.keep_hours))
         await stack.enter_async_context(sweeping(sweeper, every_s=own.sweep_seconds))
-        router = Router([Waits(PostgresWaits(pool), blobs, own.inline_bytes)])
+        waits = Waits(PostgresWaits(pool), blobs, own.inline_bytes)
+        workflows = await stack.enter_async_context(running_workflows(pool, publisher, blobs))
+        router = Router([waits, workflows])
         yield Worker(STAGES["orchestration"], router, settings, blobs)
 
 

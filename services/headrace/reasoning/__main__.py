@@ -31,12 +31,15 @@ from headrace.reasoning.ledger import ClaimedRuns, PostgresEnded
 from headrace.reasoning.processor import ReasoningProcessor
 from headrace.reasoning.sessions import QueuedSessions
 from headrace.reasoning.settings import ReasoningSettings
+from headrace.reasoning.toolsets import Toolsets
 from headrace.reasoning.transcript import Transcripts
 from headrace.registry.follow import followed_catalog
 from headrace.runtime.advisory import Advisory
 from headrace.runtime.engine import Bounds
 from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
+from headrace.toolbox.composites import Composites
+from headrace.toolbox.follow import followed_offers
 from headrace.toolspecs import Spec
 from headrace.toolspecs.pinned import BadPins, known
 
@@ -68,7 +71,9 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         claims = PostgresClaims(pool)
         stack.push_async_callback(claims.close)
         ledger = ClaimedRuns(claims, PostgresEnded(pool))
-        admission = CatalogAdmission(agents, ledger, models.resolve)
+        offers = await stack.enter_async_context(followed_offers(Composites(pool)))
+        toolsets = Toolsets(offers, blobs, own.composite_tools)
+        admission = CatalogAdmission(agents, ledger, models.resolve, toolsets=toolsets)
         sessions = QueuedSessions(PostgresSessionQueue(pool), cancelled)
         stack.push_async_callback(sessions.close)
         processor = ReasoningProcessor(tools, agents, admission, sessions)

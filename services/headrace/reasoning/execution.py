@@ -20,7 +20,7 @@ from headrace.messages.base import JsonObject
 from headrace.messages.result import AgentResult
 from headrace.messages.run import Entry, ToolCalls, Transcript
 from headrace.models import ModelError, ModelReply, ModelRequest
-from headrace.reasoning.agents import Agent
+from headrace.reasoning.agents import Agent, as_seen
 from headrace.reasoning.budgeted import Budgets, NoBudgets, amount_of, estimate, spender_of
 from headrace.reasoning.calls import calls_record
 from headrace.reasoning.failures import blamed, model_error
@@ -45,6 +45,7 @@ from headrace.reasoning.results import result_record, summaries
 from headrace.reasoning.session_turn import session_turn
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.reasoning.telling import Tell, Telling
+from headrace.reasoning.toolsets import specs_of
 from headrace.reasoning.transcript import Transcripts
 from headrace.reasoning.turns import meaning, turn_of
 from headrace.runtime.within import TimeIsUp, within
@@ -109,7 +110,8 @@ class Execution:
                     case EmitCalls(requests):
                         state = self.state
                         carried = await self.tools.transcripts.settle(self.transcript)
-                        return calls_record(state.run, state.progress, carried, state.turns, requests, self.tools.specs)
+                        specs = await self._specs()
+                        return calls_record(state.run, state.progress, carried, state.turns, requests, specs)
                     case EmitResult():
                         return await self._result(command)
         raise IllegalEvent(f"nothing to do in phase {self.state.phase}")
@@ -203,12 +205,20 @@ class Execution:
             model=run.model.partition(":")[2] or run.model,
             system=agent.system,
             entries=tuple(map(fenced, entries)) if not offline else entries,
-            tools=agent.tools,
+            tools=(*agent.tools, *map(as_seen, await self._offered())),
             output_schema=agent.output_schema,
             max_output_tokens=output_tokens_left(self.state.limits, self.state.progress),
             timeout_s=timeout_s,
             facts=facts,
         )
+
+    async def _offered(self) -> tuple[Spec, ...]:
+        return await specs_of(self.state.run.toolset_ref, self.tools.blobs)
+
+    async def _specs(self) -> Mapping[str, Spec]:
+        """Every tool that this run may have been told of."""
+        offered = await self._offered()
+        return {**self.tools.specs, **{spec.name: spec for spec in offered}} if offered else self.tools.specs
 
     async def _result(self, command: EmitResult) -> AgentResult:
         if command.error is not None:

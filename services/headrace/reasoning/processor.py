@@ -16,12 +16,12 @@ from headrace.blobs.tenants import TenantBlobs
 from headrace.messages.agent import Limits
 from headrace.messages.base import Message
 from headrace.messages.errors import BadMessage, FatalError, RejectedMessage, TransientError
-from headrace.messages.job import Job
+from headrace.messages.job import CallAsked, Job
 from headrace.messages.result import AgentResult, ResultError
 from headrace.messages.run import Entry, RunInfo, ToolCalls, ToolResults, Transcript
 from headrace.observe.logging import get_logger
 from headrace.observe.metrics import AGENT_REQUESTS, AGENT_SECONDS, COST
-from headrace.reasoning import replies
+from headrace.reasoning import direct, replies
 from headrace.reasoning.admission import Admission, Admitted, Refused, Skipped
 from headrace.reasoning.agents import Agents
 from headrace.reasoning.execution import Execution, Tools
@@ -88,7 +88,7 @@ class ReasoningProcessor:
 
     async def _start(self, job: Job, context: Context, seen: Verdict) -> Sequence[Send]:
         decision = await self._admission.admit(job, context, seen)
-        if isinstance(decision, Admitted) and decision.run.session_id is not None:
+        if isinstance(decision, Admitted) and decision.run.session_id is not None and job.call is None:
             decision = await self._its_turn(job, decision)
         now_ms = self._tools.clock()
         event: Event
@@ -98,6 +98,8 @@ class ReasoningProcessor:
             case Refused(run, error):
                 state, agent = State(Phase.ADMITTED, run, Limits()), None
                 event = RunRefused(now_ms, error)
+            case Admitted(run) if job.call is not None:
+                return await self._call(run, job.call)
             case Admitted(run, agent):
                 await self._grant(job)
                 state = State(Phase.ADMITTED, run, limits_of(run, agent.definition.limits))
@@ -122,8 +124,21 @@ class ReasoningProcessor:
         blobs = TenantBlobs(self._tools.blobs, job.tenant)
         await asyncio.gather(*(blobs.grant(ref) for ref in named if ref and is_ref(ref)))
 
+    async def _call(self, run: RunInfo, asked: CallAsked) -> Sequence[Send]:
+        """Begin a run that is one tool call."""
+        log.info("agent_start", **_who(run), agent_version=run.agent.version, model=run.model)
+        if (run.tenant, run.run_id) in self._tools.cancelled:
+            return self._end(await direct.cancelled(run, self._tools.clock(), self._tools.blobs), run)
+        return [Send(direct.call_of(run, asked, self._tools.specs))]
+
+    def _end(self, result: AgentResult, run: RunInfo) -> Sequence[Send]:
+        _measure(result, run)
+        return replies.sends(result, run.reply_to, self._tools.settings.reply_topics)
+
     async def _resume(self, message: ToolResults, context: Context) -> Sequence[Send]:
         run = message.run
+        if run.direct:
+            return self._end(await direct.result_of(message, self._tools.clock(), self._tools.blobs), run)
         agent = self._agents.find(run.agent.name, run.agent.version)
         if agent is None:
             raise TransientError(f"agent {run.agent.name}@{run.agent.version} is not in the catalogue yet")
@@ -147,10 +162,10 @@ class ReasoningProcessor:
         except Exception:
             self._paid.keep(position, execution.replies)
             raise
-        _measure(record, execution.state.run)
         if isinstance(record, ToolCalls):
+            _measure(record, execution.state.run)
             return [Send(record)]
-        return replies.sends(record, execution.state.run.reply_to, self._tools.settings.reply_topics)
+        return self._end(record, execution.state.run)
 
 
 def _require_answers(entries: tuple[Entry, ...], message: ToolResults) -> None:

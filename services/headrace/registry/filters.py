@@ -53,13 +53,21 @@ class Filter:
         and zero is true.
 
         Raises:
+            FilterFailed: as ``value``.
+        """
+        value = self.value(view)
+        return not (value is None or value is False or value in ("", [], {}))
+
+    def value(self, view: dict[str, Any]) -> Any:
+        """What the expression gives: a part of ``view``, or a value made of parts of it.
+
+        Raises:
             FilterFailed: a function was given the wrong type, or it took more than ``MAX_STEPS`` steps.
         """
         try:
-            value = _Bounded().visit(self._syntax, view)
+            return _Bounded().visit(self._syntax, view)
         except (JMESPathError, RecursionError, ArithmeticError, TypeError, ValueError) as error:
             raise FilterFailed(f"{type(error).__name__}: {error}") from None
-        return not (value is None or value is False or value in ("", [], {}))
 
 
 @lru_cache(maxsize=1024)

@@ -28,7 +28,7 @@ class Asked(NamedTuple):
 
 class ToolContext(NamedTuple):
     """One call's surroundings. ``tools`` and ``domains`` are the agent's allow-lists; ``remaining_s`` is the run's
-    time left.
+    time left, ``user_id`` whom it runs for.
 
     ``approval`` says whether somebody has to say yes first, or has done so (``repeat``: to a call that may have been made already);
     they have until ``approve_by_ms`` (epoch). ``round`` counts how often the calls were parked. ``now_ms`` is the
@@ -42,6 +42,7 @@ class ToolContext(NamedTuple):
     domains: tuple[str, ...]
     idempotency_key: str
     remaining_s: float
+    user_id: str | None = None
     approval: Literal["none", "required", "given", "repeat"] = "none"
     round: int = 0
     approve_by_ms: int = 0
@@ -50,9 +51,13 @@ class ToolContext(NamedTuple):
 
 
 class ToolOutput(NamedTuple):
-    """``content`` is any JSON value, small: a tool puts what is large into the blob store and gives a reference."""
+    """``content`` is any JSON value, small: a tool puts what is large into the blob store and gives a reference.
+
+    ``cache_hit``: it was not computed for this call.
+    """
 
     content: Any
+    cache_hit: bool = False
 
 
 Run = Callable[[JsonObject, ToolContext], Coroutine[Any, Any, ToolOutput]]

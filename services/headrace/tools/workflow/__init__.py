@@ -1,0 +1,1 @@
+"""``patch_workflow``: the orchestrator's API seen from a tool."""
