@@ -28,7 +28,6 @@ from headrace.registry.runtimes import RUNTIMES
 from headrace.replay.chain import Chain, Stretch
 from headrace.replay.differences import Difference, differences
 from headrace.replay.recorded import NotFetched, Overlay, Recording
-from headrace.toolspecs import SPECS
 
 Verdict = Literal["identical", "reencoded", "diverged", "broken"]
 Blobs = dict[str, bytes | BadMessage]
@@ -105,12 +104,12 @@ class Reasoner:
         return Rerun(chain.run_id, "reencoded" if reencoded else "identical", len(chain.stretches), chain.ended)
 
     def _processor(self, recording: Recording, overlay: Overlay) -> ReasoningProcessor:
-        agents = Agents(recording, SPECS)
+        agents = Agents(recording, recording.specs)
         tools = Tools(
             recording,
             overlay,
             Transcripts(overlay),
-            SPECS,
+            recording.specs,
             self.settings,
             recording.clock,
             recording.cancelled,
