@@ -9,7 +9,7 @@ WORKERS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint format check test demo up faults bench lock helm manifests clean
+.PHONY: help install lint format check test demo up runtimes faults bench lock helm manifests clean
 
 help: ## Show these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,12 @@ demo: $(INSTALLED) ## The main job from end to end: webhooks in, agent results o
 up: $(INSTALLED) ## The whole mesh on this machine, until Ctrl-C
 	$(BIN)/headrace up
 
+runtimes: $(INSTALLED) ## Tests of the agent runtimes that need an extra, in an environment of their own
+	$(BIN)/uv venv --quiet --allow-existing .venv-runtimes
+	$(BIN)/uv pip sync --python .venv-runtimes/bin/python --require-hashes requirements/runtimes.lock
+	$(BIN)/uv pip install --quiet --python .venv-runtimes/bin/python --no-deps --no-build-isolation -e .
+	.venv-runtimes/bin/pytest -p no:cacheprovider tests/reasoning/test_frameworks.py
+
 faults: $(INSTALLED) ## The fault matrix on three brokers, the long form (ARGS="--list" and more)
 	$(BIN)/python -m tests.faults $(ARGS)
 
@@ -57,6 +63,7 @@ bench: $(INSTALLED) ## headrace beside its peers; ARGS=--quick for a short form,
 lock: $(INSTALLED) ## Resolve the locks anew
 	$(BIN)/uv pip compile pyproject.toml --extra local --extra dev --generate-hashes --python-version 3.11 --no-header -q -o requirements/dev.lock
 	$(BIN)/uv pip compile pyproject.toml -c requirements/dev.lock --generate-hashes --python-version 3.11 --no-header -q -o requirements/runtime.lock
+	$(BIN)/uv pip compile pyproject.toml --extra local --extra dev --extra langgraph -c requirements/dev.lock --generate-hashes --python-version 3.11 --no-header -q -o requirements/runtimes.lock
 	echo hatchling | $(BIN)/uv pip compile - -c requirements/dev.lock --generate-hashes --python-version 3.11 --no-header --no-annotate -q -o requirements/build.lock
 	echo uv | $(BIN)/uv pip compile - --generate-hashes --python-version 3.11 --no-header --no-annotate -q -o requirements/uv.lock
 	for peer in benchmarks/peers/*/requirements.in; do $(BIN)/uv pip compile $$peer --generate-hashes --python-version 3.11 --no-header --no-annotate -q -o $${peer%.in}.lock || exit 1; done
@@ -68,4 +75,4 @@ manifests: $(INSTALLED) ## Write deploy/k8s anew from the chart (needs helm)
 	$(BIN)/python deploy/render.py
 
 clean: ## Remove .venv and caches (not ~/.cache/headrace, not data)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-runtimes .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -79,6 +79,7 @@ MEANINGS: Final[dict[str, str]] = {
     "HEADRACE_TOOLS_PIPELINE_TIMEOUT_S": "Seconds of one `execute_pipeline` call",
     "HEADRACE_TOOLS_PIPELINE_MAX_ROWS": "Rows that a pipeline may hold",
     "HEADRACE_TOOLS_PIPELINE_MAX_RESULT_BYTES": "JSON that a pipeline may give, in bytes",
+    "HEADRACE_TOOLS_PIPELINE_CACHE_TTL_S": "Seconds that a pipeline's result is given again, at most",
     "HEADRACE_TOOLS_OPENAPI_TIMEOUT_S": "Seconds of one `openapi_action` call",
     "HEADRACE_EGRESS_TIMEOUT_S": "Seconds of one request, redirects included",
     "HEADRACE_EGRESS_MAX_BODY_BYTES": "Bytes of one answer, after decompression",

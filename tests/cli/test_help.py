@@ -29,7 +29,7 @@ COMMANDS = [
     *("webhooks list", "webhooks test", "webhooks redeliver"),
     *("auth keys create", "auth keys list", "auth keys revoke", "auth token issue", "auth token revoke"),
     *("dlq list", "dlq show", "dlq redrive", "topics diff", "topics apply", "schemas export", "schemas check"),
-    *("triggers test", "replay rebuild", "replay run", "replay shadow", "runs diff"),
+    *("triggers test", "replay rebuild", "replay run", "replay shadow", "replay list", "replay horizon", "runs diff"),
 ]
 SILENT = {"up", "down", "demo", "run"}
 """These print no data."""

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import orjson
 
@@ -25,13 +25,20 @@ CANARIES = {  # planted: none of these values may show up anywhere
 CANARY_TEXTS = ("sk-canary-of-the-model", "canary-of-the-api", "canary-of-events", GITHUB_SECRET)
 
 
+class Request(NamedTuple):
+    method: str
+    path: str
+    body: bytes
+    headers: bytes
+
+
 @dataclass
 class Server:
     """An HTTP server on a loopback address of its own. ``pages`` are its answers by path: a status, headers and a JSON value."""
 
     host: str
     pages: dict[str, tuple[int, dict[str, str], Any]] = field(default_factory=dict)
-    requests: list[tuple[str, str, bytes]] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         outer = self
@@ -39,7 +46,7 @@ class Server:
         class Handler(BaseHTTPRequestHandler):
             def answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length") or 0))
-                outer.requests.append((self.command, self.path, body + bytes(self.headers)))
+                outer.requests.append(Request(self.command, self.path, body, bytes(self.headers)))
                 status, headers, value = outer.pages.get(self.path.partition("?")[0], (200, {}, [{"row": 1}]))
                 data = orjson.dumps(value)
                 self.send_response(status)

@@ -48,7 +48,7 @@ def test_other_tools_are_refused_whatever_the_text_calls_itself(hostile: Hostile
         assert None not in errors(hostile, run), note
     [run] = hostile.outcomes(fetch(f"{hostile.allowed.url}/mute"), agent="mute").values()
     assert errors(hostile, run) == ["not_allowed"], "a tool that is there, and that this agent was not given"
-    assert not any(path.startswith("/mute") for _, path, _ in hostile.allowed.requests)
+    assert not any(request.path.startswith("/mute") for request in hostile.allowed.requests)
 
 
 def test_the_attacker_s_server_sees_nothing(hostile: Hostile, tmp_path: Path) -> None:
@@ -115,9 +115,11 @@ def test_a_loop_ends_at_its_limit_and_a_flood_is_no_flood(hostile: Hostile, tmp_
     flood = fetch(f"{hostile.allowed.url}/flood") * 500
     runs = hostile.outcomes(again, flood, agent="reader")
     assert runs[again]["error"]["type"] == "limit_steps"
-    assert sum(path == "/again" for _, path, _ in hostile.allowed.requests) == 3, "the fourth turn's call is not made"
+    assert sum(request.path == "/again" for request in hostile.allowed.requests) == 3, (
+        "the fourth turn's call is not made"
+    )
     assert runs[flood]["error"]["type"] == "limit_tool_calls"
-    assert not any(path == "/flood" for _, path, _ in hostile.allowed.requests)
+    assert not any(request.path == "/flood" for request in hostile.allowed.requests)
 
 
 def test_events_and_tool_results_reach_the_model_as_data(hostile: Hostile, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +16,7 @@ from typing import Any
 import httpx2
 import jsonschema_rs
 import msgspec
+import orjson
 import pytest
 import yaml
 from starlette.routing import Match
@@ -23,6 +24,9 @@ from starlette.routing import Match
 from headrace.auth_profiles import AuthProfiles
 from headrace.budgets.load import load_file as load_budgets
 from headrace.budgets.rules import problems
+from headrace.config_file import load as load_configuration
+from headrace.egress import EgressPolicy, GuardedClient
+from headrace.egress.policy import PrivateTargets
 from headrace.gateway.app import create_app
 from headrace.gateway.sources.model import SourceConfig
 from headrace.mcp.config import McpConfig
@@ -31,16 +35,27 @@ from headrace.messages.catalog import BY_TOPIC
 from headrace.messages.codec import Codec
 from headrace.messages.event import Event, RawDelivery
 from headrace.messages.job import Job
+from headrace.reasoning.frameworks import Frameworks
+from headrace.reasoning.frameworks.http import Answer, HttpRuntime
 from headrace.registry.builtin import builtin_definitions
 from headrace.registry.catalog import catalog_of
 from headrace.registry.load import load_file, load_text
 from headrace.runtime.api import Send
+from headrace.toolspecs import SPECS
+from tests.containment.hostile import Server
 from tests.docs.pages import ROOT, SECRET, Block, blocks, shell_calls
 from tests.gateway.support import Gateway, MemoryIndex, RecordingPublisher
 from tests.ingest.records import at, processor
+from tests.reasoning.bench import Bench, ScriptedModel, answered, definition, only_calls
 
 BODIES = [block for block in blocks("json") if block.info != "json"]
 SHELL = blocks("sh")
+_EXAMPLES: dict[str, Callable[[Path], object]] = {
+    "budgets": load_budgets,
+    "config": lambda path: load_configuration(
+        path, dict.fromkeys(("DB_PASSWORD", "WEATHER_API_KEY", "INTERNAL_TOKEN"), "x")
+    ),
+}
 
 
 class EndingPublisher(RecordingPublisher):
@@ -92,11 +107,36 @@ async def understood(message: Any) -> list[Any]:
 
 
 async def taken(topic: str, body: bytes) -> list[Any]:
-    """What a record of ``topic`` becomes. Raises ``BadMessage``."""
+    """What a record of ``topic``, or a document of the HTTP runtime, becomes. Raises ``BadMessage``."""
+    if topic == "http-answer":
+        assert msgspec.json.decode(body, type=Answer).tool_calls
+        return []
+    if topic == "http-turn":
+        assert shape(orjson.loads(body)) == shape(await asked_turn())
+        return []
     if topic == "agent.results":
         msgspec.json.decode(body, type=BY_TOPIC[topic])
         return []
     return await understood(Codec().decode(topic, None, body, {}))
+
+
+async def asked_turn() -> Any:
+    """What a service is really sent on the second turn of a run."""
+    with Server("127.0.0.1") as server:
+        policy = EgressPolicy(private=PrivateTargets.parse([server.address]))
+        server.pages["/turn"] = (200, {}, {"tool_calls": [{"name": "execute_pipeline"}]})
+        async with GuardedClient(policy) as client:
+            bench = Bench(ScriptedModel(), definition(runtime="http", runtime_url=f"{server.url}/turn"))
+            object.__setattr__(bench.tools, "frameworks", Frameworks({"http": HttpRuntime(client)}))
+            await bench.resume(answered(only_calls(await bench.start()), "row"))
+        return orjson.loads(server.requests[-1].body)
+
+
+def shape(value: Any) -> Any:
+    """Field names, without what they hold."""
+    if isinstance(value, dict):
+        return {key: shape(item) for key, item in value.items() if key not in ("parameters", "arguments")}
+    return [shape(item) for item in value] if isinstance(value, list) else None
 
 
 # --- fenced bodies -------------------------------------------------------------------------------------------------------
@@ -106,6 +146,9 @@ async def taken(topic: str, body: bytes) -> list[Any]:
 async def test_every_json_block_is_taken_where_it_says(block: Block, mesh: Mesh) -> None:
     where = block.info.split()[1:]
     body = block.text.encode()
+    if where[0] in SPECS:
+        jsonschema_rs.validate(SPECS[where[0]].parameters, json.loads(body))
+        return
     if where[0] == "auth_profiles":
         assert AuthProfiles.model_validate({"auth_profiles": json.loads(body)}).auth_profiles
         return
@@ -238,7 +281,7 @@ def test_every_yaml_is_a_definition_or_a_source(monkeypatch: pytest.MonkeyPatch)
         else:
             load_text(block.text, file=str(block))
     for path in (ROOT / "docs" / "examples").glob("*.yaml"):
-        (load_budgets if path.stem == "budgets" else load_file)(path)
+        _EXAMPLES.get(path.stem, load_file)(path)
 
 
 def merged(defaults: Any, given: Any) -> Any:

@@ -59,6 +59,7 @@ EMBEDDED = (
     "docs/producing-and-consuming.md",
     "docs/triggers.md",
     "docs/running-agents.md",
+    "docs/pipelines.md",
     "docs/replay.md",
 )
 OWN = ("README.md", "docs/operating.md", "docs/observability.md")

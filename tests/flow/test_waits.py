@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +24,7 @@ from tests.support.stack import own_database, unique_namespace
 pytestmark = pytest.mark.xdist_group("waits")
 SERVICES = ("gateway", "reasoning", "tools", "orchestration", "persistence")
 KILLED = ("orchestration", "tools", "reasoning")
+RUNS = 16
 AGENTS = {
     "payer": "tools: [execute_pipeline]\nhttp_domains: ['127.0.0.1']\napprovals: {tools: [execute_pipeline]}",
     "hasty": "tools: [execute_pipeline]\nhttp_domains: ['127.0.0.1']\napprovals: {timeout_s: 0.5}",
@@ -217,23 +217,23 @@ def test_each_run_ends_once_while_services_are_killed(mesh: Mesh, till: Till) ->
     """Half of the runs wait for sub-agents, half for an approval, which is given as soon as it is asked for."""
     seed = random.randrange(10**6)
     rng = random.Random(seed)
-    runs = [start(mesh, ("boss", "payer")[number % 2]) for number in range(30)]
-    stopping = threading.Event()
-    approver = threading.Thread(target=_approve_all, args=(mesh, stopping))
+    runs = [start(mesh, ("boss", "payer")[number % 2]) for number in range(RUNS)]
+    stopping, decided = threading.Event(), list[str]()
+    approver = threading.Thread(target=_approve_all, args=(mesh, stopping, decided))
     approver.start()
     try:
-        for name in rng.sample(KILLED * 2, 6):
-            time.sleep(rng.uniform(0.1, 0.8))  # when it is killed is what varies
+        for number, name in enumerate(rng.sample(KILLED, len(KILLED))):
+            until(lambda n=number: len(decided) > n, 60, f"{number + 1} approvals are given")
             mesh.kill(name)
             mesh.start(name, wait=False)
         ended = [mesh.run(run_id, 90) for run_id in runs]
     finally:
         stopping.set()
         approver.join()
-    assert Counter((run["state"], run["outcome"]) for run in ended) == {("completed", "all done"): 30}, f"seed {seed}"
+    assert Counter((run["state"], run["outcome"]) for run in ended) == {("completed", "all done"): RUNS}, f"seed {seed}"
     results = Counter(record.key for record in read_all(mesh.settings, "agent.results"))
     children = [one["run_id"] for run in ended for one in run["family"] if one["parent_run_id"]]
-    assert len(set(children)) == 30, f"seed {seed}"
+    assert len(set(children)) == RUNS, f"seed {seed}"
     assert {results[run_id] for run_id in (*runs, *children)} == {1}, f"seed {seed}"
     gone_on = Counter(record.key for record in read_all(mesh.settings, "tool.results"))
     assert {gone_on[run_id] for run_id in runs} == {1}, f"seed {seed}: each turn's results once"
@@ -241,9 +241,10 @@ def test_each_run_ends_once_while_services_are_killed(mesh: Mesh, till: Till) ->
         assert read_all(mesh.settings, STAGES[service].dead_letters) == []
 
 
-def _approve_all(mesh: Mesh, stopping: threading.Event) -> None:
+def _approve_all(mesh: Mesh, stopping: threading.Event, decided: list[str]) -> None:
     while not stopping.wait(0.1):
         page = mesh.gateway.get("/v1/approvals", params={"state": "pending", "limit": 200})
         for one in page.json()["approvals"] if page.status_code == 200 else ():
             body = {"verdict": "approve", "arguments_hash": one["arguments_hash"]}
             mesh.gateway.post(f"/v1/approvals/{one['id']}/decision", json=body)
+            decided.append(one["id"])

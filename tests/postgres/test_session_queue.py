@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import time
 
 import asyncpg
@@ -18,6 +18,12 @@ ADD_RUN = "INSERT INTO runs (tenant, run_id, precedence, state, created_at) VALU
 LEFT = """
 INSERT INTO session_runs (tenant, session_id, run_id, turns, status, completed_at, head, stored, result_ref, pipeline_usage)
 VALUES ('t', 's', $1, $2, 'completed', $3, $4, $5, $6, '{}')
+"""
+
+
+WAIT = """
+INSERT INTO waits (tenant, run_id, step, round, agent, parked_at, record, correlation)
+VALUES ('t', 'asks', 1, 0, 'a', now() - $1::interval, '', '{}')
 """
 
 
@@ -53,6 +59,20 @@ async def test_a_run_that_never_ends_lapses(pool: asyncpg.Pool) -> None:
     await queue.arrive_all([arrival("later")])
     kept = await pool.fetch("SELECT run_id FROM session_queue ORDER BY place")
     assert [row["run_id"] for row in kept] == ["next", "later"], "what is over is forgotten"
+
+
+async def test_a_run_that_waits_for_somebody_keeps_its_turn(pool: asyncpg.Pool) -> None:
+    """Its deadline moves by that time."""
+    queue = PostgresSessionQueue(pool)
+    await queue.arrive_all([arrival("asks", seconds=-30), arrival("next")])
+    assert await queue.first([place("next")]) == {place("next")}
+    await pool.execute(WAIT, timedelta(minutes=5))
+    await queue.arrive_all([arrival("later")])
+    assert await queue.first([place("next"), place("later")]) == set(), "somebody is still asked"
+    await pool.execute("UPDATE waits SET closed_at = parked_at + interval '1 minute'")
+    assert await queue.first([place("next")]) == set(), "the minute counts on top"
+    await pool.execute("UPDATE waits SET closed_at = parked_at + interval '10 seconds'")
+    assert await queue.first([place("next")]) == {place("next")}
 
 
 async def test_of_many_that_arrive_at_once_over_processes_one_is_first(database_url: str, pool: asyncpg.Pool) -> None:

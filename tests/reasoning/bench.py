@@ -25,6 +25,7 @@ from headrace.reasoning.processor import ReasoningProcessor
 from headrace.reasoning.sessions import Sessions
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.reasoning.telling import Tell
+from headrace.reasoning.toolsets import Toolsets
 from headrace.reasoning.transcript import Transcripts
 from headrace.registry.catalog import catalog_of
 from headrace.runtime.api import Context, Send, Source
@@ -111,6 +112,7 @@ class Bench:
         claims: MemoryClaims | None = None,
         resolve: Callable[[str], str] | None = None,
         gates: Sequence[Any] = (),
+        toolsets: Callable[[Any], Toolsets] | None = None,
         tell: Tell | None = None,
         sessions: Sessions | None = None,
         cancelled: CancelledRuns | None = None,
@@ -134,7 +136,9 @@ class Bench:
             tell=tell,
         )
         resolver = resolve or model.resolve  # type: ignore[attr-defined]
-        self.admission = CatalogAdmission(agents, ClaimedRuns(self.claims, self.finished), resolver, gates)
+        equipment = toolsets(self.blobs) if toolsets else None
+        ledger = ClaimedRuns(self.claims, self.finished)
+        self.admission = CatalogAdmission(agents, ledger, resolver, gates, equipment)
         self.processor = ReasoningProcessor(self.tools, agents, self.admission, sessions)
         self._offset = 0
 

@@ -65,7 +65,7 @@ async def test_a_run_with_parallel_tool_calls_from_job_to_result(
     bench = Bench(models, definition(model=spec, output_schema=VERDICT_SCHEMA))
     calls = only_calls(await bench.start())
     assert [one.call_id for one in calls.calls] == ["call_1_1", "call_1_2"], "one record, ids unique in the run"
-    assert [one.tool_version for one in calls.calls] == ["1.0.0", "1.0.0"]
+    assert [one.tool_version for one in calls.calls] == ["1.1.0", "1.1.0"]
     assert calls.calls[0].idempotency_key == ids.call_key("default", "job-1", 1, "call_1_1")
     assert calls.calls[0].arguments == PIPELINE
     result = await bench.resume(answered(calls, {"id": "row-7"}, {"id": "row-8"}))

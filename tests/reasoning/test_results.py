@@ -59,6 +59,13 @@ async def test_a_cached_prefix_is_a_cache_hit() -> None:
     assert only_result(await Bench(ScriptedModel(cached)).start()).metadata.cache_hit is True
 
 
+async def test_a_tool_call_that_was_answered_from_a_cache_is_a_cache_hit() -> None:
+    bench = Bench(ScriptedModel(calls_reply({"a": 1}), text_reply("ok")))
+    calls = only_calls(await bench.start())
+    progress = calls.progress.replace(cache_hits=1)
+    assert (await bench.resume(answered(calls, 1, progress=progress))).metadata.cache_hit is True
+
+
 @pytest.mark.parametrize(
     ("size", "inline", "artifact"),
     [(INLINE_OUTPUT - 2, True, True), (INLINE_OUTPUT, False, True), (ARTIFACT_LIMIT, False, False)],

@@ -124,6 +124,8 @@ async def test_every_event_is_accounted_for_and_nothing_live_is_touched(
     ]
     assert (len(asked), len(answered)) == (4, 2)  # what was never recorded is answered by nobody
 
+    [listed] = json.loads((await cli("replay", "list", "--json")).stdout)
+    assert (listed["replay_id"], listed["state"], listed["report"]) == ("one", "completed", report)
     assert "one already" in (await cli(*replay, "--yes", expect=2)).stderr
     worst = report["worst"][0]
     told = json.loads((await cli("runs", "diff", worst["live_run"], worst["shadow_run"], "--json", expect=5)).stdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from fractions import Fraction
 from typing import Any
 
@@ -99,6 +100,33 @@ def aggregate(rows: Rows, agg: str, field: str | None) -> Any:
         if (value < best) if agg == "min" else (value > best):
             best = value
     return best
+
+
+def join(left: Rows, right: Rows, on: str) -> Rows:
+    """Every pair, looked at."""
+    twice = {name for row in left for name in row} & {name for row in right for name in row} - {on}
+    result: Rows = []
+    for ours in left:
+        for theirs in right:
+            if ours.get(on) is None or not same(ours[on], theirs.get(on)):
+                continue
+            row = dict(ours)
+            for name, value in theirs.items():
+                if name != on:
+                    row["right_" + name if name in twice else name] = value
+            result.append(row)
+    return result
+
+
+def extract(pattern: str, value: Any, name: str) -> dict[str, Any]:
+    """By Python's own engine."""
+    compiled = re.compile(pattern, re.ASCII)
+    found = compiled.search(value) if isinstance(value, str) else None
+    if compiled.groupindex:
+        return {group: found[group] if found else None for group in compiled.groupindex}
+    if found is None:
+        return {name: None}
+    return {name: [found[number + 1] for number in range(compiled.groups)] if compiled.groups else found[0]}
 
 
 def text(value: Any) -> str:

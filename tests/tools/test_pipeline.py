@@ -18,6 +18,7 @@ from headrace.messages.errors import DependencyUnavailable
 from headrace.tools.api import ToolFailure
 from headrace.tools.pipeline.executor import ExecutePipeline, PipelineLimits
 from headrace.tools.pipeline.fetch import http_request
+from headrace.tools.pipeline.jq.pool import JqPool
 from headrace.tools.pipeline.plan import PRIMITIVES
 from headrace.toolspecs.execute_pipeline import STEPS
 from tests.tools.helpers import CONTEXT, granted
@@ -47,9 +48,11 @@ async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
 class Bench:
     """The tool, wired to a local server and blobs in memory."""
 
-    def __init__(self, server: Server, client: GuardedClient, blobs: MemoryBlobs, limits: PipelineLimits) -> None:
+    def __init__(
+        self, server: Server, client: GuardedClient, blobs: MemoryBlobs, jq: JqPool, limits: PipelineLimits
+    ) -> None:
         self.server, self.blobs = server, blobs
-        self.tool = ExecutePipeline(client, blobs, limits)
+        self.tool = ExecutePipeline(client, blobs, jq, limits)
 
     async def run(self, *pipeline: dict[str, Any], input_ref: str | None = None, **grants: Any) -> Any:
         arguments = {"session_id": "s", "pipeline": list(pipeline)} | ({"input_ref": input_ref} if input_ref else {})
@@ -72,8 +75,8 @@ class Bench:
 async def bench() -> AsyncIterator[Bench]:
     async with serving(script) as server:
         policy = EgressPolicy(timeout_s=30, private=PrivateTargets.parse([server.target]))
-        async with GuardedClient(policy) as client:
-            yield Bench(server, client, MemoryBlobs(), PipelineLimits(max_rows=6_000))
+        async with GuardedClient(policy) as client, JqPool(size=1) as jq:
+            yield Bench(server, client, MemoryBlobs(), jq, PipelineLimits(max_rows=6_000))
 
 
 async def test_fetch_sort_and_cut(bench: Bench) -> None:
@@ -82,7 +85,8 @@ async def test_fetch_sort_and_cut(bench: Bench) -> None:
         {"step": "table_sort", "field": "price", "order": "asc"},
         {"step": "top_k", "k": 3},
     )
-    assert result == {"type": "dataset", "row_count": 3, "rows": [FLIGHTS[3], FLIGHTS[2], FLIGHTS[0]]}
+    rows = [FLIGHTS[3], FLIGHTS[2], FLIGHTS[0]]
+    assert result == {"type": "dataset", "row_count": 3, "rows": rows, "result_ref": await bench.store(rows)}
     assert bench.server.requests[0].query == {"origin": ["NYC"], "dest": ["LAX"]}
 
 
@@ -96,6 +100,48 @@ async def test_every_step_in_one_pipeline(bench: Bench) -> None:
         {"step": "table_select", "fields": ["group"]},
     )
     assert result["rows"] == [{"group": 6}, {"group": 5}]
+
+
+async def test_join_of_two_references_and_of_the_rows_so_far(bench: Bench) -> None:
+    left, right = await bench.store([{"id": 1, "a": 1}, {"id": 2, "a": 2}]), await bench.store([{"id": 2, "b": 3}])
+    step = {"step": "join", "on": "id", "left": left, "right": right}
+    assert (await bench.run(step))["rows"] == [{"id": 2, "a": 2, "b": 3}]
+    so_far = {"step": "join", "on": "id", "right": right}
+    assert (await bench.run({"step": "top_k", "k": 2}, so_far, input_ref=left))["rows"] == [{"id": 2, "a": 2, "b": 3}]
+    assert (await bench.run({"step": "top_k", "k": 1}, so_far, input_ref=left))["rows"] == []
+    lost = await bench.failure({"step": "join", "on": "id", "left": left, "right": ids.content_ref(b"never stored")})
+    assert (lost.type, lost.step) == ("invalid_arguments", "join")
+    assert "right" in str(lost)
+
+
+async def test_jq_sees_the_document_as_it_came_and_rows_later(bench: Bench) -> None:
+    query = {"step": "jq_transform", "query": ".flights | length"}
+    assert (await bench.run(bench.fetch("/flights"), query))["rows"] == [{"value": 4}]
+    ref = await bench.store({"flights": FLIGHTS, "count": 4})
+    assert (await bench.run(query, input_ref=ref))["rows"] == [{"value": 4}]
+    later = {"step": "jq_transform", "query": "map(.price) | add"}
+    assert (await bench.run({"step": "top_k", "k": 2}, later, input_ref=ref))["rows"] == [{"value": 709}]
+    failure = await bench.failure(bench.fetch("/flights"), {"step": "jq_transform", "query": ".["})
+    assert (failure.type, failure.step) == ("invalid_arguments", "jq_transform")
+    assert str(failure).startswith("pipeline[1] jq_transform: the program failed: ")
+
+
+async def test_extract_and_dates_in_a_pipeline(bench: Bench) -> None:
+    ref = await bench.store([{"line": "job 17 ended", "at": "12 Oct 2024"}, {"line": "no", "at": None}])
+    result = await bench.run(
+        {"step": "regex_extract", "field": "line", "pattern": r"job (?P<job>\d+)"},
+        {"step": "parse_date", "field": "at", "format": "%d %b %Y"},
+        {"step": "table_select", "fields": ["job", "at"]},
+        input_ref=ref,
+    )
+    assert result["rows"] == [{"job": "17", "at": "2024-10-12"}, {"job": None, "at": None}]
+
+
+async def test_a_small_result_can_be_taken_further_too(bench: Bench) -> None:
+    first = await bench.run(bench.fetch("/flights"))
+    condition = {"field": "price", "op": "<", "value": 200}
+    again = await bench.run({"step": "table_filter", "condition": condition}, input_ref=first["result_ref"])
+    assert again["rows"] == [FLIGHTS[3]]
 
 
 async def test_a_large_result_is_a_sample_and_a_reference(bench: Bench) -> None:
@@ -162,7 +208,11 @@ async def test_a_domain_that_the_agent_may_not_call(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("pipeline", "step", "text"),
     [
-        ([{"step": "join", "on": "id"}], "join", "there is no such step"),
+        ([{"step": "join", "on": "id"}], "join", "needs left or right"),
+        ([{"step": "join", "on": "id", "left": "cas://x", "right": "cas://y"}], "join", "must be the first step"),
+        ([{"step": "jq_transform"}], "jq_transform", "needs query"),
+        ([{"step": "regex_extract", "field": "a", "pattern": "("}], "regex_extract", "not valid for RE2"),
+        ([{"step": "parse_date", "field": "a", "format": "dd.mm"}], "parse_date", "format must be one of"),
         ([{"step": "table_sort"}], "table_sort", "needs field"),
         ([{"step": "top_k", "k": 3, "field": "price"}], "top_k", "does not take field"),
         ([{"step": "table_sort", "field": "a", "ordr": "desc"}], "table_sort", "does not take ordr"),
@@ -215,6 +265,10 @@ async def test_what_another_tenant_stored_looks_like_nothing(bench: Bench) -> No
     failure = await bench.failure({"step": "top_k", "k": 1}, input_ref=ref)
     missing = await bench.failure({"step": "top_k", "k": 1}, input_ref=ids.content_ref(b"never stored"))
     assert (failure.type, str(failure)) == (missing.type, str(missing))
+    for side in ("left", "right"):
+        join = {"step": "join", "on": "n", side: ref}
+        caught = await bench.failure(join, input_ref=await bench.store([{"n": 1}]))
+        assert (caught.type, caught.step) == ("invalid_arguments", "join")
     await TenantBlobs(bench.blobs, "default").grant(ref)
     assert (await bench.run({"step": "top_k", "k": 1}, input_ref=ref))["rows"] == [{"n": 1}]
 
@@ -225,7 +279,7 @@ async def test_too_many_rows(bench: Bench) -> None:
 
 
 async def test_a_result_past_its_bound_is_refused(bench: Bench) -> None:
-    tool = ExecutePipeline(bench.tool._client, bench.blobs, PipelineLimits(max_result_bytes=10_000))
+    tool = ExecutePipeline(bench.tool._client, bench.blobs, JqPool(), PipelineLimits(max_result_bytes=10_000))
     with pytest.raises(ToolFailure) as caught:
         await tool.run({"session_id": "s", "pipeline": [bench.fetch("/many")]}, CONTEXT)
     assert caught.value.type == "too_large"
@@ -239,7 +293,7 @@ async def test_a_blob_store_that_is_away_is_no_fault_of_the_call(bench: Bench) -
         async def put(self, data: bytes) -> str:
             raise DependencyUnavailable("away")
 
-    tool = ExecutePipeline(bench.tool._client, Away())
+    tool = ExecutePipeline(bench.tool._client, Away(), JqPool())
     for arguments in (
         {"session_id": "s", "pipeline": [{"step": "top_k", "k": 1}], "input_ref": ids.content_ref(b"")},
         {"session_id": "s", "pipeline": [bench.fetch("/many")]},

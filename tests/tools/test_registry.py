@@ -15,9 +15,10 @@ from headrace.tools.api import ToolContext, ToolFailure
 from headrace.tools.delegate.tool import DelegateToAgent
 from headrace.tools.openapi.action import OpenapiAction
 from headrace.tools.pipeline.executor import ExecutePipeline
+from headrace.tools.pipeline.jq.pool import JqPool
 from headrace.tools.registry import ToolRegistry
-from headrace.tools.workflow.patch import PatchWorkflow, orchestrator_client
-from headrace.tools.workflow.settings import OrchestratorSettings
+from headrace.tools.search import SearchTools
+from headrace.tools.workflow.patch import LOCAL_API, PatchWorkflow, orchestrator_client
 from headrace.toolspecs import SPECS, version
 from tests.tools.helpers import CONTEXT, FakeTool, granted
 
@@ -145,9 +146,9 @@ def test_a_schema_that_is_none_is_refused() -> None:
 
 async def test_published_specs_and_tools_are_the_same() -> None:
     async with GuardedClient(EgressPolicy()) as client:
-        pipeline = ExecutePipeline(client, MemoryBlobs())
-        patch = PatchWorkflow(orchestrator_client(OrchestratorSettings(_env_file=None)))
-        registry = ToolRegistry([pipeline, OpenapiAction(client, MemoryBlobs(), {}), DelegateToAgent({}), patch])
+        pipeline = ExecutePipeline(client, MemoryBlobs(), JqPool())
+        others = [SearchTools(None), OpenapiAction(client, MemoryBlobs(), {}), DelegateToAgent({})]  # type: ignore[arg-type]
+        registry = ToolRegistry([pipeline, *others, PatchWorkflow(orchestrator_client(LOCAL_API, None))])
         assert registry.names() == sorted(SPECS)
         assert [registry.version(name) for name in SPECS] == [version(name) for name in SPECS]
         drifted = FakeTool("execute_pipeline", echo)
@@ -156,13 +157,13 @@ async def test_published_specs_and_tools_are_the_same() -> None:
             ToolRegistry([drifted])
 
 
-async def test_a_step_that_is_not_there_yet_is_refused_by_name() -> None:
+async def test_a_step_that_does_not_exist_is_refused_by_name() -> None:
     async with GuardedClient(EgressPolicy()) as client:
-        registry = ToolRegistry([ExecutePipeline(client, MemoryBlobs())])
-        asked = {"session_id": "s", "pipeline": [{"step": "jq_transform", "query": ".a"}]}
+        registry = ToolRegistry([ExecutePipeline(client, MemoryBlobs(), JqPool())])
+        asked = {"session_id": "s", "pipeline": [{"step": "pivot", "field": "a"}]}
         caught = await failure(registry, "execute_pipeline", asked)
         assert caught.type == "invalid_arguments"
-        assert str(caught).startswith('/pipeline/0/step: "jq_transform" is not one of')
+        assert str(caught).startswith('/pipeline/0/step: "pivot" is not one of')
         for arguments in (
             {"pipeline": []},
             {"session_id": "s", "pipeline": []},

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from headrace.local.endpoints import Endpoints
+from headrace.messages import ids
 from headrace.messages.agent import AgentRecord
 from headrace.messages.run import ToolResults
 from headrace.pipeline import STAGES
@@ -60,7 +61,8 @@ async def test_calls_become_results(settings: MeshSettings, monkeypatch: pytest.
     results = msgspec.json.decode(record.value, type=ToolResults)
     assert (record.key, results.run, results.progress.tool_calls) == ("run-1", asked.run, 6)
     good, unknown = results.results
-    assert (good.status, good.tool_version, unknown.status) == ("ok", "1.0.0", "error")
-    assert good.content == {"type": "dataset", "row_count": 2, "rows": [{"n": 1}, {"n": 2}]}
+    assert (good.status, good.tool_version, unknown.status) == ("ok", "1.1.0", "error")
+    ref = ids.content_ref(b'[{"n":1},{"n":2}]')
+    assert good.content == {"type": "dataset", "row_count": 2, "rows": [{"n": 1}, {"n": 2}], "result_ref": ref}
     (letter,) = read_all(settings, STAGE.dead_letters)
     assert letter.value == b"garbage"

@@ -8,12 +8,13 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from headrace.cli.definition_yaml import as_yaml
-from headrace.cli.output import print_json, print_table, stop
+from headrace.cli.output import note, print_json, print_table, stop
 from headrace.cli.target import JsonFlag, Target, run_async
 from headrace.messages.agent import AgentDefinition
 from headrace.registry.load import InvalidDefinition, load_file
 from headrace.registry.publish import publish as publish_definitions
 from headrace.registry.publish import read_catalog
+from headrace.registry.runtimes import RUNTIMES
 
 app = App(name="agents", help="Agents as data: the catalogue of published definitions.", help_format="markdown")
 
@@ -78,6 +79,8 @@ def show(name: str, *, version: str | None = None, target: Target = _NOWHERE, js
         print_json(found)
     else:
         print(as_yaml(found), end="")
+        for text in RUNTIMES[found.runtime].lacks:
+            note(f"runtime {found.runtime}: {text}")
 
 
 @app.command

@@ -34,6 +34,7 @@ GROUPS: Final = {
     "approvals": "Calls that wait for somebody's yes.",
     "results": "Results of agent runs, straight from the topic.",
     "agents": "Agents as data: the catalogue of published definitions.",
+    "tools": "Composite tools: pipelines that are used again and again, known by a name.",
     "mcp": "MCP: pin the tools of others' servers, and serve this mesh to MCP clients.",
     "budgets": "What model calls may use: tokens and money, by tenant, agent, session or run.",
     "triggers": "Which agents an event would start, tried out.",

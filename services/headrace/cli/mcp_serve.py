@@ -18,6 +18,7 @@ from headrace.messages.base import JsonObject
 from headrace.messages.errors import TransientError
 from headrace.tools.api import ToolContext, ToolFailure
 from headrace.tools.pipeline.executor import ExecutePipeline
+from headrace.tools.pipeline.jq.pool import JqPool
 from headrace.tools.wrap.timed import timed
 
 _LONGEST_WAIT_S: Final = 30.0  # of one request to the gateway
@@ -58,7 +59,9 @@ class GatewayMesh:
             seconds = min(wait_s, _LONGEST_WAIT_S)
             run = await self._ask("GET", f"/v1/runs/{_part(run_id)}", params={"wait": seconds})
             wait_s -= seconds
-            if wait_s <= 0 or run.get("state") in ("completed", "failed"):
+            if run.get("state") == "completed" and (url := run.get("result_url")):
+                return run | {"output": (await self._ask("GET", str(url)))["data"]}
+            if wait_s <= 0 or run.get("state") == "failed":
                 return run
 
     async def _ask(self, method: str, path: str, **more: Any) -> JsonObject:
@@ -80,8 +83,12 @@ async def _pipelines(target: Target, allow: Sequence[str]) -> AsyncIterator[Exec
         yield None
         return
     settings, egress = target.settings(kafka=False), EgressSettings()
-    async with GuardedClient(egress.policy(), ca_file=egress.ca_file) as client, blobs_of(settings) as blobs:
-        tool = ExecutePipeline(client, blobs)
+    async with (
+        GuardedClient(egress.policy(), ca_file=egress.ca_file) as client,
+        blobs_of(settings) as blobs,
+        JqPool() as jq,
+    ):
+        tool = ExecutePipeline(client, blobs, jq)
         run = timed(tool.timeout_s, tool.run)
         context = ToolContext(
             tenant=settings.tenant,

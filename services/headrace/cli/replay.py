@@ -32,6 +32,8 @@ from headrace.settings import MeshSettings
 app = App(name="replay", help="Make again what records led to.", help_format="markdown")
 app.command("headrace.cli.replay_run:run", name="run")
 app.command("headrace.cli.replay_shadow:shadow", name="shadow")
+app.command("headrace.cli.replay_list:list_", name="list")
+app.command("headrace.cli.replay_horizon:horizon", name="horizon")
 
 _NOWHERE = Target()
 _WATCH_S = 0.5

@@ -53,6 +53,8 @@ class _JsonWalk:
 
     def _objects(self, old: Schema, new: Schema, where: str) -> Found:
         yield from self._fields(old, new, where)
+        if "const" in old and "enum" in new:  # the one word that there was, and more
+            old = {key: value for key, value in old.items() if key != "const"} | {"enum": [old["const"]]}
         for keyword in sorted((old.keys() | new.keys()) - _ANNOTATIONS - {"properties", "required"}):
             before, after = old.get(keyword, _ABSENT), new.get(keyword, _ABSENT)
             if keyword in ("items", "not", "additionalProperties") and isinstance(before, dict):

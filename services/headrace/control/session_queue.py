@@ -2,7 +2,8 @@
 
 A run takes a place when its job is received, and begins when nobody is before it. Places of one session are given behind an
 advisory lock, so that a later one is never seen before an earlier one. Nobody gives a place back: it is over when the index has
-the run's result (and with it, in the same transaction, what the run left in its session), at the latest at ``held_until``.
+the run's result (and with it, in the same transaction, what the run left in its session), at the latest at ``held_until``, not
+counting the time for which the run waited for somebody.
 """
 
 from __future__ import annotations
@@ -21,10 +22,14 @@ _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(session, 7)) FROM 
 _ENDED: Final = """EXISTS (
     SELECT FROM runs WHERE runs.tenant = {0}.tenant AND runs.run_id = {0}.run_id AND runs.state IN ('completed', 'failed')
 )"""
+_HELD: Final = """{0}.held_until + coalesce((
+    SELECT sum(coalesce(waits.closed_at, now()) - waits.parked_at) FROM waits
+    WHERE waits.tenant = {0}.tenant AND waits.run_id = {0}.run_id
+), interval '0') > now()"""
 _FORGET: Final = f"""
 DELETE FROM session_queue AS one USING unnest($1::text[], $2::text[]) AS asked (tenant, session_id)
 WHERE one.tenant = asked.tenant AND one.session_id = asked.session_id
-    AND (one.held_until <= now() OR {_ENDED.format("one")})
+    AND (NOT ({_HELD.format("one")}) OR {_ENDED.format("one")})
 """  # noqa: S608 (constants)
 _TAKE: Final = """
 INSERT INTO session_queue (tenant, session_id, run_id, held_until)
@@ -50,8 +55,13 @@ JOIN session_queue AS mine USING (tenant, session_id, run_id)
 WHERE NOT EXISTS (
     SELECT FROM session_queue AS ahead
     WHERE ahead.tenant = mine.tenant AND ahead.session_id = mine.session_id AND ahead.place < mine.place
-        AND ahead.held_until > now() AND NOT {_ENDED.format("ahead")}
+        AND {_HELD.format("ahead")} AND NOT {_ENDED.format("ahead")}
 )
+"""  # noqa: S608 (constants)
+IN_LINE: Final = f"""
+SELECT run_id FROM session_queue AS one WHERE tenant = $1 AND session_id = $2
+    AND {_HELD.format("one")} AND NOT {_ENDED.format("one")}
+ORDER BY place LIMIT $3
 """  # noqa: S608 (constants)
 _STATE: Final = """
 SELECT turns, head, stored, result_ref FROM session_runs WHERE tenant = $1 AND session_id = $2

@@ -7,6 +7,7 @@ from typing import Final
 import asyncpg
 
 from headrace.blobs import BlobStore
+from headrace.control.session_queue import IN_LINE
 from headrace.index.conversation import conversation
 from headrace.index.views import SessionPage, SessionRunView, SessionSummary, SessionView
 from headrace.messages.run import SessionState
@@ -25,13 +26,6 @@ WHERE tenant = $1 AND session_id = $2 ORDER BY turns DESC, completed_at DESC, ru
 _USAGE: Final = """
 SELECT key, sum(value::bigint)::bigint AS used FROM session_runs CROSS JOIN LATERAL jsonb_each_text(pipeline_usage)
 WHERE tenant = $1 AND session_id = $2 GROUP BY key ORDER BY key
-"""
-_IN_LINE: Final = """
-SELECT run_id FROM session_queue AS one
-WHERE tenant = $1 AND session_id = $2 AND held_until > now() AND NOT EXISTS (
-    SELECT FROM runs WHERE runs.tenant = one.tenant AND runs.run_id = one.run_id AND runs.state IN ('completed', 'failed')
-)
-ORDER BY place LIMIT $3
 """
 
 
@@ -55,7 +49,7 @@ class SessionIndex:
             async with self._pool.acquire() as connection:
                 runs = await connection.fetch(_RUNS, *name, MAX_RUNS)
                 used = await connection.fetch(_USAGE, *name)
-                in_line = await connection.fetch(_IN_LINE, *name, MAX_RUNS)
+                in_line = await connection.fetch(IN_LINE, *name, MAX_RUNS)
         if not runs and not in_line:
             return None
         state = _state(runs[0]) if runs else SessionState()

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
+from headrace.config_file import Settings
 from headrace.kubejobs.images import is_pattern
 
 _NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 
 
-class KubeSettings(BaseSettings):
+class KubeSettings(Settings):
     model_config = SettingsConfigDict(env_prefix="HEADRACE_KUBE_", env_file=".env", extra="ignore")
 
     cluster: Literal["none", "in-cluster", "kubeconfig"] = Field(

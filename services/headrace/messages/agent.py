@@ -15,7 +15,13 @@ NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 SEMVER = r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?$"
 AgentName = Annotated[str, Meta(pattern=NAME)]
 AgentVersion = Annotated[str, Meta(pattern=SEMVER)]
-_ADDED = ("approvals", "delegation", "approval", "double_texting")  # fields of AgentDefinition since its hash was fixed
+_ADDED = (
+    "approvals",
+    "delegation",
+    "approval",
+    "double_texting",
+    "runtime_url",
+)  # fields of AgentDefinition since its hash was fixed
 _AtLeastOne = Annotated[int, Meta(ge=1)]
 
 
@@ -71,7 +77,8 @@ class AgentDefinition(Part, frozen=True, kw_only=True):
     ] = ()
     triggers: tuple[Trigger, ...] = ()
     limits: Limits = Limits()
-    runtime: Literal["native"] = "native"
+    runtime: Literal["native", "langgraph", "http"] = "native"
+    runtime_url: Annotated[str, Meta(max_length=2000, description="Of the runtime http: the service")] | None = None
     approvals: Approvals | None = None
     delegation: Delegation | None = None
     approval: Annotated[

@@ -69,6 +69,10 @@ class RunInfo(Part, frozen=True, kw_only=True):
     stream_tokens: bool = False
     family: Family | None = None
     session: Annotated[SessionState | None, Meta(description="The session as the run found it")] = None
+    toolset_ref: Annotated[
+        str | None,
+        Meta(description="Blob of the composite tools that this run is offered beside its agent's own tools"),
+    ] = None
     direct: Annotated[bool, Meta(description="One tool call without a model: its outcome is the result")] = False
 
 
@@ -110,6 +114,7 @@ class Progress(Part, frozen=True, kw_only=True):
     repairs: int = 0
     model_ms: int = 0
     tool_ms: int = 0
+    cache_hits: Annotated[int, Meta(description="Tool calls that were answered from a cache")] = 0
     usage: Usage = Usage()
     delegated: Annotated[Usage, Meta(description="What sub-agents spent, and theirs; not part of usage")] = Usage()
     children: Annotated[int, Meta(description="Runs begun or reserved below this one so far")] = 0
@@ -141,6 +146,24 @@ class Segment(Part, frozen=True, kw_only=True):
 
     previous: str | None = None
     entries: tuple[Entry, ...]
+
+
+class OfferedTool(Part, frozen=True, kw_only=True):
+    """A tool as a run's model is shown it, where its agent's definition does not say: a composite tool."""
+
+    name: str
+    version: str
+    description: str
+    parameters: JsonObject
+    effect: Literal["none", "idempotent", "once"] = "none"
+
+
+class Toolset(Part, frozen=True, kw_only=True):
+    """What a run is offered beside its agent's own tools, in the blob store: the same at each of its steps, and when it
+    is run again.
+    """
+
+    tools: tuple[OfferedTool, ...]
 
 
 class Transcript(Part, frozen=True, kw_only=True):
@@ -198,6 +221,7 @@ class ToolOutcome(Part, frozen=True, kw_only=True):
     preview: Any = None
     error: ToolError | None = None
     duration_ms: int = 0
+    cache_hit: Annotated[bool, Meta(description="Given from a cache, not computed for this call")] = False
 
 
 class Approval(Part, frozen=True, kw_only=True):

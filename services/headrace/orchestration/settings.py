@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from headrace.config_file import Settings
 
 
-class OrchestrationSettings(BaseSettings):
+class OrchestrationSettings(Settings):
     model_config = SettingsConfigDict(env_prefix="HEADRACE_ORCHESTRATION_", env_file=".env", extra="ignore")
 
     sweep_seconds: float = Field(

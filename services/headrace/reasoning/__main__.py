@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 from headrace.blobs.settings import open_blobs
 from headrace.budgets.follow import followed as followed_budgets
@@ -13,6 +14,7 @@ from headrace.budgets.spending import Spending
 from headrace.claims.postgres import PostgresClaims
 from headrace.control.cancellations import PostgresCancellations, followed
 from headrace.control.session_queue import PostgresSessionQueue
+from headrace.egress import EgressSettings, GuardedClient
 from headrace.host.component import Component
 from headrace.messages.errors import FatalError
 from headrace.models.resolve import Models
@@ -23,16 +25,21 @@ from headrace.reasoning.admission import CatalogAdmission
 from headrace.reasoning.agents import Agents
 from headrace.reasoning.cache import BlobCache
 from headrace.reasoning.execution import Tools
+from headrace.reasoning.frameworks import Frameworks
+from headrace.reasoning.frameworks.http import HttpRuntime
 from headrace.reasoning.ledger import ClaimedRuns, PostgresEnded
 from headrace.reasoning.processor import ReasoningProcessor
 from headrace.reasoning.sessions import QueuedSessions
 from headrace.reasoning.settings import ReasoningSettings
+from headrace.reasoning.toolsets import Toolsets
 from headrace.reasoning.transcript import Transcripts
 from headrace.registry.follow import followed_catalog
 from headrace.runtime.advisory import Advisory
 from headrace.runtime.engine import Bounds
 from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
+from headrace.toolbox.composites import Composites
+from headrace.toolbox.follow import followed_offers
 from headrace.toolspecs import Spec
 from headrace.toolspecs.pinned import BadPins, known
 
@@ -54,11 +61,19 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         bank = PostgresBudgets(pool)
         rules = await stack.enter_async_context(followed_budgets(bank, measure=True))
         budgets = await stack.enter_async_context(Spending(rules, bank, lease_s=own.budget_lease_s).kept())
-        tools = Tools(models, blobs, Transcripts(blobs), specs, own, now_ms, cancelled, advisory.send, budgets)
+        egress = EgressSettings()
+        policy = replace(egress.policy(), timeout_s=own.model_timeout_s)
+        client = await stack.enter_async_context(GuardedClient(policy, ca_file=egress.ca_file))
+        frameworks = Frameworks({"http": HttpRuntime(client)})
+        tools = Tools(
+            models, blobs, Transcripts(blobs), specs, own, now_ms, cancelled, advisory.send, budgets, frameworks
+        )
         claims = PostgresClaims(pool)
         stack.push_async_callback(claims.close)
         ledger = ClaimedRuns(claims, PostgresEnded(pool))
-        admission = CatalogAdmission(agents, ledger, models.resolve)
+        offers = await stack.enter_async_context(followed_offers(Composites(pool)))
+        toolsets = Toolsets(offers, blobs, own.composite_tools)
+        admission = CatalogAdmission(agents, ledger, models.resolve, toolsets=toolsets)
         sessions = QueuedSessions(PostgresSessionQueue(pool), cancelled)
         stack.push_async_callback(sessions.close)
         processor = ReasoningProcessor(tools, agents, admission, sessions)

@@ -23,6 +23,7 @@ from headrace.reasoning.agents import Agent, Agents
 from headrace.reasoning.failures import model_error
 from headrace.reasoning.ledger import Asked, Ledger, Verdict
 from headrace.reasoning.structured import violations
+from headrace.reasoning.toolsets import Toolsets
 from headrace.registry.schemas import InvalidSchema
 from headrace.runtime.api import Context
 
@@ -82,11 +83,19 @@ ResolveModel = Callable[[str], str]
 class CatalogAdmission:
     """The admission of this mesh: ledger, catalogue, model, input schema, gates."""
 
-    def __init__(self, agents: Agents, ledger: Ledger, resolve_model: ResolveModel, gates: Sequence[Gate] = ()) -> None:
+    def __init__(
+        self,
+        agents: Agents,
+        ledger: Ledger,
+        resolve_model: ResolveModel,
+        gates: Sequence[Gate] = (),
+        toolsets: Toolsets | None = None,
+    ) -> None:
         self._agents = agents
         self._ledger = ledger
         self._resolve_model = resolve_model
         self._gates = tuple(gates)
+        self._toolsets = toolsets
 
     async def seen_all(self, jobs: Sequence[tuple[Job, Context]]) -> Sequence[Verdict | Exception]:
         return await self.seen_named([Asked(job.tenant, job.job_id, context.position) for job, context in jobs])
@@ -101,10 +110,12 @@ class CatalogAdmission:
             return Skipped(seen)
         decision = self._resolve(job, context)
         if self._gates and isinstance(decision, Admitted):
-            return await self._gated(job, decision)
+            decision = await self._gated(job, decision)
+        if self._toolsets is not None and isinstance(decision, Admitted):
+            return await _equipped(decision, self._toolsets)
         return decision
 
-    async def _gated(self, job: Job, admitted: Admitted) -> Decision:
+    async def _gated(self, job: Job, admitted: Admitted) -> Admitted | Refused:
         for gate in self._gates:
             if error := await gate.check(job, admitted):
                 return Refused(admitted.run, error)
@@ -133,6 +144,12 @@ class CatalogAdmission:
         ref = agent.ref if agent else nobody
         limits = agent.definition.limits if agent else Limits()
         return Refused(run_info(job, context, ref, NO_MODEL, limits), ResultError(type=type_, message=message[:1_000]))
+
+
+async def _equipped(admitted: Admitted, toolsets: Toolsets) -> Admitted:
+    """With what the run is offered beside its agent's tools, if that is anything."""
+    ref = await toolsets.ref_for(admitted.run.tenant, admitted.agent.definition)
+    return Admitted(admitted.run.replace(toolset_ref=ref), admitted.agent) if ref else admitted
 
 
 def run_info(job: Job, context: Context, agent: AgentRef, model: str, limits: Limits) -> RunInfo:

@@ -82,7 +82,12 @@ def prepare(definition: AgentDefinition, specs: Mapping[str, Spec]) -> Agent:
         definition=definition,
         ref=definition.ref(),
         system=system_text(definition),
-        tools=tuple(ToolSpec(spec.name, spec.description, spec.parameters) for spec in known),
+        tools=tuple(map(as_seen, known)),
         input_validator=compile_schema(definition.input_schema) if definition.input_schema else None,
         output_validator=compile_schema(definition.output_schema) if definition.output_schema else None,
     )
+
+
+def as_seen(spec: Spec) -> ToolSpec:
+    """A tool as a model is shown it."""
+    return ToolSpec(spec.name, spec.description, spec.parameters)

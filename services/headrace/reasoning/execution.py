@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -19,10 +20,12 @@ from headrace.messages.base import JsonObject
 from headrace.messages.result import AgentResult
 from headrace.messages.run import Entry, ToolCalls, Transcript
 from headrace.models import ModelError, ModelReply, ModelRequest
-from headrace.reasoning.agents import Agent
+from headrace.reasoning.agents import Agent, as_seen
 from headrace.reasoning.budgeted import Budgets, NoBudgets, amount_of, estimate, spender_of
 from headrace.reasoning.calls import calls_record
 from headrace.reasoning.failures import blamed, model_error
+from headrace.reasoning.frameworks import Frameworks
+from headrace.reasoning.frameworks import Turn as FrameworkTurn
 from headrace.reasoning.limits import output_tokens_left
 from headrace.reasoning.machine import (
     AskModel,
@@ -42,6 +45,7 @@ from headrace.reasoning.results import result_record, summaries
 from headrace.reasoning.session_turn import session_turn
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.reasoning.telling import Tell, Telling
+from headrace.reasoning.toolsets import specs_of
 from headrace.reasoning.transcript import Transcripts
 from headrace.reasoning.turns import meaning, turn_of
 from headrace.runtime.within import TimeIsUp, within
@@ -72,6 +76,7 @@ class Tools:
     cancelled: CancelledRuns = field(default_factory=CancelledRuns)
     tell: Tell | None = None
     budgets: Budgets = field(default_factory=NoBudgets)
+    frameworks: Frameworks = field(default_factory=Frameworks)
 
 
 @dataclass(slots=True)
@@ -105,7 +110,8 @@ class Execution:
                     case EmitCalls(requests):
                         state = self.state
                         carried = await self.tools.transcripts.settle(self.transcript)
-                        return calls_record(state.run, state.progress, carried, state.turns, requests, self.tools.specs)
+                        specs = await self._specs()
+                        return calls_record(state.run, state.progress, carried, state.turns, requests, specs)
                     case EmitResult():
                         return await self._result(command)
         raise IllegalEvent(f"nothing to do in phase {self.state.phase}")
@@ -140,38 +146,42 @@ class Execution:
         if self._taken == len(self.replies):
             seconds = max(0.001, (self.state.run.deadline_ms - self.tools.clock()) / 1000)
             request = await self._request(agent, min(seconds, self.tools.settings.model_timeout_s))
-            self.replies.append(await self._paid(request, seconds))
+            self.replies.append(await self._paid(agent, request, seconds))
         reply = self.replies[self._taken]
         self._taken += 1
         return reply
 
-    async def _told(self, request: ModelRequest, seconds: float) -> ModelReply:
+    async def _told(self, agent: Agent, request: ModelRequest, seconds: float) -> ModelReply:
         """The reply; what it says is told as it comes, where that was asked for."""
         if self.tools.tell is None or not self.state.run.stream_tokens:
-            return await self._complete(request, seconds)
+            return await self._complete(agent, request, seconds)
         telling = Telling(self.tools.tell, self.state.run, self.state.progress.step + 1)
         try:
-            return await self._complete(request._replace(on_text=telling), seconds)
+            return await self._complete(agent, request._replace(on_text=telling), seconds)
         finally:
             telling.close()
 
-    async def _paid(self, request: ModelRequest, seconds: float) -> ModelReply:
+    async def _paid(self, agent: Agent, request: ModelRequest, seconds: float) -> ModelReply:
         """A model call within the budgets: reserved before, settled after. Raises ``BudgetExhausted`` before it is made."""
         run, used, budgets = self.state.run, self.state.progress.usage, self.tools.budgets
         reservation = await budgets.reserve(spender_of(run), amount_of(used), lambda: estimate(run.model, request))
         try:
-            reply = await self._told(request, seconds)
+            reply = await self._told(agent, request, seconds)
         except BaseException:
             budgets.cancel(reservation)
             raise
-        budgets.settle(reservation, run.run_id, used.model_calls + 1, amount_of(reply.usage))
+        budgets.settle(reservation, run.run_id, used.plus(reply.usage).model_calls, amount_of(reply.usage))
         return reply
 
-    async def _complete(self, request: ModelRequest, seconds: float) -> ModelReply:
+    async def _complete(self, agent: Agent, request: ModelRequest, seconds: float) -> ModelReply:
         """The adapter keeps to its own timeout; this one holds it to the deadline whatever it does, and ends it if the run is
         cancelled.
         """
-        return await within(seconds, self.tools.models.complete(self.state.run.model, request), self._watch)
+        run, models = self.state.run, self.tools.models
+        if agent.definition.runtime == "native":
+            return await within(seconds, models.complete(run.model, request), self._watch)
+        turn = FrameworkTurn(agent.definition, run, request, partial(models.complete, run.model))
+        return await within(seconds, self.tools.frameworks.take(turn), self._watch)
 
     def _is_cancelled(self) -> bool:
         return self._name in self.tools.cancelled
@@ -195,12 +205,20 @@ class Execution:
             model=run.model.partition(":")[2] or run.model,
             system=agent.system,
             entries=tuple(map(fenced, entries)) if not offline else entries,
-            tools=agent.tools,
+            tools=(*agent.tools, *map(as_seen, await self._offered())),
             output_schema=agent.output_schema,
             max_output_tokens=output_tokens_left(self.state.limits, self.state.progress),
             timeout_s=timeout_s,
             facts=facts,
         )
+
+    async def _offered(self) -> tuple[Spec, ...]:
+        return await specs_of(self.state.run.toolset_ref, self.tools.blobs)
+
+    async def _specs(self) -> Mapping[str, Spec]:
+        """Every tool that this run may have been told of."""
+        offered = await self._offered()
+        return {**self.tools.specs, **{spec.name: spec for spec in offered}} if offered else self.tools.specs
 
     async def _result(self, command: EmitResult) -> AgentResult:
         if command.error is not None:

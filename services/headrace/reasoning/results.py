@@ -48,7 +48,7 @@ async def result_record(
         metadata=ResultMetadata(
             tool_calls=tuple(calls),
             tokens_used=progress.usage.total_tokens,
-            cache_hit=progress.usage.cache_read_tokens > 0,
+            cache_hit=progress.usage.cache_read_tokens > 0 or progress.cache_hits > 0,
             execution_time_ms=max(0, end.completed_ms - run.started_ms),
             llm_model=state.turns[-1].model if state.turns else run.model,
         ),

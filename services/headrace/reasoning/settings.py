@@ -23,6 +23,9 @@ class ReasoningSettings(Settings):
         ge=1_000,
         description="A single message past this (about 10,000 tokens) is cut in the model's view",
     )
+    composite_tools: int = Field(
+        default=8, ge=0, le=64, description="The most composite tools that a run is offered; 0: none"
+    )
     session_chars: int = Field(
         default=48_000,
         ge=2_000,

@@ -18,6 +18,7 @@ import jsonschema_rs
 from headrace.contracts.documents import part_schemas
 from headrace.messages.agent import AgentDefinition, Limits, Trigger
 from headrace.messages.errors import BadMessage
+from headrace.registry.runtimes import problems as runtime_problems
 from headrace.registry.schemas import InvalidSchema, compile_schema
 from headrace.registry.triggers import problems as trigger_problems
 from headrace.registry.yaml12 import Document, YamlProblem
@@ -77,7 +78,8 @@ def load_text(text: str, *, file: str | None = None) -> AgentDefinition:
 
 def check(definition: AgentDefinition) -> list[Problem]:
     """Everything that is wrong with ``definition`` beyond its types; empty if it may be published."""
-    return [*_check_schemas(definition), *_check_tools(definition), *_check_triggers(definition)]
+    found = [Problem(message, (field,)) for field, message in runtime_problems(definition)]
+    return [*_check_schemas(definition), *_check_tools(definition), *_check_triggers(definition), *found]
 
 
 def _parse(value: Any) -> tuple[AgentDefinition | None, list[Problem]]:

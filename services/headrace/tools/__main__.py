@@ -15,7 +15,13 @@ from headrace.postgres.pool import open_pool
 from headrace.registry.follow import followed_catalog
 from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
+from headrace.toolbox.cache import PipelineCache
+from headrace.toolbox.composites import Composites
+from headrace.toolbox.search import ToolSearch
+from headrace.toolbox.sweep import swept
+from headrace.toolbox.usage import PipelineUsage
 from headrace.tools.api import Tool
+from headrace.tools.composite import CompositeTools
 from headrace.tools.delegate.kubernetes import kubernetes_agents
 from headrace.tools.delegate.mesh_agent import MeshAgents
 from headrace.tools.delegate.tool import DelegateToAgent
@@ -23,10 +29,14 @@ from headrace.tools.intents import PostgresIntents
 from headrace.tools.openapi.action import ActionLimits, OpenapiAction
 from headrace.tools.openapi.specs import SpecLimits
 from headrace.tools.pipeline.executor import ExecutePipeline, PipelineLimits
+from headrace.tools.pipeline.jq.jail import JqLimits
+from headrace.tools.pipeline.jq.pool import JqPool
+from headrace.tools.pipeline.remembered import MemoryLimits, RememberedPipelines
 from headrace.tools.processor import ToolsProcessor
 from headrace.tools.registry import ToolRegistry
+from headrace.tools.search import SearchTools
 from headrace.tools.settings import ToolsSettings
-from headrace.tools.workflow.patch import PatchWorkflow, orchestrator_client
+from headrace.tools.workflow.patch import LOCAL_API, PatchWorkflow, orchestrator_client
 from headrace.tools.workflow.settings import OrchestratorSettings
 from headrace.toolspecs.delegate_to_agent import MESH_AGENT
 from headrace.toolspecs.pinned import McpSettings
@@ -41,17 +51,30 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         blobs = open_blobs(settings, pool)
         client = await stack.enter_async_context(GuardedClient(egress.policy(), ca_file=egress.ca_file))
         catalog = await stack.enter_async_context(followed_catalog(settings))
-        orchestrator = await stack.enter_async_context(orchestrator_client(OrchestratorSettings()))
+        api_url, api_key = settings.orchestrator_api_url or LOCAL_API, OrchestratorSettings().api_key
+        orchestrator = await stack.enter_async_context(orchestrator_client(api_url, api_key))
+        cache, usage = PipelineCache(pool), PipelineUsage(pool)
+        jq = await stack.enter_async_context(JqPool(_jq_limits(tools), size=tools.jq_processes))
+        executing = ExecutePipeline(client, blobs, jq, _limits(tools))
+        pipelines = RememberedPipelines(executing, cache, usage, _memory(tools))
+        composites = CompositeTools(Composites(pool), pipelines, max_output_bytes=tools.max_output_bytes)
+        await stack.enter_async_context(swept(cache, usage))
         profiles = AuthProfiles().auth_profiles
         jobs = await stack.enter_async_context(kubernetes_agents(KubeSettings()))
         own: list[Tool] = [
-            ExecutePipeline(client, blobs, _limits(tools)),
+            pipelines,
+            SearchTools(ToolSearch(pool)),
             OpenapiAction(client, blobs, profiles, _action_limits(tools)),
             DelegateToAgent({MESH_AGENT: MeshAgents(catalog), **jobs}),
             PatchWorkflow(orchestrator),
         ]
         pinned = await stack.enter_async_context(_pinned(profiles))
-        registry = ToolRegistry([*own, *pinned], max_output_bytes=tools.max_output_bytes, intents=PostgresIntents(pool))
+        registry = ToolRegistry(
+            [*own, *pinned],
+            max_output_bytes=tools.max_output_bytes,
+            intents=PostgresIntents(pool),
+            find=composites.find,
+        )
         processor = ToolsProcessor(registry, blobs, catalog, tools)
         yield Worker(STAGES["tools"], processor, settings, blobs)
 
@@ -72,6 +95,21 @@ def _limits(tools: ToolsSettings) -> PipelineLimits:
         max_rows=tools.pipeline_max_rows,
         max_result_bytes=tools.pipeline_max_result_bytes,
         inline_bytes=tools.inline_bytes,
+    )
+
+
+def _jq_limits(tools: ToolsSettings) -> JqLimits:
+    return JqLimits(
+        wall_s=tools.jq_timeout_s,
+        cpu_s=max(1, round(tools.jq_timeout_s / 2)),
+        memory_bytes=tools.jq_memory_bytes,
+        output_bytes=tools.pipeline_max_result_bytes,
+    )
+
+
+def _memory(tools: ToolsSettings) -> MemoryLimits:
+    return MemoryLimits(
+        caching=tools.pipeline_cache, ttl_s=tools.pipeline_cache_ttl_s, promote_after=tools.promote_after
     )
 
 

@@ -51,9 +51,13 @@ class ToolContext(NamedTuple):
 
 
 class ToolOutput(NamedTuple):
-    """``content`` is any JSON value, small: a tool puts what is large into the blob store and gives a reference."""
+    """``content`` is any JSON value, small: a tool puts what is large into the blob store and gives a reference.
+
+    ``cache_hit``: it was not computed for this call.
+    """
 
     content: Any
+    cache_hit: bool = False
 
 
 Run = Callable[[JsonObject, ToolContext], Coroutine[Any, Any, ToolOutput]]

@@ -15,7 +15,14 @@ _MAX_MESSAGE: Final = 1_000  # characters
 
 
 async def succeeded(
-    call: ToolCall, version: str, content: Any, duration_ms: int, blobs: BlobStore, inline_bytes: int
+    call: ToolCall,
+    version: str,
+    content: Any,
+    duration_ms: int,
+    blobs: BlobStore,
+    inline_bytes: int,
+    *,
+    cache_hit: bool = False,
 ) -> ToolOutcome:
     """Raises ``DependencyUnavailable`` when large content can't be stored now."""
     data = orjson.dumps(content)
@@ -29,6 +36,7 @@ async def succeeded(
         content_ref=None if small else await blobs.put(data),
         preview=None if small else preview(content, inline_bytes // 2),
         duration_ms=duration_ms,
+        cache_hit=cache_hit,
     )
 
 

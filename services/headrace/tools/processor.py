@@ -31,6 +31,7 @@ from headrace.messages.wait import PendingCall
 from headrace.observe import metrics, tracing
 from headrace.observe.logging import get_logger
 from headrace.runtime.api import Context, Send
+from headrace.toolbox.naming import PREFIX
 from headrace.tools import outcome, parking
 from headrace.tools.api import Asked, CallParked, ToolContext, ToolFailure
 from headrace.tools.registry import ToolRegistry
@@ -155,6 +156,7 @@ class ToolsProcessor:
             duration,
             self._blobs,
             self._settings.inline_bytes,
+            cache_hit=output.cache_hit,
         )
 
     async def _arguments(self, call: ToolCall) -> JsonObject:
@@ -202,7 +204,9 @@ class ToolsProcessor:
 
     def _known(self, call: ToolCall) -> str:
         """The tool's name for metrics and spans, which are bounded: a model may ask for anything."""
-        return call.tool if self._registry.version(call.tool) else "unknown"
+        if self._registry.version(call.tool):
+            return call.tool
+        return "composite" if call.tool.startswith(PREFIX) else "unknown"
 
     def _milliseconds_since(self, started: float) -> int:
         return max(0, round((self._timer() - started) * 1000))
@@ -221,6 +225,8 @@ def _shown(content: Any, arguments: JsonObject, approval: Approval | None) -> An
 
 def _results(message: ToolCalls, results: tuple[ToolOutcome, ...], elapsed_ms: int) -> ToolResults:
     progress = message.progress.replace(
-        tool_calls=message.progress.tool_calls + len(results), tool_ms=message.progress.tool_ms + elapsed_ms
+        tool_calls=message.progress.tool_calls + len(results),
+        tool_ms=message.progress.tool_ms + elapsed_ms,
+        cache_hits=message.progress.cache_hits + sum(result.cache_hit for result in results),
     )
     return ToolResults(run=message.run, progress=progress, transcript=message.transcript, results=results)

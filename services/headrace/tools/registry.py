@@ -8,7 +8,7 @@ the tool.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from headrace.messages.base import JsonObject
 from headrace.tools.api import Run, Tool, ToolContext, ToolFailure, ToolOutput
@@ -25,13 +25,25 @@ DEFAULT_MAX_OUTPUT = 1_000_000  # bytes of JSON
 _SHOWN = 64
 
 
+Find = Callable[[str, ToolContext], Awaitable[Run | None]]
+"""Looks for a tool that is not registered, for one call: a composite tool of the call's tenant, for example."""
+
+
 class ToolRegistry:
-    """Raises ``ValueError`` when a tool can't be registered: such a service must not start."""
+    """``find`` is asked for what is not among ``tools``. Raises ``ValueError`` when a tool can't be registered: such a service must
+    not start.
+    """
 
     def __init__(
-        self, tools: Iterable[Tool], *, max_output_bytes: int = DEFAULT_MAX_OUTPUT, intents: Intents | None = None
+        self,
+        tools: Iterable[Tool],
+        *,
+        max_output_bytes: int = DEFAULT_MAX_OUTPUT,
+        intents: Intents | None = None,
+        find: Find | None = None,
     ) -> None:
         self._intents = intents
+        self._find = find
         self._specs: dict[str, Spec] = {}
         self._runs: dict[str, Run] = {}
         for tool in tools:
@@ -50,6 +62,8 @@ class ToolRegistry:
         whatever the tool raises.
         """
         run = self._runs.get(name)
+        if run is None and self._find is not None:
+            run = await self._find(name, context)
         if run is None:
             raise ToolFailure(
                 "unknown_tool", f"there is no tool {name[:_SHOWN]!r}; there are: {', '.join(self.names())}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -17,6 +19,15 @@ class ToolsSettings(Settings):
     pipeline_timeout_s: float = Field(default=60, gt=0, le=600)
     pipeline_max_rows: int = Field(default=100_000, ge=1)
     pipeline_max_result_bytes: int = Field(default=10_000_000, ge=10_000)
+    pipeline_cache: Literal["all", "inputs", "off"] = Field(
+        default="all",
+        description="Which results are given again: of every pipeline without effects, of those that fetch nothing, or none",
+    )
+    pipeline_cache_ttl_s: float = Field(default=3_600, gt=0, le=604_800)
+    promote_after: int = Field(default=2, ge=0, description="Uses that make a pipeline a composite tool; 0: none does")
+    jq_processes: int = Field(default=2, ge=1, le=64, description="jq programs that run at once")
+    jq_timeout_s: float = Field(default=10, gt=0, le=600, description="Of one jq program; half of it in processor time")
+    jq_memory_bytes: int = Field(default=512 * 2**20, ge=64 * 2**20, description="Address space of one jq process")
     openapi_timeout_s: float = Field(default=60, gt=0, le=600)
     openapi_max_spec_bytes: int = Field(default=8_000_000, ge=10_000, description="Of one OpenAPI description")
     openapi_keep_s: float = Field(default=900, ge=0, description="How long a fetched OpenAPI description is used")

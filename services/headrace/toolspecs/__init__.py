@@ -14,10 +14,11 @@ from headrace.toolspecs.delegate_to_agent import DELEGATE_TO_AGENT
 from headrace.toolspecs.execute_pipeline import EXECUTE_PIPELINE
 from headrace.toolspecs.openapi_action import OPENAPI_ACTION
 from headrace.toolspecs.patch_workflow import PATCH_WORKFLOW
+from headrace.toolspecs.search_tools import SEARCH_TOOLS
 from headrace.toolspecs.spec import Effect, Spec
 
 SPECS: Final[Mapping[str, Spec]] = MappingProxyType(
-    {spec.name: spec for spec in (EXECUTE_PIPELINE, OPENAPI_ACTION, DELEGATE_TO_AGENT, PATCH_WORKFLOW)}
+    {spec.name: spec for spec in (EXECUTE_PIPELINE, SEARCH_TOOLS, OPENAPI_ACTION, DELEGATE_TO_AGENT, PATCH_WORKFLOW)}
 )
 
 

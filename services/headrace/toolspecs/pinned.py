@@ -18,8 +18,9 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
+from headrace.config_file import Settings
 from headrace.toolspecs import SPECS
 from headrace.toolspecs.spec import Effect, Spec
 
@@ -33,7 +34,7 @@ class BadPins(ValueError):
     """The file of pins is not usable; the text says why."""
 
 
-class McpSettings(BaseSettings):
+class McpSettings(Settings):
     model_config = SettingsConfigDict(env_prefix="HEADRACE_MCP_", env_file=".env", extra="ignore")
 
     servers: Path | None = Field(

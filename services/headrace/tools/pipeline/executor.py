@@ -1,14 +1,15 @@
 """The tool: get the rows, run the steps over them, give the result small.
 
-A result that fits into ``inline_bytes`` is given whole; a larger one is put into the blob store, and its first rows
-go beside the reference, which the next call may take as ``input_ref``.
+Every result is in the blob store, under a reference that the next call may take as ``input_ref``. Beside the reference are the rows
+themselves where they fit into ``inline_bytes``, and the first of them where not.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 import orjson
 
@@ -17,21 +18,26 @@ from headrace.blobs.tenants import TenantBlobs
 from headrace.egress import GuardedClient
 from headrace.messages.base import JsonObject
 from headrace.tools.api import ToolContext, ToolFailure, ToolOutput
-from headrace.tools.pipeline.fetch import fetch, load
+from headrace.tools.pipeline.fetch import Fetched, fetch, load
+from headrace.tools.pipeline.join import Join, joined
+from headrace.tools.pipeline.jq.pool import JqPool
+from headrace.tools.pipeline.jq.program import JqProgram
 from headrace.tools.pipeline.plan import SOURCE, Plan, Step, make_plan, step_failure
 from headrace.tools.pipeline.rows import Rows, StepError, encoded, rows_of
 from headrace.tools.preview import sample
 from headrace.toolspecs import Spec
 from headrace.toolspecs.execute_pipeline import EXECUTE_PIPELINE
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _IN_THREAD: Final = 2_000  # rows past which a step leaves the event loop
 _SAMPLE_ROWS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineLimits:
-    """``max_rows`` of any table; ``max_result_bytes`` of the stored result; ``inline_bytes`` of what goes into a
-    record.
+    """``max_rows`` of any table; ``max_result_bytes`` of the stored result, and four times as much of joined rows;
+    ``inline_bytes`` of what goes into a record.
     """
 
     timeout_s: float = 60.0
@@ -40,12 +46,22 @@ class PipelineLimits:
     inline_bytes: int = 2_048
 
 
-class ExecutePipeline:
-    """``execute_pipeline`` over a guarded client and a blob store."""
+class Executed(NamedTuple):
+    """``content`` is the result as the model gets it; ``fresh_s``: see ``Fetched``."""
 
-    def __init__(self, client: GuardedClient, blobs: BlobStore, limits: PipelineLimits | None = None) -> None:
+    content: JsonObject
+    fresh_s: float | None
+
+
+class ExecutePipeline:
+    """``execute_pipeline`` over a guarded client, a blob store and a pool of jq processes."""
+
+    def __init__(
+        self, client: GuardedClient, blobs: BlobStore, jq: JqPool, limits: PipelineLimits | None = None
+    ) -> None:
         self._client = client
         self._blobs = blobs
+        self._jq = jq
         self._limits = limits or PipelineLimits()
 
     @property
@@ -57,45 +73,74 @@ class ExecutePipeline:
         return self._limits.timeout_s
 
     async def run(self, arguments: JsonObject, context: ToolContext) -> ToolOutput:
+        return ToolOutput((await self.execute(arguments, context)).content)
+
+    async def execute(self, arguments: JsonObject, context: ToolContext) -> Executed:
+        """``run``, and how long the result may be given again."""
         ref: str | None = arguments.get("input_ref")
         plan = make_plan(arguments["pipeline"], has_input=ref is not None)
-        rows = await self._source(plan, ref, context)
-        for step in plan.transforms:
-            rows = await _applied(step, rows)
-        return ToolOutput(await self._dataset(rows, context.tenant))
+        data, fresh_s = await self._source(plan, ref, context)
+        for step in plan.steps:
+            data = await self._applied(step, data, context.tenant)
+        return Executed(await self._dataset(data, context.tenant), fresh_s)
 
-    async def _source(self, plan: Plan, ref: str | None, context: ToolContext) -> Rows:
+    async def _source(self, plan: Plan, ref: str | None, context: ToolContext) -> Fetched:
+        """Rows, or the document as it came where the first step wants that."""
+        if plan.begins_with_join:
+            return Fetched([])
         try:
-            if plan.request is not None:
-                return rows_of(await fetch(self._client, plan.request, context), self._limits.max_rows)
-            return rows_of(await load(TenantBlobs(self._blobs, context.tenant), ref or ""), self._limits.max_rows)
+            fetched = (
+                await fetch(self._client, plan.request, context)
+                if plan.request is not None
+                else Fetched(await load(TenantBlobs(self._blobs, context.tenant), ref or ""))
+            )
+            return fetched if plan.begins_with_jq else fetched._replace(document=self._rows(fetched.document))
         except StepError as error:
             if plan.request is not None:
                 raise step_failure(error, 0, SOURCE) from None
             raise ToolFailure(error.type, str(error), retryable=error.retryable) from None
 
+    async def _applied(self, step: Step, data: Any, tenant: str) -> Rows:
+        try:
+            match step.work:
+                case JqProgram(query):
+                    return self._rows(await self._jq.rows(query, data))
+                case Join() as join:
+                    return await self._joined(join, data, TenantBlobs(self._blobs, tenant))
+                case transform:
+                    return await _calculated(len(data), transform, data)
+        except StepError as error:
+            raise step_failure(error, step.index, step.name) from None
+
+    async def _joined(self, join: Join, rows: Rows, blobs: BlobStore) -> Rows:
+        left = rows if join.left is None else self._rows(await load(blobs, join.left, "left"))
+        right = rows if join.right is None else self._rows(await load(blobs, join.right, "right"))
+        limits = self._limits
+
+        def work() -> Rows:
+            return joined(left, right, join.on, max_rows=limits.max_rows, max_bytes=4 * limits.max_result_bytes)
+
+        return await _calculated(len(left) + len(right), work)
+
+    def _rows(self, document: Any) -> Rows:
+        return rows_of(document, self._limits.max_rows)
+
     async def _dataset(self, rows: Rows, tenant: str) -> JsonObject:
-        """``{type, row_count, rows}``, or ``{type, row_count, sample, result_ref}``."""
-        data = encoded(rows)
-        whole: dict[str, Any] = {"type": "dataset", "row_count": len(rows)}
-        if (
-            len(data) <= self._limits.inline_bytes
-            and len(orjson.dumps(whole | {"rows": rows})) <= self._limits.inline_bytes
-        ):
-            return whole | {"rows": rows}
-        if len(data) > self._limits.max_result_bytes:
-            raise ToolFailure(
-                "too_large",
-                f"the result has {len(data)} bytes, more than {self._limits.max_result_bytes}: select or filter",
-            )
+        """``{type, row_count, rows, result_ref}``, or with ``sample`` instead of ``rows``."""
+        try:
+            data = await _calculated(len(rows), encoded, rows, self._limits.max_result_bytes)
+        except StepError as error:
+            raise ToolFailure(error.type, f"the result {error}") from None
         ref = await TenantBlobs(self._blobs, tenant).put(data)
-        return whole | {"sample": sample(rows, _SAMPLE_ROWS, self._limits.inline_bytes // 2), "result_ref": ref}
+        whole: JsonObject = {"type": "dataset", "row_count": len(rows), "result_ref": ref}
+        inline = self._limits.inline_bytes
+        if len(data) <= inline and len(orjson.dumps(whole | {"rows": rows})) <= inline:
+            return whole | {"rows": rows}
+        return whole | {"sample": sample(rows, _SAMPLE_ROWS, inline // 2)}
 
 
-async def _applied(step: Step, rows: Rows) -> Rows:
-    try:
-        if len(rows) <= _IN_THREAD:
-            return step.apply(rows)
-        return await asyncio.to_thread(step.apply, rows)
-    except StepError as error:
-        raise step_failure(error, step.index, step.name) from None
+async def _calculated(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """``work`` over so many rows; past a few thousand outside the event loop."""
+    if size <= _IN_THREAD:
+        return work(*args, **kwargs)
+    return await asyncio.to_thread(work, *args, **kwargs)

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from headrace.blobs import BlobStore
 from headrace.egress import EgressDenied, EgressFailed, GuardedClient, GuardedResponse
-from headrace.messages import strict_json
 from headrace.messages.base import JsonObject
 from headrace.messages.errors import BadMessage
 from headrace.tools.api import ToolContext
+from headrace.tools.pipeline.document import parsed
+from headrace.tools.pipeline.freshness import fresh_for
 from headrace.tools.pipeline.rows import StepError, bad_argument
 
 IDEMPOTENCY_KEY: Final = "idempotency-key"
@@ -33,6 +34,13 @@ class HttpRequest:
     params: JsonObject = field(repr=False)
 
 
+class Fetched(NamedTuple):
+    """A JSON document, and for how many seconds its server says that it may be given again (None: it says nothing)."""
+
+    document: Any
+    fresh_s: float | None = None
+
+
 def http_request(arguments: JsonObject) -> HttpRequest:
     url = str(arguments["url"]).strip()
     method = str(arguments.get("method", "GET"))
@@ -46,8 +54,8 @@ def http_request(arguments: JsonObject) -> HttpRequest:
     return HttpRequest(url if "://" in url else f"https://{url}", method, params)
 
 
-async def fetch(client: GuardedClient, request: HttpRequest, context: ToolContext) -> Any:
-    """The JSON document that the server answers with; None for an empty answer. Raises ``StepError``."""
+async def fetch(client: GuardedClient, request: HttpRequest, context: ToolContext) -> Fetched:
+    """What the server answers with; a document of None for an empty answer. Raises ``StepError``."""
     post = request.method == "POST"
     try:
         response = await client.request(
@@ -63,16 +71,18 @@ async def fetch(client: GuardedClient, request: HttpRequest, context: ToolContex
         raise StepError(str(error), type_="egress_denied") from None
     except EgressFailed as error:
         raise StepError(str(error), type_=f"http_{error.kind}", retryable=error.retryable) from None
-    return await _document(response)
+    return Fetched(await _document(response), fresh_for(response.headers))
 
 
-async def load(blobs: BlobStore, ref: str) -> Any:
-    """The JSON document that a ``cas://`` reference names. Raises ``StepError``, ``DependencyUnavailable``."""
+async def load(blobs: BlobStore, ref: str, name: str = "input_ref") -> Any:
+    """The JSON document that a ``cas://`` reference names; ``name`` is what the caller calls it. Raises ``StepError``,
+    ``DependencyUnavailable``.
+    """
     try:
         data = await blobs.get(ref)
     except BadMessage as error:
-        raise StepError(f"input_ref: {error.args[0]}", type_="invalid_arguments") from None
-    return await _parsed(data, "input_ref")
+        raise bad_argument(f"{name}: {error.args[0]}") from None
+    return await _parsed(data, name)
 
 
 async def _document(response: GuardedResponse) -> Any:
@@ -86,7 +96,7 @@ async def _document(response: GuardedResponse) -> Any:
 async def _parsed(data: bytes, what: str) -> Any:
     try:
         if len(data) <= _IN_THREAD:
-            return strict_json.loads(data)
-        return await asyncio.to_thread(strict_json.loads, data)
+            return parsed(data)
+        return await asyncio.to_thread(parsed, data)
     except BadMessage as error:
         raise StepError(f"{what} can't be read: {error}", type_="bad_json") from None

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from headrace.messages.base import JsonObject
-from headrace.tools.pipeline.rows import NUMBER, STRING, Row, Rows, bad_argument, checked_path, identity, lookup, rank
+from headrace.tools.pipeline.rows import NUMBER, STRING, Row, Rows, bad_argument, checked_path, identity, rank, reader
 from headrace.tools.pipeline.step import Transform
 
 Condition = Callable[[Row], bool]
@@ -73,8 +73,8 @@ def _comparison(condition: JsonObject, where: str) -> Condition:
         raise bad_argument(f"{where}.op must be one of {' '.join(_OPERATORS)}")
     if name == "in" and not isinstance(value, list):
         raise bad_argument(f"{where}.value must be a list for the operator in")
-    path, test = checked_path(field), make(value)
-    return lambda row: test(lookup(row, path))
+    read, test = reader(checked_path(field)), make(value)
+    return lambda row: test(read(row))
 
 
 def _equals(value: Any) -> Test:

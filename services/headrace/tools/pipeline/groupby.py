@@ -9,12 +9,14 @@ never a guess. An empty ``by`` makes the whole table one group.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from headrace.messages.base import JsonObject
 from headrace.tools.pipeline.rows import (
+    CONTAINER,
     NUMBER,
+    RANKS,
     STRING,
     Row,
     Rows,
@@ -22,14 +24,15 @@ from headrace.tools.pipeline.rows import (
     bad_argument,
     checked_path,
     checked_paths,
+    column,
     identity,
-    lookup,
-    rank,
 )
 from headrace.tools.pipeline.step import Transform
 
 Aggregate = Callable[[list[Any], str], Any]
 _INT64: Final = 2**63
+_NO_BOOLEANS: Final = frozenset({str, int, float, type(None)})
+_NO_NUMBERS: Final = frozenset({str, bool, type(None)})
 
 
 def groupby(arguments: JsonObject) -> Transform:
@@ -44,30 +47,36 @@ def groupby(arguments: JsonObject) -> Transform:
         )
 
     def apply(rows: Rows) -> Rows:
-        groups = _grouped(rows, by)
-        return [keys | {agg: _aggregate(members, agg, field)} for keys, members in groups]
+        members = rows if field is None else column(rows, field)
+        groups = [({}, members)] if not by else _grouped([column(rows, name) for name in by], by, members)
+        return [keys | {agg: _aggregate(values, agg, field)} for keys, values in groups]
 
     return apply
 
 
-def _grouped(rows: Rows, by: list[str]) -> list[tuple[Row, Rows]]:
-    if not by:
-        return [({}, rows)]
-    groups: dict[tuple[Any, ...], tuple[Row, Rows]] = {}
-    for row in rows:
-        values = [lookup(row, field) for field in by]
-        key = tuple(identity(value) for value in values)
-        if key not in groups:
-            groups[key] = (dict(zip(by, values, strict=True)), [])
-        groups[key][1].append(row)
+def _grouped(columns: list[list[Any]], by: list[str], members: Sequence[Any]) -> list[tuple[Row, list[Any]]]:
+    """The ``by`` values of each group, as its first row has them, and its members."""
+    groups: dict[tuple[Any, ...], tuple[Row, list[Any]]] = {}
+    keys, values = zip(*map(_keys, columns), strict=True), zip(*columns, strict=True)
+    for key, firsts, member in zip(keys, values, members, strict=True):
+        group = groups.get(key)
+        if group is None:
+            groups[key] = (dict(zip(by, firsts, strict=True)), [member])
+        else:
+            group[1].append(member)
     return list(groups.values())
 
 
-def _aggregate(rows: Rows, agg: str, field: str | None) -> Any:
+def _keys(values: list[Any]) -> list[Any]:
+    """Hashable, and equal exactly where the JSON values are: the values themselves, unless Python would take true for 1."""
+    kinds = set(map(type, values))
+    return values if kinds <= _NO_BOOLEANS or kinds <= _NO_NUMBERS else list(map(identity, values))
+
+
+def _aggregate(members: list[Any], agg: str, field: str | None) -> Any:
     if field is None:
-        return len(rows)
-    values = [value for row in rows if (value := lookup(row, field)) is not None]
-    return _AGGREGATES[agg](values, field)
+        return len(members)
+    return _AGGREGATES[agg]([value for value in members if value is not None], field)
 
 
 def _count(values: list[Any], field: str) -> int:
@@ -102,7 +111,7 @@ _AGGREGATES: Final[dict[str, Aggregate]] = {"count": _count, "sum": _sum, "avg":
 
 
 def _require(values: list[Any], field: str, agg: str, kinds: tuple[int, ...]) -> None:
-    found = {rank(value) for value in values}
+    found = {RANKS.get(kind, CONTAINER) for kind in set(map(type, values))}
     if not found <= set(kinds) or len(found) > 1:
         names = "numbers" if kinds == (NUMBER,) else "numbers or strings, not both"
         raise StepError(f"{agg} needs the field {field!r} to hold {names}; filter the other rows out first")

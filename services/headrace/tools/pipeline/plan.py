@@ -13,9 +13,13 @@ from typing import Any, Final
 
 from headrace.messages.base import JsonObject
 from headrace.tools.api import ToolFailure
+from headrace.tools.pipeline.dates import parse_date
+from headrace.tools.pipeline.extract import regex_extract
 from headrace.tools.pipeline.fetch import HttpRequest, http_request
 from headrace.tools.pipeline.filter import table_filter
 from headrace.tools.pipeline.groupby import groupby
+from headrace.tools.pipeline.join import Join, join
+from headrace.tools.pipeline.jq.program import JqProgram, jq_transform
 from headrace.tools.pipeline.rows import StepError, bad_argument
 from headrace.tools.pipeline.select import table_select, top_k
 from headrace.tools.pipeline.sort import table_sort
@@ -39,31 +43,41 @@ class Step:
 
     index: int
     name: str
-    apply: Transform
+    work: Transform | Join | JqProgram
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     request: HttpRequest | None
-    transforms: tuple[Step, ...]
+    steps: tuple[Step, ...]
+
+    @property
+    def begins_with_join(self) -> bool:
+        """Whether the rows come from a join of two references."""
+        return bool(self.steps) and isinstance(self.steps[0].work, Join) and self.steps[0].work.is_source
+
+    @property
+    def begins_with_jq(self) -> bool:
+        """Whether the first step wants the document as it came, not its rows."""
+        return bool(self.steps) and isinstance(self.steps[0].work, JqProgram)
 
 
 def make_plan(pipeline: Sequence[JsonObject], *, has_input: bool) -> Plan:
     """Raises ``ToolFailure`` (``invalid_arguments``) naming the step."""
     request: HttpRequest | None = None
-    transforms: list[Step] = []
+    steps: list[Step] = []
     for index, arguments in enumerate(pipeline):
         name = str(arguments["step"])
         try:
             made = _make(name, arguments)
-            _check_source(name, index, has_input=has_input)
+            _check_source(name, made, index, has_input=has_input)
         except StepError as error:
             raise step_failure(error, index, name) from None
         if name == SOURCE:
             request = made
         else:
-            transforms.append(Step(index, name, made))
-    return Plan(request, tuple(transforms))
+            steps.append(Step(index, name, made))
+    return Plan(request, tuple(steps))
 
 
 def step_failure(error: StepError, index: int, name: str) -> ToolFailure:
@@ -83,10 +97,11 @@ def _make(name: str, arguments: JsonObject) -> Any:
     return primitive.make(arguments)
 
 
-def _check_source(name: str, index: int, *, has_input: bool) -> None:
-    if index == 0 and name != SOURCE and not has_input:
-        raise bad_argument(f"has no rows: give input_ref, or begin with {SOURCE}")
-    if name == SOURCE and (index > 0 or has_input):
+def _check_source(name: str, made: Any, index: int, *, has_input: bool) -> None:
+    is_source = name == SOURCE or (isinstance(made, Join) and made.is_source)
+    if index == 0 and not is_source and not has_input:
+        raise bad_argument(f"has no rows: give input_ref, or begin with {SOURCE} or a join of left and right")
+    if is_source and (index > 0 or has_input):
         raise bad_argument("must be the first step and without input_ref: it would replace the rows that are there")
 
 
@@ -97,4 +112,8 @@ PRIMITIVES: Final[dict[str, Primitive]] = {
     "table_select": Primitive(table_select, frozenset({"fields"})),
     "top_k": Primitive(top_k, frozenset({"k"})),
     "groupby": Primitive(groupby, frozenset({"by", "agg"}), frozenset({"field"})),
+    "join": Primitive(join, frozenset({"on"}), frozenset({"left", "right"})),
+    "jq_transform": Primitive(jq_transform, frozenset({"query"})),
+    "regex_extract": Primitive(regex_extract, frozenset({"field", "pattern"})),
+    "parse_date": Primitive(parse_date, frozenset({"field"}), frozenset({"format"})),
 }

@@ -7,6 +7,7 @@ across types: true is not 1, "9" is not 9.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
@@ -18,6 +19,7 @@ Rows = list[Row]
 
 MAX_PATH: Final = 256  # characters
 MAX_FIELDS: Final = 50  # in one step
+_PIECE_ROWS: Final = 200
 
 NUMBER: Final = 0
 STRING: Final = 1
@@ -93,15 +95,26 @@ def lookup(row: Row, path: str) -> Any:
     return value
 
 
+def reader(path: str) -> Callable[[Row], Any]:
+    """``lookup`` of one field, for many rows: what has no dot is a plain look into the row."""
+    if "." in path:
+        return lambda row: lookup(row, path)
+    return lambda row: row.get(path)
+
+
+def column(rows: Rows, path: str) -> list[Any]:
+    """The values of one field, row by row."""
+    if "." in path:
+        return [lookup(row, path) for row in rows]
+    return [row.get(path) for row in rows]
+
+
+RANKS: Final = {int: NUMBER, float: NUMBER, str: STRING, bool: BOOLEAN, type(None): NULL}
+
+
 def rank(value: Any) -> int:
     """The type of a JSON value, in sort order."""
-    if value is None:
-        return NULL
-    if isinstance(value, bool):
-        return BOOLEAN
-    if isinstance(value, int | float):
-        return NUMBER
-    return STRING if isinstance(value, str) else CONTAINER
+    return RANKS.get(type(value), CONTAINER)
 
 
 def identity(value: Any) -> tuple[int, Any]:
@@ -116,6 +129,16 @@ def _canonical(value: Any) -> Any:
     return ("[", tuple(identity(item) for item in value))
 
 
-def encoded(rows: Rows) -> bytes:
-    """Rows as JSON bytes."""
-    return orjson.dumps(rows)
+def encoded(rows: Rows, max_bytes: int) -> bytes:
+    """Rows as JSON. Raises ``StepError`` (``too_large``) past ``max_bytes``, before all of it is made: many rows may
+    hold the same large value.
+    """
+    pieces: list[bytes] = []
+    size = 2
+    for start in range(0, len(rows), _PIECE_ROWS):
+        piece = orjson.dumps(rows[start : start + _PIECE_ROWS])[1:-1]
+        size += len(piece) + 1
+        if size > max_bytes:
+            raise StepError(f"has more than {max_bytes} bytes: select or filter", type_="too_large")
+        pieces.append(piece)
+    return b"[%s]" % b",".join(pieces)

@@ -8,21 +8,21 @@ nulls stay last.
 from __future__ import annotations
 
 from headrace.messages.base import JsonObject
-from headrace.tools.pipeline.rows import CONTAINER, NULL, Rows, checked_path, lookup, rank
+from headrace.tools.pipeline.rows import CONTAINER, NULL, Rows, checked_path, rank, reader
 from headrace.tools.pipeline.step import Transform
 
 
 def table_sort(arguments: JsonObject) -> Transform:
-    field = checked_path(arguments["field"])
+    read = reader(checked_path(arguments["field"]))
     descending = arguments.get("order", "asc") == "desc"
 
     def apply(rows: Rows) -> Rows:
         buckets: list[Rows] = [[] for _ in range(NULL + 1)]
         for row in rows:
-            buckets[rank(lookup(row, field))].append(row)
+            buckets[rank(read(row))].append(row)
         for kind, bucket in enumerate(buckets):
             if kind < CONTAINER:
-                bucket.sort(key=lambda row: lookup(row, field), reverse=descending)  # reverse keeps it stable
+                bucket.sort(key=read, reverse=descending)  # reverse keeps it stable
         return [row for bucket in buckets for row in bucket]
 
     return apply
