@@ -17,9 +17,8 @@ from headrace.toolspecs.patch_workflow import PATCH_WORKFLOW
 from headrace.toolspecs.search_tools import SEARCH_TOOLS
 from headrace.toolspecs.spec import Effect, Spec
 
-SPECS: Final[Mapping[str, Spec]] = MappingProxyType(
-    {spec.name: spec for spec in (EXECUTE_PIPELINE, SEARCH_TOOLS, OPENAPI_ACTION, DELEGATE_TO_AGENT, PATCH_WORKFLOW)}
-)
+_OURS: Final = (EXECUTE_PIPELINE, SEARCH_TOOLS, OPENAPI_ACTION, DELEGATE_TO_AGENT, PATCH_WORKFLOW)
+SPECS: Final[Mapping[str, Spec]] = MappingProxyType({spec.name: spec for spec in _OURS})
 
 
 def version(name: str) -> str:
