@@ -18,7 +18,7 @@ from headrace.tools.pipeline.executor import ExecutePipeline
 from headrace.tools.pipeline.jq.pool import JqPool
 from headrace.tools.registry import ToolRegistry
 from headrace.tools.search import SearchTools
-from headrace.tools.workflow.patch import LOCAL_API, PatchWorkflow, orchestrator_client
+from headrace.tools.workflow.patch import PatchWorkflow, orchestrator_client
 from headrace.toolspecs import SPECS, version
 from tests.tools.helpers import CONTEXT, FakeTool, granted
 
@@ -148,7 +148,7 @@ async def test_published_specs_and_tools_are_the_same() -> None:
     async with GuardedClient(EgressPolicy()) as client:
         pipeline = ExecutePipeline(client, MemoryBlobs(), JqPool())
         others = [SearchTools(None), OpenapiAction(client, MemoryBlobs(), {}), DelegateToAgent({})]  # type: ignore[arg-type]
-        registry = ToolRegistry([pipeline, *others, PatchWorkflow(orchestrator_client(LOCAL_API, None))])
+        registry = ToolRegistry([pipeline, *others, PatchWorkflow(orchestrator_client("http://127.0.0.1:8080", None))])
         assert registry.names() == sorted(SPECS)
         assert [registry.version(name) for name in SPECS] == [version(name) for name in SPECS]
         drifted = FakeTool("execute_pipeline", echo)

@@ -36,7 +36,7 @@ from headrace.tools.processor import ToolsProcessor
 from headrace.tools.registry import ToolRegistry
 from headrace.tools.search import SearchTools
 from headrace.tools.settings import ToolsSettings
-from headrace.tools.workflow.patch import LOCAL_API, PatchWorkflow, orchestrator_client
+from headrace.tools.workflow.patch import PatchWorkflow, orchestrator_client
 from headrace.tools.workflow.settings import OrchestratorSettings
 from headrace.toolspecs.delegate_to_agent import MESH_AGENT
 from headrace.toolspecs.pinned import McpSettings
@@ -51,8 +51,8 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         blobs = open_blobs(settings, pool)
         client = await stack.enter_async_context(GuardedClient(egress.policy(), ca_file=egress.ca_file))
         catalog = await stack.enter_async_context(followed_catalog(settings))
-        api_url, api_key = settings.orchestrator_api_url or LOCAL_API, OrchestratorSettings().api_key
-        orchestrator = await stack.enter_async_context(orchestrator_client(api_url, api_key))
+        theirs = OrchestratorSettings()
+        orchestrator = await stack.enter_async_context(orchestrator_client(theirs.api_url, theirs.api_key))
         cache, usage = PipelineCache(pool), PipelineUsage(pool)
         jq = await stack.enter_async_context(JqPool(_jq_limits(tools), size=tools.jq_processes))
         executing = ExecutePipeline(client, blobs, jq, _limits(tools))

@@ -18,7 +18,6 @@ from headrace.tools.api import ToolContext, ToolFailure, ToolOutput
 from headrace.toolspecs.patch_workflow import PATCH_WORKFLOW
 from headrace.toolspecs.spec import Spec
 
-LOCAL_API: Final = "http://127.0.0.1:8080"  # the gateway's, unless its settings say otherwise
 _TAG: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _ATTEMPTS: Final = 3  # others may change the workflow in between
 _MAX_TEXT: Final = 2_000

@@ -1,4 +1,4 @@
-"""The tools service's credential at the orchestrator's API; where that is, ``MeshSettings.orchestrator_api_url`` says."""
+"""The orchestrator's API as the tools service sees it: where it is, and the credential that no agent ever sees."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ from headrace.config_file import Settings
 
 
 class OrchestratorSettings(Settings):
+    """``HEADRACE_ORCHESTRATOR_*``."""
+
     model_config = SettingsConfigDict(env_prefix="HEADRACE_ORCHESTRATOR_", env_file=".env", extra="ignore")
 
+    api_url: str = Field(
+        default="http://127.0.0.1:8080",
+        pattern=r"^https?://[^\s?#]+$",
+        description="Address of the API that workflows are changed through: the gateway's",
+    )
     api_key: SecretStr | None = Field(
         default=None, description="API key of the tools service there (role developer); no agent ever sees it"
     )
