@@ -26,5 +26,7 @@ def hostile(stack: Endpoints) -> Iterator[Hostile]:
             "HEADRACE_REASONING_BUDGET_LEASE_S": "4",  # or what a killed reasoner had taken is held back for a minute
             "HEADRACE_EGRESS_ALLOW_PRIVATE": f"{allowed.address},{attacker.address}",  # the allow-list alone has to hold
         }
-        with running_mesh(stack, unique_namespace(), database_url, environment=environment) as mesh:
+        with running_mesh(
+            stack, unique_namespace(), database_url, apart=("reasoning",), environment=environment
+        ) as mesh:
             yield Hostile(mesh, simulator, allowed, attacker)

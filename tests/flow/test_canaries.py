@@ -119,7 +119,7 @@ def mesh(stack: Endpoints) -> Iterator[Mesh]:
             "HEADRACE_LOG_LEVEL": "debug",
             "HEADRACE_GATEWAY_PUBLISH_TIMEOUT_S": "30",
         }
-        with running_mesh(stack, unique_namespace(), database_url, environment=environment) as mesh:
+        with running_mesh(stack, unique_namespace(), database_url, apart=(), environment=environment) as mesh:
             until(lambda: mesh.gateway.get("/readyz").status_code == 200, 60, "the gateway has read the agents")
             yield mesh
 

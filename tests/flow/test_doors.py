@@ -49,7 +49,9 @@ def mesh(stack: Endpoints) -> Iterator[Mesh]:
             "OPENAI_BASE_URL": simulator.openai_base_url,
         }
         services = ("gateway", "reasoning", "persistence")
-        with running_mesh(stack, unique_namespace(), database_url, services=services, environment=environment) as mesh:
+        with running_mesh(
+            stack, unique_namespace(), database_url, services=services, apart=("gateway",), environment=environment
+        ) as mesh:
             until(lambda: mesh.gateway.get("/readyz").status_code == 200, 60, "the gateway has read the agents")
             yield mesh
 

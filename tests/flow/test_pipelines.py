@@ -80,7 +80,9 @@ def mesh(
     services = ("gateway", "reasoning", "tools", "persistence")
     with (
         own_database(stack.database_url) as database_url,
-        running_mesh(stack, unique_namespace(), database_url, services=services, environment=environment) as mesh,
+        running_mesh(
+            stack, unique_namespace(), database_url, services=services, apart=(), environment=environment
+        ) as mesh,
     ):
         mesh.cli("agents", "publish", *map(str, files))
         yield mesh

@@ -107,7 +107,7 @@ def mesh(stack: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             stack, unique_namespace(), database_url, services=services[:1], environment=environment
         ) as mesh:
             mesh.cli("mcp", "pin")
-            mesh.start(*services[1:])
+            mesh.start(*services[1:], together=services)
             (folder / "caller.yaml").write_text(CALLER)
             mesh.cli("agents", "publish", str(folder / "caller.yaml"))
             until(lambda: mesh.gateway.get("/v1/agents/caller").status_code == 200, 60, "the gateway has the agents")

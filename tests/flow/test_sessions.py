@@ -98,7 +98,9 @@ def mesh(
             "HEADRACE_EGRESS_ALLOW_PRIVATE": json.dumps([f"127.0.0.1:{flights.server_port}"]),
         }
         services = ("gateway", "reasoning", "tools", "persistence")
-        with running_mesh(stack, unique_namespace(), database_url, services=services, environment=environment) as mesh:
+        with running_mesh(
+            stack, unique_namespace(), database_url, services=services, apart=("reasoning",), environment=environment
+        ) as mesh:
             mesh.cli("agents", "publish", str(definition))
             until(lambda: mesh.gateway.get("/v1/agents/travel-agent").status_code == 200, 60, "the agent is known")
             yield mesh

@@ -104,7 +104,7 @@ def mesh(stack: Endpoints, till: Till, tmp_path_factory: pytest.TempPathFactory)
             "HEADRACE_ORCHESTRATION_SWEEP_SECONDS": "0.2",
         }
         with running_mesh(
-            stack, unique_namespace(), database_url, services=SERVICES, environment=environment
+            stack, unique_namespace(), database_url, services=SERVICES, apart=KILLED, environment=environment
         ) as running:
             running.environment["HEADRACE_GATEWAY_URL"] = f"http://127.0.0.1:{running.gateway_port}"
             for name, rest in AGENTS.items():

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,7 +37,7 @@ def free_port() -> int:
 
 
 class Mesh:
-    """Services by name; each has a log file and an ops port."""
+    """Services by name; each process has a log file and an ops port."""
 
     def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
         self.environment = dict(os.environ) | dict(environment)
@@ -47,6 +47,7 @@ class Mesh:
         self.environment.setdefault("HEADRACE_AUTH", "off")  # on loopback
         self.ops = {name: free_port() for name in STAGES}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._log_of: dict[str, str] = {}
         self.gateway = httpx2.Client(base_url=f"http://127.0.0.1:{self.gateway_port}", trust_env=False, timeout=30)
 
     @property
@@ -71,17 +72,25 @@ class Mesh:
             assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
-    def start(self, *names: str, wait: bool = True) -> None:
-        for name in names:
-            with (self.logs / f"{name}.log").open("ab") as log:
-                self.processes[name] = subprocess.Popen(
-                    [sys.executable, "-m", "headrace", "run", name],
-                    env=self.environment | {"HEADRACE_OPS_PORT": str(self.ops[name])},
-                    stdout=log,
-                    stderr=log,
-                )
+    def start(self, *names: str, wait: bool = True, together: Collection[str] = ()) -> None:
+        """Each in a process of its own, but those of ``together`` in one: a process takes seconds to start."""
+        shared = tuple(name for name in names if name in together)
+        for group in ([shared] if shared else []) + [(name,) for name in names if name not in shared]:
+            self._start(group)
         for name in names if wait else ():
             self.wait_ready(name)
+
+    def _start(self, group: tuple[str, ...]) -> None:
+        port = self.ops[group[0]]
+        with (self.logs / f"{group[0]}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "headrace", "run", *group],
+                env=self.environment | {"HEADRACE_OPS_PORT": str(port)},
+                stdout=log,
+                stderr=log,
+            )
+        for name in group:
+            self.processes[name], self.ops[name], self._log_of[name] = process, port, group[0]
 
     def wait_ready(self, name: str) -> None:
         def ready() -> bool:
@@ -94,7 +103,7 @@ class Mesh:
         until(ready, _READY_SECONDS, f"{name} is ready")
 
     def kill(self, name: str) -> None:
-        """kill -9."""
+        """kill -9, also of what shares its process."""
         process = self.processes.pop(name)
         process.kill()
         process.wait()
@@ -107,7 +116,7 @@ class Mesh:
             assert self.processes.pop(name).wait(45) == 0, self.log(name)[-3000:]
 
     def log(self, name: str) -> str:
-        return (self.logs / f"{name}.log").read_text(errors="replace")
+        return (self.logs / f"{self._log_of.get(name, name)}.log").read_text(errors="replace")
 
     def close(self) -> None:
         self.gateway.close()
@@ -158,10 +167,14 @@ def running_mesh(
     database_url: str,
     *,
     services: Sequence[str] = tuple(STAGES),
+    apart: Collection[str] | None = None,
     environment: Mapping[str, str] | None = None,
     prepare: bool = True,
 ) -> Iterator[Mesh]:
-    """A mesh with ``services`` running and ready; gone afterwards. It is prepared here, unless somebody has done that."""
+    """A mesh with ``services`` running and ready; gone afterwards. It is prepared here, unless somebody has done that.
+
+    Each service is a process; with ``apart``, only those are, and the others share one.
+    """
     given = {
         "KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap_servers,
         "SCHEMA_REGISTRY_URL": stack.schema_registry_url,
@@ -177,7 +190,7 @@ def running_mesh(
         try:
             if prepare:
                 mesh.cli("prepare")
-            mesh.start(*services)
+            mesh.start(*services, together=() if apart is None else set(services) - set(apart))
             yield mesh
         finally:
             mesh.close()

@@ -49,7 +49,7 @@ def mesh(stack: Endpoints) -> Iterator[Mesh]:
         with running_mesh(stack, namespace, database_url, services=(), environment=environment) as running:
             url = f"http://127.0.0.1:{running.gateway_port}"
             running.environment |= {"HEADRACE_ORCHESTRATOR_API_URL": url, "HEADRACE_GATEWAY_URL": url}
-            running.start(*SERVICES, wait=False)
+            running.start(*SERVICES, wait=False, together=set(SERVICES) - {"orchestration"})
             for name in SERVICES:
                 running.wait_ready(name)
             yield running
