@@ -84,11 +84,23 @@ def of_headers(topic: str, headers: Mapping[str, str], tenant: str) -> Facts:
 
 
 def _of_dead_letter(topic: str, headers: Mapping[str, str]) -> Facts:
+    if (entry := headers.get(deadletter.REDRIVEN)) is not None:
+        return _of_redrive(topic, entry, headers)
     place = [headers.get(part, "") for part in (deadletter.TOPIC, deadletter.PARTITION, deadletter.OFFSET)]
     return {
         "service": topic.removesuffix(DEAD_LETTERS),
         "error_type": name(headers.get(deadletter.CAUSE)),
         "origin": name("/".join(place)) if all(place) else None,
+    }
+
+
+def _of_redrive(topic: str, entry: str, headers: Mapping[str, str]) -> Facts:
+    """Of a marker: which dead letter was sent back, by whom, and whether as it was."""
+    return {
+        "service": topic.removesuffix(DEAD_LETTERS),
+        "origin": name(f"{topic}/{entry}"),
+        "user_id": name(headers.get(deadletter.REDRIVEN_BY)),
+        "status": "redriven_edited" if deadletter.EDITED in headers else "redriven",
     }
 
 
