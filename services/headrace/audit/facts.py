@@ -18,6 +18,7 @@ from headrace.messages.base import Message
 from headrace.messages.budget import BudgetChange
 from headrace.messages.event import Event
 from headrace.messages.job import Job
+from headrace.messages.lineage import ForkedFrom
 from headrace.messages.result import AgentResult
 from headrace.messages.run import RunInfo, ToolCalls, ToolResults, Turn
 from headrace.messages.wait import RunWait, WaitCompletion
@@ -139,7 +140,19 @@ def _job(job: Job) -> Facts:
         "agent_version": name(job.agent_version),
         "replay_id": name(job.replay_id),
     }
+    if job.fork is not None:
+        facts |= _fork(job.fork.origin, rerun=job.replay_id is not None)
     return facts | _origin(job.event.uid, job.event.type, job.event.source) if job.event else facts
+
+
+def _fork(origin: ForkedFrom, *, rerun: bool) -> Facts:
+    """Who asked for it, of which run at which step; ``edited`` if it is not as it was."""
+    verb = "rerun" if rerun else "forked"
+    return {
+        "user_id": name(origin.by),
+        "origin": name(f"{origin.run_id}/{origin.step}"),
+        "status": f"{verb}_edited" if origin.edited else verb,
+    }
 
 
 def _origin(uid: str | None, type_: str | None, source: str | None) -> Facts:
