@@ -56,11 +56,6 @@ class MeshSettings(Settings):
     tenant: str = Field(default="default", description="Tenant of events whose sender has none")
     blob_store: Literal["postgres", "directory"] = "postgres"
     blob_dir: Path = Path(".headrace/blobs")
-    orchestrator_api_url: str | None = Field(
-        default=None,
-        pattern=r"^https?://",
-        description="Base URL of the API that keeps workflows; unset: this mesh's own",
-    )
     max_record_bytes: int = Field(default=900_000, ge=10_000, description="A value past this becomes a claim check")
     ops_host: str = "127.0.0.1"
     ops_port: int = Field(default=0, description="/healthz /readyz /metrics /status of this process; 0: any free port")

@@ -90,8 +90,8 @@ def script(name: str, arguments: dict[str, Any], answer: str) -> Script:
     call = {"name": name, "arguments": arguments}
     usage = {"cache_read_tokens": 0}  # what is a cache hit here is the pipeline's
     rules = [
-        {"match": {"turn": 0}, "reply": {"tool_calls": [call], "usage": usage}},
-        {"match": {"turn": 1}, "reply": {"text": answer, "usage": usage}},
+        {"match": {"last_tool": "dataset"}, "reply": {"text": answer, "usage": usage}},
+        {"match": {}, "reply": {"tool_calls": [call], "usage": usage}},
     ]
     return Script.model_validate({"rules": rules})
 

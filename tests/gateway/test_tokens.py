@@ -80,7 +80,8 @@ async def test_who_comes_a_little_late_gets_what_was_just_now() -> None:
         await written(gateway, piece(0, "Look"), piece(1, "ing", at=4))
         async with gateway.feed.subscribe(RUN, tokens=True) as live:
             await written(gateway, piece(2, "!", at=7))
-            assert [(await anext(live)).data["text"] for _ in range(3)] == ["Look", "ing", "!"]
+            async with asyncio.timeout(10):
+                assert [(await anext(live)).data["text"] for _ in range(3)] == ["Look", "ing", "!"]
     assert (gateway.written.started, gateway.written.stopped) == (1, 1)
 
 

@@ -90,6 +90,18 @@ async def test_of_many_that_arrive_at_once_over_processes_one_is_first(database_
     assert sum(began) == 1
 
 
+async def test_no_place_is_given_while_another_is_being_given(pool: asyncpg.Pool) -> None:
+    """A later place must not be seen before an earlier one: whoever gives one holds the session's lock."""
+    queue = PostgresSessionQueue(pool)
+    async with pool.acquire() as other, other.transaction():
+        await other.execute("SELECT pg_advisory_xact_lock(hashtextextended('t' || chr(31) || 's', 7))")
+        arriving = asyncio.create_task(queue.arrive_all([arrival("r1")]))
+        await queue.arrive_all([arrival("o1", session_id="other")])
+        await asyncio.sleep(0.2)
+        assert not arriving.done()
+    await arriving
+
+
 async def test_an_interrupting_run_cancels_those_before_it_and_no_others(pool: asyncpg.Pool) -> None:
     queue = PostgresSessionQueue(pool)
     await queue.arrive_all([arrival("r1"), arrival("r2"), arrival("o1", session_id="other")])

@@ -39,6 +39,8 @@ def test_shortening_again_goes_on_with_what_was_shortened() -> None:
         entries = (*entries, *turn(f"question {n}", "x" * 700))
         if size_of(entries) > LIMIT:
             entries = compacted(entries, LIMIT)
+            assert size_of(entries) < LIMIT
+            assert len(orjson.dumps(shortened(entries))) <= LIMIT // 4
     asked = [one["asked"] for one in shortened(entries)]
     last = int(asked[-1].removeprefix("question "))
     assert asked == [f"question {n}" for n in range(last - len(asked) + 1, last + 1)], "in order, the oldest gone"

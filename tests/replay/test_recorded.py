@@ -15,6 +15,8 @@ from headrace.messages.job import JobContext
 from headrace.messages.result import ResultError
 from headrace.messages.run import CallRequest, ToolCalls, ToolResults
 from headrace.models import ModelError, ModelReply, ModelRequest
+from headrace.reasoning.frameworks import Frameworks
+from headrace.reasoning.frameworks import Turn as FrameworkTurn
 from headrace.reasoning.sessions import NoSessions
 from headrace.replay.chain import BrokenChain, Chain, chain_of
 from headrace.replay.rerun import Divergence
@@ -225,3 +227,19 @@ async def test_a_run_that_a_budget_ended(before: list[dict[str, Any]]) -> None:
     life = await live(bench, job())
     assert life.chain.result.error == spent  # type: ignore[union-attr]
     assert (await _sealed(life.chain, bench)).divergence is None
+
+
+class Adapter:
+    """A framework that asks its model once."""
+
+    async def take(self, turn: FrameworkTurn) -> ModelReply:
+        return await turn.ask(turn.request)
+
+
+@pytest.mark.parametrize("runtime", ["http", "langgraph"])
+async def test_a_framework_s_turns_are_taken_from_the_records_too(runtime: Any) -> None:
+    agent = AGENT.replace(runtime=runtime)
+    bench = Bench(with_tools({"a": 1}), agent)
+    object.__setattr__(bench.tools, "frameworks", Frameworks({runtime: Adapter()}))
+    life = await live(bench, job())
+    assert (await _sealed(life.chain, bench, agent)).divergence is None

@@ -51,6 +51,11 @@ def ends(settings: MeshSettings) -> dict[str, Any]:
     return {topic: extent.partitions for topic, extent in Ranges(settings, "test").extents(topics).items()}
 
 
+def results_end(settings: MeshSettings) -> int:
+    """Offsets of ``shadow.results`` that are committed."""
+    return sum(end for _, end in Ranges(settings, "test").extents([RESULTS])[RESULTS].partitions.values())
+
+
 def runs_of(seen: list[Seen]) -> Counter[str]:
     return Counter(one.headers["ce_runid"] for one in seen)
 
@@ -171,18 +176,19 @@ async def test_killed_it_goes_on_where_it_was(
 ) -> None:
     events = [event(number) for number in range(24)]
     await history(mesh, pool, events, [])
-    simulator.play(says(latency_ms=150))
+    simulator.play(says(latency_ms=500))
     replay = [*REPLAY, "--model", "openai:newer", "--name", "cut", "--yes", "--max-in-flight", "3", "--baseline", "0"]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "headrace", *replay, "--out", str(tmp_path)), stdout=DEVNULL, stderr=DEVNULL
     )
     deadline = time.monotonic() + 60
-    while len(simulator.requests) < 8:
+    while await asyncio.to_thread(results_end, mesh) < 2:
         assert time.monotonic() < deadline
         assert process.returncode is None
         await asyncio.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     await process.wait()
+    assert 0 < len(await asyncio.to_thread(read_all, mesh, RESULTS)) < 24
     simulator.play(says())
 
     resumed = json.loads((await cli("replay", "shadow", "--resume", "cut", "--out", str(tmp_path), "--json")).stdout)

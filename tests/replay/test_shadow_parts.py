@@ -65,6 +65,8 @@ def test_a_candidate_differs_and_has_a_version_of_its_own() -> None:
     for same in ({}, {"model": TICKETS.model}, {"prompt": TICKETS.system_prompt}, {"other": NEWER.replace(name="x")}):
         with pytest.raises(InvalidPlan):
             changed(TICKETS, **same)
+    with pytest.raises(InvalidPlan, match="runtime http"):
+        changed(TICKETS, NEWER.replace(runtime="http"))
     with pytest.raises(InvalidPlan, match="--where"):
         check_cohort("data.")
 

@@ -16,6 +16,7 @@ from headrace.models.settings import ModelSettings
 from headrace.persistence.settings import PersistenceSettings
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.settings import MeshSettings
+from headrace.tools.workflow.settings import OrchestratorSettings
 from tests.docs.pages import ROOT
 
 WHOLE = """
@@ -49,7 +50,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_key_reaches_its_setting(config: Path) -> None:
     mesh, models, reasoning = MeshSettings(), ModelSettings(), ReasoningSettings()
     assert mesh.database_url.get_secret_value() == "postgresql://sdutt:p%2Fw%20d%40%3A@localhost:5432/orchestrator"
-    assert mesh.orchestrator_api_url == "http://localhost:8081/api/v1"
+    assert OrchestratorSettings().api_url == "http://localhost:8081/api/v1"
     assert GatewaySettings().gateway_port == 8082
     assert (models.model, models.model_temperature, models.model_max_output_tokens) == ("openai:gpt-4o", 0.1, 4000)
     assert (reasoning.max_in_flight, reasoning.model_timeout_s) == (4, 30)

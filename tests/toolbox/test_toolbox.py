@@ -196,3 +196,25 @@ async def test_the_search_finds_by_name_words_hosts_and_users(pool: asyncpg.Pool
         assert await names(nothing) == []
     (found,) = await search.find("acme", "flights")
     assert (found.kind, found.pipeline, found.uses, found.rank > 0) == ("composite", FLIGHTS, 1, True)
+
+
+WORKFLOWS = """
+INSERT INTO workflows (tenant, tag, owner, live_version, listens) VALUES
+    ('acme', 'price-alert', 'ada', 2, false), ('other', 'price-watch', 'eve', 1, false);
+INSERT INTO workflow_versions
+    (tenant, tag, version, kind, patch_id, description, author, definition, definition_hash) VALUES
+    ('acme', 'price-alert', 1, 'created', 'p1', '', 'ada', '{"description": "Mails about hotels"}', 'h1'),
+    ('acme', 'price-alert', 2, 'patched', 'p2', '', 'ada', '{"description": "Mails when flights get cheap"}', 'h2'),
+    ('other', 'price-watch', 1, 'created', 'p3', '', 'eve', '{"description": "Flights of others"}', 'h3');
+"""
+
+
+async def test_the_search_finds_workflows_as_they_are_live_beside_tools(pool: asyncpg.Pool) -> None:
+    await PipelineUsage(pool).count(use(FLIGHTS, "c1"), 1)
+    await pool.execute(WORKFLOWS)
+    search = ToolSearch(pool)
+    found = await search.find("acme", "mail when flights are cheap")
+    assert [(one.kind, one.name) for one in found] == [("workflow", "price-alert"), ("composite", FLIGHTS_TOOL)]
+    assert (found[0].description, found[0].pipeline) == ("Mails when flights get cheap", None)
+    assert [one.name for one in await search.find("acme", "price alert", 1)] == ["price-alert"]
+    assert await search.find("acme", "hotels") == []

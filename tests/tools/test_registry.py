@@ -19,7 +19,6 @@ from headrace.tools.pipeline.jq.pool import JqPool
 from headrace.tools.registry import ToolRegistry
 from headrace.tools.search import SearchTools
 from headrace.tools.workflow.patch import PatchWorkflow, orchestrator_client
-from headrace.tools.workflow.settings import OrchestratorSettings
 from headrace.toolspecs import SPECS, version
 from tests.tools.helpers import CONTEXT, FakeTool, granted
 
@@ -148,9 +147,8 @@ def test_a_schema_that_is_none_is_refused() -> None:
 async def test_published_specs_and_tools_are_the_same() -> None:
     async with GuardedClient(EgressPolicy()) as client:
         pipeline = ExecutePipeline(client, MemoryBlobs(), JqPool())
-        patch = PatchWorkflow(orchestrator_client(OrchestratorSettings(_env_file=None)))
-        others = [SearchTools(None), OpenapiAction(client, MemoryBlobs(), {}), DelegateToAgent({}), patch]  # type: ignore[arg-type]
-        registry = ToolRegistry([pipeline, *others])
+        others = [SearchTools(None), OpenapiAction(client, MemoryBlobs(), {}), DelegateToAgent({})]  # type: ignore[arg-type]
+        registry = ToolRegistry([pipeline, *others, PatchWorkflow(orchestrator_client("http://127.0.0.1:8080", None))])
         assert registry.names() == sorted(SPECS)
         assert [registry.version(name) for name in SPECS] == [version(name) for name in SPECS]
         drifted = FakeTool("execute_pipeline", echo)

@@ -20,7 +20,6 @@ from headrace.registry.catalog import catalog_of
 from headrace.tools.api import ToolContext, ToolFailure
 from headrace.tools.registry import ToolRegistry
 from headrace.tools.workflow.patch import PatchWorkflow, orchestrator_client
-from headrace.tools.workflow.settings import OrchestratorSettings
 from headrace.workflows.repository import WorkflowRepository
 from headrace.workflows.runs import WorkflowRuns
 from tests.gateway.support import Gateway, error_of
@@ -144,8 +143,7 @@ async def tools(gateway: Gateway) -> AsyncIterator[ToolRegistry]:
     """The tool, and the gateway on a real port."""
     server = GatewayServer(gateway.app, gateway.settings)
     await server.start()
-    settings = OrchestratorSettings(_env_file=None, api_url=f"http://127.0.0.1:{server.port}", api_key=SecretStr(KEY))
-    async with orchestrator_client(settings) as client:
+    async with orchestrator_client(f"http://127.0.0.1:{server.port}", SecretStr(KEY)) as client:
         yield ToolRegistry([PatchWorkflow(client)])
     await server.stop()
 
@@ -196,11 +194,9 @@ async def test_the_tool_refuses_in_words(
 async def test_an_orchestrator_that_misbehaves_is_named_without_the_credential(
     status: int, body: bytes, error: str | None
 ) -> None:
-    async with serving(always(status, body)) as server:
-        settings = OrchestratorSettings(_env_file=None, api_url=server.url, api_key=SecretStr(KEY))
-        async with orchestrator_client(settings) as client:
-            with pytest.raises((ToolFailure, DependencyUnavailable)) as failure:
-                await PatchWorkflow(client).run(ARGUMENTS, CONTEXT)
+    async with serving(always(status, body)) as server, orchestrator_client(server.url, SecretStr(KEY)) as client:
+        with pytest.raises((ToolFailure, DependencyUnavailable)) as failure:
+            await PatchWorkflow(client).run(ARGUMENTS, CONTEXT)
     assert getattr(failure.value, "type", None) == error
     assert KEY not in str(failure.value)
     assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"

@@ -28,6 +28,7 @@ class RunOptions(TypedDict, total=False):
     prompt: str
     version: str
     session_id: str
+    double_texting: Literal["enqueue", "reject", "interrupt"]  # while its session is busy; default: as the agent says
     user_id: str
     idempotency_key: str
     stream_tokens: bool  # so that ``stream(..., tokens=True)`` has what the model writes

@@ -7,6 +7,7 @@ code that asks more than the code that wrote the records has diverged.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from headrace.blobs import BlobStore
@@ -22,9 +23,11 @@ from headrace.messages.run import AgentRef, DoubleTexting, RunInfo, SessionState
 from headrace.models import ModelError, ModelReply, ModelRequest
 from headrace.reasoning.admission import NO_MODEL, Admitted
 from headrace.reasoning.agents import Definitions
+from headrace.reasoning.frameworks import Turn as FrameworkTurn
 from headrace.reasoning.limits import CANCELLED
 from headrace.reasoning.transcript import Transcripts
 from headrace.replay.chain import Chain, Stretch
+from headrace.toolspecs import SPECS, Spec
 
 _MODEL_ERROR: Final = "model_error"
 _SESSION_BUSY: Final = "session_busy"
@@ -88,6 +91,7 @@ class Recording:
         self._model = _model_of(chain)
         self._stretch = chain.stretches[0]
         self._taken = 0
+        self.specs = _specs_of(chain)
         self.cancelled = _RecordedCancellation(self._is_cancelled)
 
     def turn_to(self, stretch: Stretch) -> None:
@@ -121,6 +125,10 @@ class Recording:
         if error is not None and error.type == _BUDGET:
             raise BudgetExhausted(error)
         raise Unrecorded(f"a further turn of the model is asked for; {len(turns)} led to {self._stretch.led_to.source}")
+
+    async def take(self, turn: FrameworkTurn) -> ModelReply:
+        """As any framework: its turns are recorded like a model's."""
+        return await self.complete(turn.run.model, turn.request)
 
     # --- the definition ------------------------------------------------------------------------------------------------------
 
@@ -189,6 +197,14 @@ def _agent_of(chain: Chain) -> AgentRef:
         definition_hash=output.definition_hash,
         prompt_hash=output.prompt_hash,
     )
+
+
+def _specs_of(chain: Chain) -> Mapping[str, Spec]:
+    """Tools as they are today, in the versions that the run asked for: a later version of a tool is no other decision."""
+    outputs = [stretch.output for stretch in chain.stretches]
+    calls = [call for output in outputs if isinstance(output, ToolCalls) for call in output.calls]
+    asked = {call.tool: replace(SPECS[call.tool], version=call.tool_version) for call in calls if call.tool in SPECS}
+    return {**SPECS, **asked}
 
 
 def _model_of(chain: Chain) -> str:

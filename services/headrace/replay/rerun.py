@@ -19,14 +19,15 @@ from headrace.messages.job import Job
 from headrace.reasoning.admission import CatalogAdmission
 from headrace.reasoning.agents import Agents, Definitions
 from headrace.reasoning.execution import Tools
+from headrace.reasoning.frameworks import Frameworks
 from headrace.reasoning.ledger import Asked
 from headrace.reasoning.processor import ReasoningProcessor
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.reasoning.transcript import Transcripts
+from headrace.registry.runtimes import RUNTIMES
 from headrace.replay.chain import Chain, Stretch
 from headrace.replay.differences import Difference, differences
 from headrace.replay.recorded import NotFetched, Overlay, Recording
-from headrace.toolspecs import SPECS
 
 Verdict = Literal["identical", "reencoded", "diverged", "broken"]
 Blobs = dict[str, bytes | BadMessage]
@@ -103,9 +104,16 @@ class Reasoner:
         return Rerun(chain.run_id, "reencoded" if reencoded else "identical", len(chain.stretches), chain.ended)
 
     def _processor(self, recording: Recording, overlay: Overlay) -> ReasoningProcessor:
-        agents = Agents(recording, SPECS)
+        agents = Agents(recording, recording.specs)
         tools = Tools(
-            recording, overlay, Transcripts(overlay), SPECS, self.settings, recording.clock, recording.cancelled
+            recording,
+            overlay,
+            Transcripts(overlay),
+            recording.specs,
+            self.settings,
+            recording.clock,
+            recording.cancelled,
+            frameworks=Frameworks(dict.fromkeys(RUNTIMES, recording)),
         )
         admission = CatalogAdmission(agents, _Nobody(), recording.resolve, [recording])
         return ReasoningProcessor(tools, agents, admission, recording)

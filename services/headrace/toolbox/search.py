@@ -20,7 +20,7 @@ MAX_FOUND: Final = 50
 _SPACES: Final = str.maketrans("_.-", "   ")  # as the index takes names and hosts apart
 # plainto_tsquery takes any text and never fails; its operators are made alternatives. A question of stop words alone finds nothing.
 _QUERY: Final = "SELECT nullif(replace(plainto_tsquery('english', $2)::text, '&', '|'), '')::tsquery AS words"
-_SEARCH: Final = f"""
+_COMPOSITES: Final = f"""
 WITH question AS ({_QUERY})
 SELECT 'composite' AS kind, name, description, steps, uses, ts_rank_cd(search, words) AS rank
 FROM pipelines, question
@@ -28,10 +28,29 @@ WHERE tenant = $1 AND state = 'promoted' AND search @@ words
 ORDER BY rank DESC, uses DESC, name
 LIMIT $3
 """  # noqa: S608 (constants)
+# Workflows are orchestration's, and few: their words are looked at as they are.
+_WORKFLOWS: Final = f"""
+WITH question AS ({_QUERY}), live AS (
+    SELECT tag, coalesce(definition->>'description', '') AS description
+    FROM workflows JOIN workflow_versions USING (tenant, tag)
+    WHERE tenant = $1 AND version = live_version
+), indexed AS (
+    SELECT *, setweight(to_tsvector('english', translate(tag, '_.-', '   ')), 'A')
+        || setweight(to_tsvector('english', translate(description, '_.-', '   ')), 'B') AS search
+    FROM live
+)
+SELECT 'workflow' AS kind, tag AS name, description, NULL AS steps, 0 AS uses, ts_rank_cd(search, words) AS rank
+FROM indexed, question
+WHERE search @@ words
+ORDER BY rank DESC, name
+LIMIT $3
+"""  # noqa: S608 (constants)
 
 
 class Found(Part, frozen=True, kw_only=True):
-    """One answer; ``pipeline`` is what a composite tool does, step by step. ``rank`` orders answers to one question."""
+    """One answer: a ``composite`` tool, whose ``pipeline`` is what it does step by step, or a ``workflow`` by its tag.
+    ``rank`` orders the answers to one question.
+    """
 
     kind: str
     name: str
@@ -50,16 +69,20 @@ class ToolSearch:
     async def find(self, tenant: str, query: str, limit: int = 10) -> list[Found]:
         """The best answers first."""
         words = storable_text(query[:MAX_QUERY]).translate(_SPACES)
+        limit = max(1, min(limit, MAX_FOUND))
         with translated(), encoding():
-            rows = await self._pool.fetch(_SEARCH, storable_text(tenant), words, max(1, min(limit, MAX_FOUND)))
-        return [
-            Found(
-                kind=row["kind"],
-                name=row["name"],
-                description=row["description"],
-                rank=round(row["rank"], 4),
-                uses=row["uses"],
-                pipeline=orjson.loads(row["steps"]),
-            )
-            for row in rows
-        ]
+            rows = await self._pool.fetch(_COMPOSITES, storable_text(tenant), words, limit)
+            rows += await self._pool.fetch(_WORKFLOWS, storable_text(tenant), words, limit)
+        found = sorted(map(_found, rows), key=lambda one: (-one.rank, -one.uses, one.name))
+        return found[:limit]
+
+
+def _found(row: asyncpg.Record) -> Found:
+    return Found(
+        kind=row["kind"],
+        name=row["name"],
+        description=row["description"],
+        rank=round(row["rank"], 4),
+        uses=row["uses"],
+        pipeline=orjson.loads(row["steps"]) if row["steps"] else None,
+    )

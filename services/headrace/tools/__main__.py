@@ -51,13 +51,14 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         blobs = open_blobs(settings, pool)
         client = await stack.enter_async_context(GuardedClient(egress.policy(), ca_file=egress.ca_file))
         catalog = await stack.enter_async_context(followed_catalog(settings))
+        theirs = OrchestratorSettings()
+        orchestrator = await stack.enter_async_context(orchestrator_client(theirs.api_url, theirs.api_key))
         cache, usage = PipelineCache(pool), PipelineUsage(pool)
         jq = await stack.enter_async_context(JqPool(_jq_limits(tools), size=tools.jq_processes))
         executing = ExecutePipeline(client, blobs, jq, _limits(tools))
         pipelines = RememberedPipelines(executing, cache, usage, _memory(tools))
         composites = CompositeTools(Composites(pool), pipelines, max_output_bytes=tools.max_output_bytes)
         await stack.enter_async_context(swept(cache, usage))
-        orchestrator = await stack.enter_async_context(orchestrator_client(OrchestratorSettings()))
         profiles = AuthProfiles().auth_profiles
         jobs = await stack.enter_async_context(kubernetes_agents(KubeSettings()))
         own: list[Tool] = [

@@ -23,6 +23,7 @@ RESULTS: Final = "shadow.results"
 DEAD_LETTERS: Final = "shadow.dlq"
 REPLAY_ID: Final = r"^[a-z0-9][a-z0-9-]{0,47}$"
 _BASELINE: Final = "~base"
+_OUTSIDE: Final = "http"
 _SHADOW: Final = "shadow"
 OnMiss = Literal["fail", "stub"]
 Share = Annotated[float, Meta(gt=0, le=1)]
@@ -95,9 +96,11 @@ def changed(
     """The candidate: ``other`` (or ``live``) with this model and system prompt.
 
     Raises:
-        InvalidPlan: nothing is changed, or ``other`` is another agent.
+        InvalidPlan: nothing is changed, ``other`` is another agent, or its turns are taken by a service outside.
     """
     candidate = other or live
+    if _OUTSIDE in (live.runtime, candidate.runtime):
+        raise InvalidPlan("what a service of somebody else's does in a turn can't be kept in the shadow: runtime http")
     if candidate.name != live.name:
         raise InvalidPlan(f"the candidate is of {candidate.name}, not of {live.name}")
     if model is not None:

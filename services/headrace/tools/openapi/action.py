@@ -17,6 +17,7 @@ import orjson
 
 from headrace.auth_profiles import AuthProfile
 from headrace.blobs import BlobStore
+from headrace.blobs.tenants import TenantBlobs
 from headrace.egress import EgressDenied, EgressFailed, GuardedClient, GuardedResponse
 from headrace.messages import strict_json
 from headrace.messages.base import JsonObject
@@ -90,7 +91,8 @@ class OpenapiAction:
             raise ToolFailure("egress_denied", str(error)) from None
         except EgressFailed as error:
             raise ToolFailure(f"http_{error.kind}", str(error), retryable=error.retryable) from None
-        return ToolOutput(await self._given(answer, await asyncio.to_thread(_without_secrets, answer.body, proof)))
+        data = await asyncio.to_thread(_without_secrets, answer.body, proof)
+        return ToolOutput(await self._given(answer, data, context.tenant))
 
     async def _operation(self, arguments: JsonObject, context: ToolContext) -> Operation:
         url = arguments["openapi_url"].strip()
@@ -120,7 +122,7 @@ class OpenapiAction:
             timeout_s=context.remaining_s,
         )
 
-    async def _given(self, answer: GuardedResponse, data: bytes) -> JsonObject:
+    async def _given(self, answer: GuardedResponse, data: bytes, tenant: str) -> JsonObject:
         if not 200 <= answer.status < 300:
             said = " ".join(data[: _SAID * 4].decode(errors="replace").split())[:_SAID]
             text = f"{answer.host} answered with HTTP status {answer.status}" + (f": {said}" if said else "")
@@ -129,7 +131,7 @@ class OpenapiAction:
         if len(data) <= self._limits.inline_bytes:
             return {"status": answer.status, "body": body}
         whole = data if not isinstance(body, str) else orjson.dumps(body)  # a blob is JSON, whatever the answer was
-        ref = await self._blobs.put(whole)
+        ref = await TenantBlobs(self._blobs, tenant).put(whole)
         small = preview(body, self._limits.inline_bytes // 2)
         return {"status": answer.status, "bytes": len(data), "preview": small, "result_ref": ref}
 

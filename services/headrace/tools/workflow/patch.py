@@ -10,11 +10,11 @@ import re
 from typing import Any, Final
 
 import httpx2
+from pydantic import SecretStr
 
 from headrace.messages.base import JsonObject
 from headrace.messages.errors import DependencyUnavailable
 from headrace.tools.api import ToolContext, ToolFailure, ToolOutput
-from headrace.tools.workflow.settings import OrchestratorSettings
 from headrace.toolspecs.patch_workflow import PATCH_WORKFLOW
 from headrace.toolspecs.spec import Spec
 
@@ -25,13 +25,11 @@ _MAX_ANSWER: Final = 2_000_000
 _CONFLICT: Final = "version_conflict"
 
 
-def orchestrator_client(settings: OrchestratorSettings, *, timeout_s: float = 10.0) -> httpx2.AsyncClient:
+def orchestrator_client(url: str, api_key: SecretStr | None, *, timeout_s: float = 10.0) -> httpx2.AsyncClient:
     """A client of the orchestrator's API. No redirect is followed: the credential goes to this address alone."""
-    key = settings.api_key.get_secret_value() if settings.api_key else ""
+    key = api_key.get_secret_value() if api_key else ""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return httpx2.AsyncClient(
-        base_url=settings.api_url, headers=headers, timeout=timeout_s, trust_env=False, follow_redirects=False
-    )
+    return httpx2.AsyncClient(base_url=url, headers=headers, timeout=timeout_s, trust_env=False, follow_redirects=False)
 
 
 class PatchWorkflow:

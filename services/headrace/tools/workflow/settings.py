@@ -1,12 +1,16 @@
-"""Where the orchestrator's API is, and this service's credential for it (``HEADRACE_ORCHESTRATOR_*``)."""
+"""The orchestrator's API as the tools service sees it: where it is, and the credential that no agent ever sees."""
 
 from __future__ import annotations
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from headrace.config_file import Settings
 
 
-class OrchestratorSettings(BaseSettings):
+class OrchestratorSettings(Settings):
+    """``HEADRACE_ORCHESTRATOR_*``."""
+
     model_config = SettingsConfigDict(env_prefix="HEADRACE_ORCHESTRATOR_", env_file=".env", extra="ignore")
 
     api_url: str = Field(
