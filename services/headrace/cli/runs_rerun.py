@@ -105,7 +105,7 @@ def cancel(
 
     Exits with 4 if there is no such run, with 1 if it has ended.
 
-    Example: `headrace runs cancel --agent pr-risk-reviewer --where "cost_usd > `1`" --dry-run`
+    Example: `headrace runs cancel --agent pr-risk-reviewer --where "state == 'pending'" --dry-run`
 
     Parameters
     ----------
