@@ -144,6 +144,11 @@ async def test_the_same_request_is_the_same_run_and_another_is_another() -> None
     assert await again.start(made, context(offset=1)) == [], "a second record of the same fork begins nothing"
 
 
+def test_the_id_of_a_fork_stays_what_it_is() -> None:
+    """Whoever asks for a stored run's fork once more has to meet the same run, in every release."""
+    assert ids.forked_job_id("default", "run-1", 2, "ab", "again") == "52df42ad-1155-5e44-a653-9448945afa5e"
+
+
 async def test_a_fork_answers_to_nobody_but_who_asked_for_it() -> None:
     family = Family(
         parent_run_id="boss", root_run_id="boss", depth=1, runs_left=3, max_tokens=100_000, max_cost_usd=1.0
