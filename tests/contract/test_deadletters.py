@@ -94,10 +94,10 @@ def test_a_redrive_that_dies_sends_nothing_back(settings: MeshSettings, monkeypa
     box = DeadLetters(settings, "tools")
     send_back = box._send_back
 
-    def fail_at_the_second(producer: object, entry: object) -> None:
+    def fail_at_the_second(producer: object, entry: object, marks: object) -> None:
         if entry.offset == 18:  # type: ignore[attr-defined]
             raise KeyboardInterrupt
-        send_back(producer, entry)  # type: ignore[arg-type]
+        send_back(producer, entry, marks)  # type: ignore[arg-type]
 
     monkeypatch.setattr(box, "_send_back", fail_at_the_second)
     with pytest.raises(KeyboardInterrupt):

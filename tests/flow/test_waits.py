@@ -213,6 +213,65 @@ def _child(mesh: Mesh, run_id: str) -> str | None:
     return next((str(one["run_id"]) for one in family if one["parent_run_id"] == run_id), None)
 
 
+def forked(mesh: Mesh, *arguments: str) -> dict[str, Any]:
+    return dict(json.loads(mesh.cli("runs", "fork", *arguments, "--json").stdout))
+
+
+def test_a_run_that_waits_is_forked_at_its_wait_and_asks_for_itself(mesh: Mesh, till: Till) -> None:
+    before = list(till.paid)
+    run_id = start(mesh, "payer")
+    approval = waiting(mesh, run_id)
+    shown = forked(mesh, run_id, "--at", "1", "--dry-run")
+    assert shown["anew"] == {"tool_calls": ["call_1_1"], "from": "tool_calls"}
+    assert mesh.gateway.get(f"/v1/runs/{shown['run_id']}").status_code == 404, "a dry run begins nothing"
+    made = forked(mesh, run_id, "--at", "1")
+    assert made["run_id"] == shown["run_id"] == forked(mesh, run_id, "--at", "1")["run_id"]
+    own = waiting(mesh, made["run_id"])
+    mesh.cli("approvals", "deny", approval["id"])
+    mesh.cli("approvals", "approve", own["id"])
+    fork, run = mesh.run(made["run_id"]), mesh.run(run_id)
+    assert (run["outcome"], fork["outcome"]) == ("it was denied", "all done")
+    assert till.paid == [*before, "/as-asked"], "once, whatever was asked for twice"
+    assert (fork["forked_from"], fork["forked_step"], fork["usage"]["model_calls"]) == (run_id, 1, 1)
+    assert run_id in mesh.cli("runs", "show", made["run_id"]).stdout
+
+
+def test_runs_are_forked_with_an_edit_also_sub_agents_and_run_again_together(mesh: Mesh) -> None:
+    run_id = start(mesh, "boss")
+    run = mesh.run(run_id)
+    child = next(one["run_id"] for one in run["family"] if one["parent_run_id"] == run_id)
+    edited = forked(mesh, run_id, "--at", "1", "--tool-result", 'call_1_1={"output": "denied"}')
+    alone = forked(mesh, child, "--at", "0", "--prompt", "Again.")
+    assert mesh.run(edited["run_id"])["outcome"] == "it was denied", "the model reads what was put there"
+    fork = mesh.run(alone["run_id"])
+    assert (fork["outcome"], fork["parent_run_id"], fork["forked_from"]) == ("helped", None, child)
+    assert "at step" in mesh.cli("runs", "fork", run_id, "--at", "7", expect=1).stderr
+
+    which = ("--where", f"run_id == '{run_id}'", "--replay", "once-more")
+    assert "say --yes" in mesh.cli("runs", "rerun", *which, expect=2).stderr
+    counted = json.loads(mesh.cli("runs", "rerun", *which, "--dry-run", "--json").stdout)
+    assert (counted["runs"], counted["agents"], counted["dry_run"]) == (1, {"boss": 1}, True)
+    for _ in range(2):  # the same replay again is the same runs
+        done = json.loads(mesh.cli("runs", "rerun", *which, "--yes", "--json").stdout)
+        assert (done["done"], done["refused"]) == (1, {})
+    page = until(lambda: _of_replay(mesh, "once-more"), 30, "the run is there again")
+    again = mesh.run(page[0]["run_id"])
+    assert [one["run_id"] for one in _of_replay(mesh, "once-more")] == [again["run_id"]]
+    assert (again["outcome"], again["forked_from"], again["forked_step"]) == ("all done", run_id, 0)
+
+    parked = start(mesh, "payer")
+    waiting(mesh, parked)
+    mesh.cli("runs", "cancel", "--where", f"run_id == '{parked}'", "--yes")
+    assert mesh.run(parked)["error"]["type"] == "cancelled"
+    assert "say which runs" in mesh.cli("runs", "cancel", "--yes", expect=2).stderr
+    assert mesh.cli("runs", "cancel", "--where", "][", "--yes", expect=2).stderr
+
+
+def _of_replay(mesh: Mesh, replay_id: str) -> list[dict[str, Any]]:
+    runs = mesh.gateway.get("/v1/runs", params={"agent": "boss", "limit": 200}).json()["runs"]
+    return [run for run in runs if run["replay_id"] == replay_id]
+
+
 def test_each_run_ends_once_while_services_are_killed(mesh: Mesh, till: Till) -> None:
     """Half of the runs wait for sub-agents, half for an approval, which is given as soon as it is asked for."""
     seed = random.randrange(10**6)

@@ -37,6 +37,8 @@ _DEAD_LETTER_HEADERS: Final = {
     "dlq_attempts": "How often it was tried",
     "dlq_failed_at": "RFC 3339",
     "dlq_redrives": "How often it was sent back before",
+    "dlq_edited": "Its value was changed when it was sent back: digest of the edit",
+    "dlq_redriven_by": "On a marker: who sent the entry back",
     "dlq_redriven": "On a marker, which has no value: the entry (partition/offset) that was sent back",
 }
 

@@ -18,6 +18,7 @@ from headrace.messages.base import Message
 from headrace.messages.budget import BudgetChange
 from headrace.messages.event import Event
 from headrace.messages.job import Job
+from headrace.messages.lineage import ForkedFrom
 from headrace.messages.result import AgentResult
 from headrace.messages.run import RunInfo, ToolCalls, ToolResults, Turn
 from headrace.messages.wait import RunWait, WaitCompletion
@@ -84,11 +85,23 @@ def of_headers(topic: str, headers: Mapping[str, str], tenant: str) -> Facts:
 
 
 def _of_dead_letter(topic: str, headers: Mapping[str, str]) -> Facts:
+    if (entry := headers.get(deadletter.REDRIVEN)) is not None:
+        return _of_redrive(topic, entry, headers)
     place = [headers.get(part, "") for part in (deadletter.TOPIC, deadletter.PARTITION, deadletter.OFFSET)]
     return {
         "service": topic.removesuffix(DEAD_LETTERS),
         "error_type": name(headers.get(deadletter.CAUSE)),
         "origin": name("/".join(place)) if all(place) else None,
+    }
+
+
+def _of_redrive(topic: str, entry: str, headers: Mapping[str, str]) -> Facts:
+    """Of a marker: which dead letter was sent back, by whom, and whether as it was."""
+    return {
+        "service": topic.removesuffix(DEAD_LETTERS),
+        "origin": name(f"{topic}/{entry}"),
+        "user_id": name(headers.get(deadletter.REDRIVEN_BY)),
+        "status": "redriven_edited" if deadletter.EDITED in headers else "redriven",
     }
 
 
@@ -127,7 +140,19 @@ def _job(job: Job) -> Facts:
         "agent_version": name(job.agent_version),
         "replay_id": name(job.replay_id),
     }
+    if job.fork is not None:
+        facts |= _fork(job.fork.origin, rerun=job.replay_id is not None)
     return facts | _origin(job.event.uid, job.event.type, job.event.source) if job.event else facts
+
+
+def _fork(origin: ForkedFrom, *, rerun: bool) -> Facts:
+    """Who asked for it, of which run at which step; ``edited`` if it is not as it was."""
+    verb = "rerun" if rerun else "forked"
+    return {
+        "user_id": name(origin.by),
+        "origin": name(f"{origin.run_id}/{origin.step}"),
+        "status": f"{verb}_edited" if origin.edited else verb,
+    }
 
 
 def _origin(uid: str | None, type_: str | None, source: str | None) -> Facts:

@@ -30,7 +30,7 @@ GROUPS: Final = {
     "events": "Send events into the mesh.",
     "webhooks": "Senders of webhooks: which there are, trying one, repeating deliveries.",
     "sessions": "Sessions: conversations that go on from run to run.",
-    "runs": "Agent runs: those of the index, following one, ending one.",
+    "runs": "Agent runs: those of the index, following one, ending, forking and repeating them.",
     "approvals": "Calls that wait for somebody's yes.",
     "results": "Results of agent runs, straight from the topic.",
     "agents": "Agents as data: the catalogue of published definitions.",

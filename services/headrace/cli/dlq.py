@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from headrace.cli.dlq_edit import CantEdit, read_edit, who
 from headrace.cli.output import print_facts, print_json, print_table, stop
 from headrace.cli.tables import printable
 from headrace.cli.target import JsonFlag, Target
@@ -101,11 +103,14 @@ def redrive(
     service: str,
     *entries: str,
     all: Annotated[bool, Parameter(negative=())] = False,
+    edit: Path | None = None,
     dry_run: Annotated[bool, Parameter(negative=())] = False,
     target: Target = _NOWHERE,
     json: JsonFlag = False,
 ) -> None:
-    """Send dead letters back to the topic that they came from, each once.
+    """Send dead letters back to the topic that they came from, each once, as they are or edited.
+
+    Dead letters of other services stay where they are. Exits with 2 if the edit does not fit one of them; none is sent back then.
 
     Example: `headrace dlq redrive reasoning --all --dry-run`
 
@@ -117,6 +122,9 @@ def redrive(
         Their ids.
     all
         All that were not redriven yet.
+    edit
+        A file with a JSON Patch (`[{"op": "replace", "path": "/agent", "value": "assistant"}]`), or with the JSON value that takes
+        the place of each record's own. The record says that it was edited.
     dry_run
         Only show which would go.
     json
@@ -126,9 +134,13 @@ def redrive(
         raise stop("name the entries, or give --all", 2)
     _known(service)
     try:
-        sent = DeadLetters(target.settings(), service).redrive(None if all else entries, dry_run=dry_run)
+        change = read_edit(edit) if edit else None
+        box = DeadLetters(target.settings(), service)
+        sent = box.redrive(None if all else entries, dry_run=dry_run, edit=change, by=who())
     except UnknownEntry as error:
         raise stop(f"{error}; nothing is sent back", 4) from None
+    except CantEdit as error:
+        raise stop(f"{error}; nothing is sent back", 2) from None
     if json:
         print_json([_facts(entry) for entry in sent])
         return
@@ -155,5 +167,6 @@ def _facts(entry: Entry) -> dict[str, Any]:
         "failed_at",
         "redrives",
         "redriven",
+        "edited",
     )
     return {name: getattr(entry, name) for name in names} | {"key": (entry.key or b"").decode("utf-8", "replace")}

@@ -24,8 +24,15 @@ from headrace.index.paging import MAX_LIMIT
 from headrace.index.views import RunPage, RunView
 from headrace.messages.errors import BadMessage
 
-app = App(name="runs", help="Agent runs: those of the index, following one, ending one.", help_format="markdown")
+app = App(
+    name="runs",
+    help="Agent runs: those of the index, following one, ending, forking and repeating them.",
+    help_format="markdown",
+)
 app.command("headrace.cli.runs_diff:diff", name="diff")
+app.command("headrace.cli.runs_fork:fork", name="fork")
+app.command("headrace.cli.runs_rerun:rerun", name="rerun")
+app.command("headrace.cli.runs_rerun:cancel", name="cancel")
 
 _NOWHERE = Target()
 
@@ -185,28 +192,3 @@ def watch(
 def _summary(data: dict[str, Any]) -> str:
     shown = {name: value for name, value in data.items() if name not in ("type", "run_id")}
     return orjson.dumps(shown).decode()
-
-
-@app.command
-def cancel(run: str, *, target: Target = _NOWHERE, json: JsonFlag = False) -> None:
-    """Ask that a run ends. It ends as failed, with the error `cancelled`, unless its answer is there first.
-
-    Exits with 4 if there is no such run, with 1 if it has ended.
-
-    Example: `headrace runs cancel 3f0c…`
-
-    Parameters
-    ----------
-    run
-        Run id.
-    json
-        Print JSON.
-    """
-    from headrace.client import Client
-
-    with asking(), Client(target.gateway_url()) as client:
-        client.cancel(run)
-    if json:
-        print_json({"run_id": run, "asked": True})
-    else:
-        print(f"asked; `headrace runs show {run}` tells how it ended")

@@ -27,7 +27,7 @@ from headrace.client.errors import (
     Unreachable,
     WaitTimedOut,
 )
-from headrace.client.models import Ended, Run, RunError, RunEvent, RunPage, Started, Usage
+from headrace.client.models import Ended, Forked, Run, RunError, RunEvent, RunPage, Started, Usage
 
 __all__ = [
     "ApiError",
@@ -35,6 +35,7 @@ __all__ = [
     "Client",
     "Conflict",
     "Ended",
+    "Forked",
     "HeadraceError",
     "InvalidCredential",
     "InvalidRequest",

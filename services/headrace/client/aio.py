@@ -11,9 +11,9 @@ from typing import Any, Self, TypeVar, Unpack
 import httpx2
 
 from headrace.client import calls
-from headrace.client.calls import Call, PageOptions, RunFilters, RunOptions
+from headrace.client.calls import Call, ForkOptions, PageOptions, RunFilters, RunOptions
 from headrace.client.errors import Unavailable, Unreachable, WaitTimedOut, api_error
-from headrace.client.models import Ended, Run, RunEvent, RunPage, Started
+from headrace.client.models import Ended, Forked, Run, RunEvent, RunPage, Started
 from headrace.client.options import ATTEMPTS, ended, headers_of, next_wait, pause_s, url_of
 from headrace.client.sse import Events
 
@@ -84,6 +84,10 @@ class AsyncClient:
     async def cancel(self, run_id: str) -> None:
         """Ask that the run ends; ``wait`` tells how it did. Raises ``Conflict`` if it has."""
         await self._do(calls.cancel(run_id))
+
+    async def fork(self, run_id: str, **request: Unpack[ForkOptions]) -> Forked:
+        """Begin a new run that takes a run's records up to a step. Raises ``Conflict`` where it can't be forked."""
+        return await self._do(calls.fork(run_id, **request))
 
     async def result(self, ref: str) -> Any:
         """What a run's ``result_url``, or a reference such as ``artifact://...``, stands for."""

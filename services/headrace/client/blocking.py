@@ -10,9 +10,9 @@ from typing import Any, Self, TypeVar, Unpack
 import httpx2
 
 from headrace.client import calls
-from headrace.client.calls import Call, PageOptions, RunFilters, RunOptions
+from headrace.client.calls import Call, ForkOptions, PageOptions, RunFilters, RunOptions
 from headrace.client.errors import Unavailable, Unreachable, WaitTimedOut, api_error
-from headrace.client.models import Ended, Run, RunEvent, RunPage, Started
+from headrace.client.models import Ended, Forked, Run, RunEvent, RunPage, Started
 from headrace.client.options import ATTEMPTS, ended, headers_of, next_wait, pause_s, url_of
 from headrace.client.sse import Events
 
@@ -80,6 +80,10 @@ class Client:
     def cancel(self, run_id: str) -> None:
         """Ask that the run ends; ``wait`` tells how it did. Raises ``Conflict`` if it has."""
         self._do(calls.cancel(run_id))
+
+    def fork(self, run_id: str, **request: Unpack[ForkOptions]) -> Forked:
+        """Begin a new run that takes a run's records up to a step. Raises ``Conflict`` where it can't be forked."""
+        return self._do(calls.fork(run_id, **request))
 
     def result(self, ref: str) -> Any:
         """What a run's ``result_url``, or a reference such as ``artifact://...``, stands for."""

@@ -14,7 +14,7 @@ import httpx2
 import msgspec
 
 from headrace.client.errors import ApiError, api_error
-from headrace.client.models import Ended, Run, RunPage, Started
+from headrace.client.models import Ended, Forked, Run, RunPage, Started
 
 T = TypeVar("T")
 TIMEOUT_S: Final = 30.0
@@ -32,6 +32,18 @@ class RunOptions(TypedDict, total=False):
     user_id: str
     idempotency_key: str
     stream_tokens: bool  # so that ``stream(..., tokens=True)`` has what the model writes
+
+
+class ForkOptions(TypedDict, total=False):
+    """Where a fork leaves its run (``at``: a model turn, 0 for the job), and what is changed there."""
+
+    at: int
+    input: Any
+    prompt: str
+    version: str
+    tool_results: Mapping[str, Any]  # by call id
+    replay_id: str
+    dry_run: bool
 
 
 class RunFilters(TypedDict, total=False):
@@ -105,6 +117,10 @@ def runs(**filters: Unpack[PageOptions]) -> Call[RunPage]:
 
 def cancel(run_id: str) -> Call[Started]:
     return Call("POST", f"/v1/runs/{part(run_id)}/cancel", _as(Started))
+
+
+def fork(run_id: str, **request: Unpack[ForkOptions]) -> Call[Forked]:
+    return Call("POST", f"/v1/runs/{part(run_id)}/fork", _as(Forked), body=known(request))
 
 
 def events_path(run_id: str, *, tokens: bool) -> str:

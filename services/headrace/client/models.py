@@ -16,6 +16,18 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     status_url: str
 
 
+class Forked(Started, frozen=True, kw_only=True):
+    """A new run, or with ``dry_run`` what it would be. ``taken``: what is not made again; ``anew``: where it begins, and the calls
+    of that turn that are made. ``edited`` names what was changed.
+    """
+
+    agent: str
+    forked_from: dict[str, Any]
+    edited: list[str]
+    taken: dict[str, Any]
+    anew: dict[str, Any]
+
+
 class RunError(msgspec.Struct, frozen=True, kw_only=True):
     """Why a run failed. ``type`` is stable, for programs."""
 

@@ -25,6 +25,7 @@ from headrace.claims.postgres import PostgresClaims
 from headrace.control.approvals import PostgresApprovals
 from headrace.control.cancellations import PostgresCancellations
 from headrace.control.turns import PostgresTurns
+from headrace.forks.records import Forks
 from headrace.gateway.app import create_app
 from headrace.gateway.budget_desk import BudgetDesk
 from headrace.gateway.feed import Feeds, Hub, Recall
@@ -41,6 +42,7 @@ from headrace.postgres.errors import translated
 from headrace.postgres.pool import open_pool
 from headrace.registry.catalog import Catalog
 from headrace.registry.follow import definitions
+from headrace.runtime.pick import Picker
 from headrace.runtime.publisher import Publisher
 from headrace.runtime.table import Table
 from headrace.runtime.wire import Wire
@@ -90,6 +92,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
             asyncapi=lambda: _asyncapi(settings),
             budgets=BudgetDesk(budgets, known_budgets, publisher, settings.tenant),
             authenticator=Authenticator(AuthStore(pool), secrets, cache_s=access.auth_cache_s) if secrets else None,
+            forks=await stack.enter_async_context(_forks(settings, pool, blobs)),
             workflows=WorkflowStore(WorkflowRepository(pool), WorkflowRuns(pool)),
             checks={"kafka": _check(publisher.ready), "catalogue": _check(table.ready), "database": _database(pool)},
         )
@@ -121,6 +124,16 @@ async def _feed(settings: MeshSettings, blobs: BlobStore) -> AsyncIterator[Feeds
         yield feeds
     finally:
         await feeds.close()
+        await wire.close()
+
+
+@asynccontextmanager
+async def _forks(settings: MeshSettings, pool: asyncpg.Pool, blobs: BlobStore) -> AsyncIterator[Forks]:
+    wire = Wire("gateway", settings, blobs)
+    try:
+        async with Picker(settings) as picker:
+            yield Forks(RunIndex(pool, blobs), picker, wire, settings.tenant)
+    finally:
         await wire.close()
 
 

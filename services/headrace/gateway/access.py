@@ -53,6 +53,7 @@ ACCESS: Final[Mapping[tuple[str, str], Need]] = {
     ("GET", "/v1/runs/{run_id}"): Role.VIEWER,
     ("GET", "/v1/runs/{run_id}/events"): Role.VIEWER,
     ("POST", "/v1/runs/{run_id}/cancel"): Role.DEVELOPER,
+    ("POST", "/v1/runs/{run_id}/fork"): Role.DEVELOPER,
     ("GET", "/v1/approvals"): Role.VIEWER,
     ("GET", "/v1/approvals/{approval_id}"): Role.VIEWER,
     ("POST", "/v1/approvals/{approval_id}/decision"): Role.ADMIN,  # who starts runs must not approve what they do

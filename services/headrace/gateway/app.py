@@ -41,6 +41,7 @@ from headrace.gateway.mcp_door import McpDoor
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import HttpError, error_response
 from headrace.gateway.run_cancel import RunCancel
+from headrace.gateway.run_fork import RunFork
 from headrace.gateway.run_requests import RunRequests
 from headrace.gateway.run_start import RunStart
 from headrace.gateway.run_streams import RunStreams
@@ -65,6 +66,7 @@ def create_app(deps: Deps) -> FastAPI:
         PlainRoute("/events", Events(deps, limits).handle, methods=["POST"]),
         PlainRoute("/v1/runs", requests.handle, methods=["POST"]),
         PlainRoute("/v1/runs/{run_id}/cancel", cancels.handle, methods=["POST"]),
+        PlainRoute("/v1/runs/{run_id}/fork", RunFork(deps, accepted, limits).handle, methods=["POST"]),
         PlainRoute("/v1/approvals/{approval_id}/decision", ApprovalDecision(deps).handle, methods=["POST"]),
         PlainRoute("/agent", doors.ask, methods=["POST"]),
         PlainRoute("/agents/run", doors.run, methods=["POST"]),

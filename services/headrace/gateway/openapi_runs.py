@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from headrace.gateway.doors import BUSY, UNSUPPORTED, AgentRequest, AgentRunRequest
 from headrace.gateway.openapi_parts import LIMITED, answers, body, parameter, refusals
+from headrace.gateway.run_fork import ForkRequest
 from headrace.gateway.run_start import RunRequest
 
 _RUN_ID: Final = parameter("run_id", "path", "As POST /v1/runs answered", required=True)
@@ -21,6 +22,19 @@ _ENDED: Final[dict[str, Any]] = {
         },
         "error": {"type": "object", "description": "Why it failed", "required": ["type", "message"]},
         "result_url": {"type": "string"},
+    },
+}
+
+_FORKED: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["run_id", "status_url", "agent", "forked_from", "edited", "taken", "anew"],
+    "properties": {
+        **_STARTED,
+        "agent": {"type": "string", "description": "name@version"},
+        "forked_from": {"type": "object", "required": ["run_id", "step"]},
+        "edited": {"type": "array", "items": {"type": "string"}},
+        "taken": {"type": "object", "description": "Model turns and tool results that are not made again"},
+        "anew": {"type": "object", "description": "Where the run begins, and the calls of that turn that are made"},
     },
 }
 
@@ -56,6 +70,27 @@ def run_paths() -> dict[str, Any]:
                 "description": "It ends with the error `cancelled`, unless its answer is there first. Asking again is harmless.",
                 "parameters": [_RUN_ID],
                 "responses": answers(_STARTED, _404="No such run", _409="It has ended"),
+            }
+        },
+        "/v1/runs/{run_id}/fork": {
+            "post": {
+                "tags": ["runs"],
+                "summary": "Begin a new run that takes a run's records up to a step, and goes on from there",
+                "description": "The same request is the same run, however often it is asked.",
+                "parameters": [_RUN_ID],
+                "requestBody": body(("application/json", ForkRequest.model_json_schema())),
+                "responses": {
+                    "200": _json("With dry_run: what would be taken, and what made anew", _FORKED),
+                    **answers(
+                        _FORKED["properties"],
+                        _400="Unknown version, or broken JSON",
+                        _404="No such run",
+                        _409="The run can't be forked there",
+                        _415="Content type or encoding",
+                        _422="Not this request, or no such call at the step",
+                        _429=LIMITED,
+                    ),
+                },
             }
         },
         "/v1/runs/{run_id}/events": {

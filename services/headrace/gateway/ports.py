@@ -16,6 +16,7 @@ from headrace.auth.authenticator import Authenticator
 from headrace.blobs import BlobStore
 from headrace.claims import Claims
 from headrace.control.approvals import Question, QuestionPage, QuestionState
+from headrace.forks.plan import Asked, Planned
 from headrace.gateway.settings import GatewaySettings
 from headrace.gateway.sources.load import WebhookSource
 from headrace.messages.agent import AgentDefinition
@@ -136,6 +137,14 @@ class Turns(Protocol):
         ...
 
 
+class Forks(Protocol):
+    async def plan(self, run_id: str, asked: Asked) -> Planned:
+        """The fork of a run, from its records. Raises ``CantFork`` (also ``UnknownRun``), ``BadMessage``,
+        ``DependencyUnavailable``.
+        """
+        ...
+
+
 class Cancellations(Protocol):
     async def ask(self, tenant: str, run_id: str) -> None:
         """The run has to end. Raises ``DependencyUnavailable``."""
@@ -216,7 +225,8 @@ class Deps:
     """Everything that ``app.create_app`` needs.
 
     ``catalog_ready`` says whether the catalogue is read: before that an agent that is missing may only be late.
-    ``authenticator`` None: the API asks for no credential, which is for loopback. ``workflows`` None: their endpoints answer 503.
+    ``authenticator`` None: the API asks for no credential, which is for loopback. ``workflows``, ``forks``
+    None: their endpoints answer 503.
     ``checks`` are the dependencies that ``/readyz`` names; those in ``required`` decide it, the others only show.
     """
 
@@ -239,6 +249,7 @@ class Deps:
     budgets: Budgets
     authenticator: Authenticator | None = None
     workflows: WorkflowStore | None = None
+    forks: Forks | None = None
     checks: Mapping[str, Check] = field(default_factory=dict)
     required: frozenset[str] = frozenset({"kafka", "catalogue"})
     now: Callable[[], datetime] = utc_now

@@ -51,6 +51,8 @@ class RunView(_View):
     replay_id: str | None
     parent_run_id: str | None
     root_run_id: str | None
+    forked_from: str | None
+    forked_step: int | None
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None

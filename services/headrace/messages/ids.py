@@ -36,6 +36,11 @@ def requested_job_id(tenant: str, agent: str, idempotency_key: str) -> str:
     return _uuid("request", tenant, agent, idempotency_key)
 
 
+def forked_job_id(tenant: str, run_id: str, step: int, edits: str, replay_id: str | None = None) -> str:
+    """Job id of a fork: of a run, at a step, with edits (their digest). A replay id makes another one of it."""
+    return _uuid("fork", tenant, run_id, str(step), edits, replay_id or "")
+
+
 def result_id(tenant: str, run_id: str) -> str:
     """Id of a run's result, as in ``artifact://<result_id>``."""
     return _uuid("result", tenant, run_id)

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from headrace.messages.base import JsonObject, Message, Part, Version
 from headrace.messages.event import Event
+from headrace.messages.fork import Fork
 from headrace.messages.run import DoubleTexting, Family
 
 DEFAULT_AGENT = "assistant"  # who takes a v1.0 job, which names no agent
@@ -90,6 +91,7 @@ class Job(Message, frozen=True, kw_only=True):
         DoubleTexting | None, Meta(description="While its session is busy; default: as the agent says")
     ] = None
     call: CallAsked | None = None
+    fork: Annotated[Fork | None, Meta(description="Of a fork's job; written by the mesh itself")] = None
 
     def __post_init__(self) -> None:
         if self.prompt is None and self.input is None and self.event is None:

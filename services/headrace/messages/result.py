@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta
 
 from headrace.messages.base import Format, JsonObject, Message, Part, Version
+from headrace.messages.lineage import ForkedFrom
 from headrace.messages.run import SessionState, Turn, Usage
 
 FREE_FORM = Meta(extra_json_schema={"x-json-text": True})  # any JSON value, carried as JSON text in Avro
@@ -97,6 +98,7 @@ class AgentResult(Message, frozen=True, kw_only=True):
     delegated: Annotated[Usage, Meta(description="What its sub-agents spent, and theirs; not part of usage")] = Usage()
     descendants: Annotated[int, Meta(description="Runs begun below this one")] = 0
     session: Annotated[SessionTurn | None, Meta(description="Of a run in a session that began")] = None
+    forked_from: Annotated[ForkedFrom | None, Meta(description="Of a fork")] = None
 
     def message_id(self) -> str:
         return f"{self.job_id}:result"

@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta
 
 from headrace.messages.base import SCHEMA_VERSION, JsonObject, Message, Part, Version
+from headrace.messages.lineage import ForkedFrom
 
 DoubleTexting = Literal["enqueue", "reject", "interrupt"]
 
@@ -74,6 +75,7 @@ class RunInfo(Part, frozen=True, kw_only=True):
         Meta(description="Blob of the composite tools that this run is offered beside its agent's own tools"),
     ] = None
     direct: Annotated[bool, Meta(description="One tool call without a model: its outcome is the result")] = False
+    forked_from: Annotated[ForkedFrom | None, Meta(description="Of a fork")] = None
 
 
 class Usage(Part, frozen=True, kw_only=True):

@@ -48,6 +48,8 @@ class RunRow:
     replay_id: str | None = None
     parent_run_id: str | None = None
     root_run_id: str | None = None
+    forked_from: str | None = None
+    forked_step: int | None = None
     created_at: datetime
     started_at: datetime | None = None
     completed_at: datetime | None = None

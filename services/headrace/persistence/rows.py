@@ -17,6 +17,7 @@ import orjson
 from headrace.messages.base import Message
 from headrace.messages.event import Event
 from headrace.messages.job import Job
+from headrace.messages.lineage import ForkedFrom
 from headrace.messages.result import AgentResult, ToolCallSummary
 from headrace.messages.run import RunInfo, ToolCalls, ToolResults, Usage
 from headrace.messages.wait import RunWait
@@ -90,6 +91,7 @@ def job_rows(job: Job, context: Context, preview_bytes: int) -> Rows:
         replay_id=text(job.replay_id),
         parent_run_id=text(job.family.parent_run_id) if job.family else None,
         root_run_id=text(job.family.root_run_id) if job.family else None,
+        **_origin(job.fork.origin if job.fork else None),
         created_at=recorded_at(context),
         input_preview=preview(_job_input(job), preview_bytes),
     )
@@ -139,6 +141,7 @@ def result_rows(result: AgentResult, context: Context, preview_bytes: int) -> Ro
         node_id=text(result.node_id),
         replay_id=text(result.replay_id),
         parent_run_id=text(result.parent_run_id),
+        **_origin(result.forked_from),
         created_at=started or recorded_at(context),
         started_at=started,
         completed_at=time_of(result.completed_ms) or parsed_time(result.completed_at) or recorded_at(context),
@@ -214,12 +217,17 @@ def _running(message: ToolCalls | ToolResults | RunWait, precedence: int, contex
         replay_id=text(run.replay_id),
         parent_run_id=text(run.family.parent_run_id) if run.family else None,
         root_run_id=text(run.family.root_run_id) if run.family else None,
+        **_origin(run.forked_from),
         created_at=started or recorded_at(context),
         started_at=started,
         steps=progress.step,
         tool_calls=progress.tool_calls,
         **_usage(progress.usage),
     )
+
+
+def _origin(origin: ForkedFrom | None) -> dict[str, Any]:
+    return {"forked_from": text(origin.run_id), "forked_step": origin.step} if origin else {}
 
 
 def _usage(usage: Usage) -> dict[str, Any]:

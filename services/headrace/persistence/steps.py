@@ -18,6 +18,7 @@ def job_summary(job: Job) -> dict[str, Any]:
         workflow_tag=job.workflow_tag,
         retry_count=job.retry_count or None,
         timeout_sec=job.timeout_sec,
+        forked_from=job.fork.origin.plain(nulls=False) if job.fork else None,
     )
 
 

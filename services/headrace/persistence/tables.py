@@ -16,6 +16,7 @@ _RUN_TYPES: Final = {
     "created_at": "timestamptz",
     "started_at": "timestamptz",
     "completed_at": "timestamptz",
+    "forked_step": "integer",
     "steps": "integer",
     "tool_calls": "integer",
     "model_calls": "bigint",

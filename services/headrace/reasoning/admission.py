@@ -172,6 +172,7 @@ def run_info(job: Job, context: Context, agent: AgentRef, model: str, limits: Li
         replay_id=job.replay_id,
         stream_tokens=job.stream_tokens,
         family=job.family,
+        forked_from=job.fork.origin if job.fork else None,
         reply_to=job.reply_to or context.headers.get(REPLY_TO),
     )
 

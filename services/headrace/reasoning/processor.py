@@ -16,16 +16,18 @@ from headrace.blobs.tenants import TenantBlobs
 from headrace.messages.agent import Limits
 from headrace.messages.base import Message
 from headrace.messages.errors import BadMessage, FatalError, RejectedMessage, TransientError
+from headrace.messages.fork import Taken
 from headrace.messages.job import CallAsked, Job
 from headrace.messages.result import AgentResult, ResultError
-from headrace.messages.run import Entry, RunInfo, ToolCalls, ToolResults, Transcript
+from headrace.messages.run import Entry, RunInfo, ToolCalls, ToolOutcome, ToolResults, Transcript
 from headrace.observe.logging import get_logger
 from headrace.observe.metrics import AGENT_REQUESTS, AGENT_SECONDS, COST
 from headrace.reasoning import direct, replies
 from headrace.reasoning.admission import Admission, Admitted, Refused, Skipped
-from headrace.reasoning.agents import Agents
+from headrace.reasoning.agents import Agent, Agents
 from headrace.reasoning.execution import Execution, Tools
 from headrace.reasoning.failures import definition_changed
+from headrace.reasoning.forking import as_forked, calls_again
 from headrace.reasoning.ledger import Asked, Verdict
 from headrace.reasoning.limits import CANCELLED, limits_of
 from headrace.reasoning.machine import Event, JobAdmitted, Phase, RunRefused, State, ToolsReturned
@@ -90,6 +92,10 @@ class ReasoningProcessor:
         decision = await self._admission.admit(job, context, seen)
         if isinstance(decision, Admitted) and decision.run.session_id is not None and job.call is None:
             decision = await self._its_turn(job, decision)
+        if isinstance(decision, Admitted) and (fork := job.fork) is not None:
+            decision = Admitted(as_forked(decision.run, fork), decision.agent)
+            if fork.taken is not None:
+                return await self._go_on(decision, fork.taken, context)
         now_ms = self._tools.clock()
         event: Event
         match decision:
@@ -104,6 +110,24 @@ class ReasoningProcessor:
                 await self._grant(job)
                 state = State(Phase.ADMITTED, run, limits_of(run, agent.definition.limits))
                 event = JobAdmitted(now_ms, first_entry(job, run))
+        return await self._begin(agent, state, event, context)
+
+    async def _go_on(self, admitted: Admitted, taken: Taken, context: Context) -> Sequence[Send]:
+        """Begin a fork in the middle: with the outcomes of a turn, or with those of its calls that have none."""
+        run, agent, now_ms = admitted.run, admitted.agent, self._tools.clock()
+        log.info("agent_start", **_who(run), agent_version=run.agent.version, model=run.model)
+        event: Event = ToolsReturned(now_ms, taken.results)
+        if taken.open_calls:
+            if (run.tenant, run.run_id) not in self._tools.cancelled:
+                return [Send(calls_again(run, taken))]
+            event = RunRefused(now_ms, CANCELLED)
+        entries = await self._tools.transcripts.load(taken.transcript)
+        if not taken.open_calls:
+            _require_answers(entries, taken.results)
+        state = State(Phase.AWAITING_TOOLS, run, limits_of(run, agent.definition.limits), taken.progress)
+        return await self._execute(Execution(self._tools, agent, state, taken.transcript, entries), event, context)
+
+    async def _begin(self, agent: Agent | None, state: State, event: Event, context: Context) -> Sequence[Send]:
         log.info("agent_start", **_who(state.run), agent_version=state.run.agent.version, model=state.run.model)
         found = state.run.session
         transcript = Transcript(head=found.head, stored=found.stored) if found else Transcript()
@@ -143,7 +167,7 @@ class ReasoningProcessor:
         if agent is None:
             raise TransientError(f"agent {run.agent.name}@{run.agent.version} is not in the catalogue yet")
         entries = await self._tools.transcripts.load(message.transcript)
-        _require_answers(entries, message)
+        _require_answers(entries, message.results)
         state = State(Phase.AWAITING_TOOLS, run, limits_of(run, agent.definition.limits), message.progress)
         now_ms = self._tools.clock()
         event: Event = ToolsReturned(now_ms, message.results)
@@ -168,10 +192,10 @@ class ReasoningProcessor:
         return self._end(record, execution.state.run)
 
 
-def _require_answers(entries: tuple[Entry, ...], message: ToolResults) -> None:
+def _require_answers(entries: tuple[Entry, ...], results: tuple[ToolOutcome, ...]) -> None:
     """Providers refuse a conversation in which a call has no answer, or an answer no call."""
     asked = [call.id for call in entries[-1].tool_calls] if entries else []
-    given = [outcome.call_id for outcome in message.results]
+    given = [outcome.call_id for outcome in results]
     if asked != given and sorted(asked) != sorted(given):
         raise RejectedMessage(
             f"{len(given)} outcomes do not answer the {len(asked)} calls of the last turn",

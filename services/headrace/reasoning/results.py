@@ -132,6 +132,7 @@ def _identity(run: RunInfo) -> dict[str, Any]:
         "event_type": run.event_type,
         "event_source": run.event_source,
         "replay_id": run.replay_id,
+        "forked_from": run.forked_from,
     }
 
 

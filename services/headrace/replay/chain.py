@@ -74,7 +74,8 @@ def chain_of(run_id: str, records: Sequence[Filed]) -> Chain:
             raise BrokenChain("its tool.calls and agent.results records are gone")
         return Chain(run_id, ())
     answers = {one.message.progress.step: one for one in records if isinstance(one.message, ToolResults)}
-    came, step, stretches = _job(records, outputs[0][1]), 0, []
+    came, stretches = _job(records, outputs[0][1]), []
+    step = _begun_at(came)
     for number, (filed, output) in enumerate(outputs):
         if came is None or _steps(output) > step + 1:
             raise BrokenChain(f"the record before {filed.source} is gone")
@@ -99,6 +100,12 @@ def _place(output: Output) -> tuple[bool, int]:
 def _steps(output: Output) -> int:
     """Model turns that led to records, this one's included: one stretch adds one at most."""
     return output.steps if isinstance(output, AgentResult) else output.progress.step
+
+
+def _begun_at(job: Filed | None) -> int:
+    """The step that the run begins after: a fork begins where it left the other run."""
+    fork = job.message.fork if job and isinstance(job.message, Job) else None
+    return fork.origin.step if fork else 0
 
 
 def _job(records: Sequence[Filed], first: Output) -> Filed | None:

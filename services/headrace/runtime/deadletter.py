@@ -22,7 +22,10 @@ ATTEMPTS: Final = "dlq_attempts"
 FAILED_AT: Final = "dlq_failed_at"
 REDRIVES: Final = "dlq_redrives"  # how often the record was redriven before
 POSITION: Final = "dlq_position"  # of a redriven record: topic/partition/offset where it was first read
-_KEPT: Final = frozenset({REDRIVES, POSITION})  # what a redrive put on the record stays on it
+EDITED: Final = "dlq_edited"  # of a redriven record: its value was changed on the way, by an edit with this digest
+REDRIVEN: Final = "dlq_redriven"  # on a marker: id of the entry that went back
+REDRIVEN_BY: Final = "dlq_redriven_by"  # on a marker: who sent the entry back
+_KEPT: Final = frozenset({REDRIVES, POSITION, EDITED})  # what a redrive put on the record stays on it
 MAX_ERROR: Final = 500  # characters
 
 

@@ -4,7 +4,8 @@ A redrive sends each record to the topic and partition that it came from, unchan
 often) and ``dlq_position`` (where it was first read, so that whoever claimed that position knows its own record again). In the same
 transaction a *marker* is written to the dead-letter topic, which says that the entry is done with. One transactional id per
 group fences another redrive at the same time, and entries are read only after that fence: an entry goes back once, however often
-it is asked for. A record that fails again is a new entry.
+it is asked for. A record that fails again is a new entry. With an edit a record goes back with another value, and a third header,
+``dlq_edited``, says so for good.
 
 All calls block, and raise ``DependencyUnavailable`` while Kafka can't be reached and ``FatalError`` when it refuses.
 """
@@ -12,7 +13,7 @@ All calls block, and raise ``DependencyUnavailable`` while Kafka can't be reache
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
@@ -26,7 +27,7 @@ from headrace.runtime import config, deadletter
 from headrace.runtime.cluster import END, FIRST, Cluster, flat, translated
 from headrace.settings import MeshSettings
 
-MARKER: Final = "dlq_redriven"  # on a marker: id of the entry that went back
+MARKER: Final = deadletter.REDRIVEN
 _READ_TIMEOUT_S: Final = 30.0
 _TRANSACTION_S: Final = 30.0
 _CHUNK: Final = 500  # entries in one transaction, which has to end within its time-out
@@ -53,6 +54,15 @@ class Entry:
     key: bytes | None
     value: bytes | None
     headers: Headers
+    edited: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Other values for entries that go back. ``apply`` may raise ``BadMessage``; ``digest`` tells on the record which edit."""
+
+    apply: Callable[[Entry], bytes]
+    digest: str
 
 
 class UnknownEntry(BadMessage):
@@ -83,25 +93,34 @@ class DeadLetters:
         """One entry, redriven or not. Raises ``UnknownEntry``."""
         return self._chosen(self._read(), (entry_id,))[0]
 
-    def redrive(self, entry_ids: Collection[str] | None = None, *, dry_run: bool = False) -> list[Entry]:
+    def redrive(
+        self,
+        entry_ids: Collection[str] | None = None,
+        *,
+        dry_run: bool = False,
+        edit: Edit | None = None,
+        by: str | None = None,
+    ) -> list[Entry]:
         """Send those entries back (None: all that can go); the entries that went, or with ``dry_run`` would go.
 
-        Entries that went back before are left out, so the call may be repeated.
+        Entries that went back before are left out, so the call may be repeated. ``by`` is who asks, for the record of it.
 
         Raises:
             UnknownEntry: for any of ``entry_ids``; nothing is sent back then.
+            BadMessage: ``edit`` can't be made on one of them; likewise.
         """
         if dry_run:
-            return self._to_send(entry_ids)
+            return [_edited(entry, edit) for entry in self._to_send(entry_ids)]
         try:
             options = config.transactional_producer(self._settings, transactional_id=self._transactional_id)
             producer = Producer(options)
             producer.init_transactions(_TRANSACTION_S)
-            entries = self._to_send(entry_ids)  # only now: what another redrive has sent is marked
+            entries = [_edited(entry, edit) for entry in self._to_send(entry_ids)]  # only now: others' are marked
+            marks = {deadletter.REDRIVEN_BY: by, deadletter.EDITED: edit.digest if edit else None}
             for start in range(0, len(entries), _CHUNK):
                 producer.begin_transaction()
                 for entry in entries[start : start + _CHUNK]:
-                    self._send_back(producer, entry)
+                    self._send_back(producer, entry, marks)
                 producer.commit_transaction(_TRANSACTION_S)
         except KafkaException as error:
             raise translated(error) from None
@@ -123,10 +142,11 @@ class DeadLetters:
             raise UnknownEntry(f"no dead letter {', '.join(unknown)}")
         return [entry for entry in entries if entry.id in entry_ids]
 
-    def _send_back(self, producer: Producer, entry: Entry) -> None:
+    def _send_back(self, producer: Producer, entry: Entry, marks: Mapping[str, str | None]) -> None:
         facts = (
             (deadletter.REDRIVES, str(entry.redrives + 1).encode()),
             (deadletter.POSITION, entry.first_position.encode()),
+            *([(deadletter.EDITED, entry.edited.encode())] if entry.edited else []),
         )
         producer.produce(
             self._settings.physical_topic(entry.topic),
@@ -135,7 +155,8 @@ class DeadLetters:
             headers=[*entry.headers, *facts],
             partition=entry.partition,  # not by key: whoever produced it first may use another partitioner
         )
-        producer.produce(self._topic, value=None, key=entry.key, headers=cast("Any", [(MARKER, entry.id.encode())]))
+        headers = [(name, text.encode()) for name, text in {MARKER: entry.id, **marks}.items() if text]
+        producer.produce(self._topic, value=None, key=entry.key, headers=cast("Any", headers))
 
     def _read(self) -> list[Entry]:
         letters = [(message, _headers(message)) for message in self._messages()]
@@ -173,6 +194,10 @@ class DeadLetters:
             consumer.close()
 
 
+def _edited(entry: Entry, edit: Edit | None) -> Entry:
+    return entry if edit is None else replace(entry, value=edit.apply(entry), edited=edit.digest)
+
+
 def _headers(message: KafkaMessage) -> Headers:
     return tuple(cast("Any", message.headers()) or ())
 
@@ -195,6 +220,7 @@ def _entry(message: KafkaMessage, headers: Headers) -> Entry:
         failed_at=facts.get(deadletter.FAILED_AT, ""),
         redrives=_number(facts.get(deadletter.REDRIVES, "")),
         redriven=False,
+        edited=facts.get(deadletter.EDITED),
         first_position=facts.get(deadletter.POSITION) or f"{topic}/{partition}/{offset}",
         key=message.key(),
         value=message.value(),

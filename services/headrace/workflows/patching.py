@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -51,19 +51,24 @@ def read_operations(value: Any) -> tuple[Operation, ...]:
     return tuple(read)
 
 
-def patched(document: JsonObject, operations: Sequence[Operation]) -> JsonObject:
-    """A copy of ``document`` after all ``operations``, in order. Raises ``InvalidWorkflow`` for the first that can't be done."""
+def patched(
+    document: JsonObject, operations: Sequence[Operation], within: Collection[str] | None = PATCHABLE
+) -> JsonObject:
+    """A copy of ``document`` after all ``operations``, in order; ``within`` are the members that they may touch (None: any).
+
+    Raises ``InvalidWorkflow`` for the first that can't be done.
+    """
     result = copy.deepcopy(document)
     for number, operation in enumerate(operations):
         try:
-            _apply(result, operation)
+            _apply(result, operation, within)
         except _Refused as reason:
             raise InvalidWorkflow((Problem(f"{operation.path}: {reason}", ("operations", number, "path")),)) from None
     return result
 
 
-def _apply(document: JsonObject, operation: Operation) -> None:
-    steps = _steps(operation.path)
+def _apply(document: JsonObject, operation: Operation, within: Collection[str] | None) -> None:
+    steps = _steps(operation.path, within)
     if operation.op != "remove" and operation.value is UNSET:
         raise _Refused(f"{operation.op} needs a value")
     parent: Any = document
@@ -77,14 +82,14 @@ def _apply(document: JsonObject, operation: Operation) -> None:
         raise _Refused("its parent is neither a list nor an object")
 
 
-def _steps(path: str) -> list[str]:
+def _steps(path: str, within: Collection[str] | None) -> list[str]:
     if not path.startswith("/"):
         raise _Refused("a path begins with /")
     if _BAD_ESCAPE.search(path):
         raise _Refused("~ is written ~0, and / within a name ~1")
     steps = [step.replace("~1", "/").replace("~0", "~") for step in path[1:].split("/")]
-    if steps[0] not in PATCHABLE:
-        raise _Refused(f"a patch changes {', '.join(PATCHABLE)}, and nothing else")
+    if within is not None and steps[0] not in within:
+        raise _Refused(f"a patch changes {', '.join(within)}, and nothing else")
     return steps
 
 
