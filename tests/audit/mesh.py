@@ -40,6 +40,7 @@ from headrace.messages.run import (
     Usage,
 )
 from headrace.messages.wait import Decision, PendingCall, RunWait, WaitCompletion
+from headrace.messages.workflow import WorkflowSignal, WorkStart
 from headrace.pipeline import STAGES
 from headrace.runtime.api import Send
 from headrace.runtime.engine import Bounds
@@ -204,6 +205,13 @@ def one_of_each() -> list[Message]:
             budget=Budget(name="all", scope="agent", agent="triager", usd=1.0),
             changed_by="key-1",
             changed_at="2026-01-01T00:00:00Z",
+        ),
+        WorkflowSignal(
+            tenant="acme",
+            run_id="workflow-run-1",
+            id="signal-1",
+            kind="start",
+            start=WorkStart(tag="main", input={"text": SECRET}, user_id="jane"),
         ),
     ]
 

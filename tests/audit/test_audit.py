@@ -86,6 +86,7 @@ async def test_every_topic_s_records_are_entries_and_hold_names_only(settings: M
         "agent.results": "run_finished",
         "agent.definitions": "agent_published",
         "budget.changes": "budget_changed",
+        "workflow.signals": "workflow_signalled",
         **{topic: "dead_lettered" for topic in STAGE.consumes if topic.endswith(".dlq")},
     }
     facts = [datum(record.value) for record in read_all(settings, AuditEvent.TOPIC)]
@@ -102,6 +103,8 @@ async def test_every_topic_s_records_are_entries_and_hold_names_only(settings: M
     change = by_topic["budget.changes"]
     assert (change.user_id, change.agent_name, change.status) == ("key-1", "triager", "set")
     assert change.record_id == "default:all:2026-01-01T00:00:00Z"
+    begun = by_topic["workflow.signals"]
+    assert (begun.workflow_run_id, begun.status, begun.user_id) == ("workflow-run-1", "start", "jane")
     letter = by_topic["tools.dlq"]
     assert (letter.service, letter.error_type, letter.origin, letter.run_id) == (
         "tools",

@@ -174,7 +174,7 @@ def open_transaction(settings: MeshSettings, offsets: Mapping[tuple[str, int], i
 def joined(settings: MeshSettings) -> None:
     """Wait until the group's member has its partitions."""
     deadline = time.monotonic() + 20
-    while [member.partitions for member in Group(settings, STAGE.group).members()] != [30]:
+    while [member.partitions for member in Group(settings, STAGE.group).members()] != [6 * len(STAGE.consumes)]:
         assert time.monotonic() < deadline
         time.sleep(0.1)
 

@@ -49,6 +49,7 @@ async def test_an_emptied_index_comes_back_byte_for_byte(settings: MeshSettings,
         "run_steps": 160,
         "agent_results": 40,
         "events": 40,
+        "session_runs": 40,
     }
     await pool.execute("INSERT INTO claims VALUES ('delivery:github', 'd-1', 'ingest.raw/0/1', 'x', now())")
     blobs = await pool.fetch("SELECT ref, created_at FROM blobs")
@@ -63,6 +64,7 @@ async def test_an_emptied_index_comes_back_byte_for_byte(settings: MeshSettings,
         ("run_steps", 160, 160, 160),
         ("agent_results", 40, 40, 40),
         ("events", 40, 40, 40),
+        ("session_runs", 40, 40, 40),
     ]
     assert listener.texts == ["resetting offsets", "emptying the index"]
     assert (listener.paces[-1].done, listener.paces[-1].total) == (200, 200)
@@ -85,6 +87,7 @@ async def test_a_rebuild_over_a_full_index_changes_nothing(settings: MeshSetting
         (80, 80, 80),
         (20, 20, 20),
         (20, 20, 20),
+        (20, 20, 20),
     ]
     await filled(settings)
     now = await dump(pool)
@@ -100,12 +103,12 @@ async def test_from_a_time_only_what_is_not_older_is_read_again(settings: MeshSe
     once = await dump(pool)
     plan, survey, report = await rebuild(settings, AtTime(now - 120_000))
     assert survey.census.total == 4 * 5
-    assert survey.lost == {"runs": 6, "run_steps": 24, "agent_results": 6, "events": 6}
+    assert survey.lost == {"runs": 6, "run_steps": 24, "agent_results": 6, "events": 6, "session_runs": 6}
     assert report.ok, report
     assert await dump(pool) == once
     assert plan.horizon is not None
     assert plan.horizon.retention_ms == 30 * 86_400_000
-    assert {horizon.oldest_ms for horizon in plan.horizons} == {now - 3_600_000}
+    assert {horizon.oldest_ms for horizon in plan.horizons} == {now - 3_600_000, None}, "no run has waited"
 
     _, _, report = await rebuild(settings, AtTime(now - 120_000), empty=True)
     assert report.ok, report  # emptied on purpose: what is older is gone, as was said
@@ -156,7 +159,7 @@ async def test_a_group_in_use_is_named_and_left_alone(settings: MeshSettings, po
         await asyncio.to_thread(joined, settings)
         listener = Listener()
         with pytest.raises(
-            FatalError, match=r"headrace-persistence-rebuild at 127\.0\.0\.1 \(30 partitions\)"
+            FatalError, match=r"headrace-persistence-rebuild at 127\.0\.0\.1 \(36 partitions\)"
         ) as refused:
             await rebuild(settings, empty=True, service=Elsewhere(), timeout_s=0.5, listener=listener)
         assert "nothing was reset" in str(refused.value)
@@ -220,7 +223,7 @@ async def test_an_index_that_was_lost_comes_back_whatever_the_offset_maps_say(
     await empty(pool)
     _, _, report = await rebuild(settings)
     assert report.ok, report
-    assert [check.before for check in report.checks] == [0, 0, 0, 0]
+    assert [check.before for check in report.checks] == [0] * 5
     assert await dump(pool) == once
 
 
