@@ -23,6 +23,7 @@ def hostile(stack: Endpoints) -> Iterator[Hostile]:
     ):
         environment = CANARIES | {
             "OPENAI_BASE_URL": simulator.openai_base_url,
+            "HEADRACE_TOOLS_PIPELINE_CACHE": "off",  # each call that is made is to be seen
             "HEADRACE_REASONING_BUDGET_LEASE_S": "4",  # or what a killed reasoner had taken is held back for a minute
             "HEADRACE_EGRESS_ALLOW_PRIVATE": f"{allowed.address},{attacker.address}",  # the allow-list alone has to hold
         }

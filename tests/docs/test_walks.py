@@ -33,10 +33,17 @@ NOT_WALKED = {
     "docs/webhooks.md": "names a gateway elsewhere; run by tests/cli/test_webhooks.py and tests/gateway/test_redelivery.py",
     "docs/outside.md": "needs servers of others; run by tests/mcp and tests/flow/test_protocols.py",
     "docs/deploy-kubernetes.md": "needs a cluster; tests/deploy_k8s renders, checks and runs the pods' commands",
+    "docs/budgets.md": "its commands change what all runs may do; run by tests/budgets and tests/containment",
+    "docs/forks.md": "needs runs with steps; run by tests/flow/test_waits.py",
+    "docs/sessions.md": "needs a model that remembers; run by tests/flow/test_sessions.py",
+    "docs/shadow.md": "needs a history and another version; run by tests/replay/test_shadow.py",
+    "docs/waits.md": "needs a run that waits; run by tests/flow/test_waits.py",
+    "docs/workflows.md": "run by tests/workflows/test_flow.py, with a model that patches",
 }
 NOT_WALKED_COMMANDS = {
     "make demo": "tests/cli/test_demo.py",
     "docker compose": "needs Docker",
+    "headrace replay run": "needs runs of these names; tests/replay/test_rerun.py",
 }
 
 needs_programs = pytest.mark.skipif(bool(missing_programs()), reason=f"not installed: {', '.join(missing_programs())}")
@@ -170,7 +177,7 @@ def test_operating_on_servers_of_ones_own(stack: Endpoints, namespace: str, data
         walk = own_servers(mesh, tmp_path)
         lines = run_client(mesh)
         assert [line.split(": ")[0] for line in lines] == [
-            "assistant@1.0.0 completed",
+            "assistant@1.1.0 completed",
             "issue-classifier@1.0.0 completed",
         ]
         assert all("offline" in line for line in lines), lines

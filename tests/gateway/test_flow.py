@@ -36,7 +36,7 @@ from tests.gateway.test_streams import parse
 from tests.runtime.kafka import Seen, read_all
 from tests.support.stack import kafka_cluster
 
-TOPICS = ("ingest.raw", "agent.jobs", "agent.definitions", "tool.calls", "tool.results", "agent.results")
+TOPICS = ("ingest.raw", "agent.jobs", "agent.definitions", "tool.calls", "tool.results", "run.waits", "agent.results")
 RAW = b'{"ref": "refs/heads/main",\n  "n": 1.10, "text": "\\u00e9\\/ \xc3\xa9", "big": 12345678901234567}'
 
 

@@ -99,6 +99,7 @@ def environment(simulator: Simulator, shop: Shop) -> dict[str, str]:
         "ANTHROPIC_API_KEY": MODEL_KEY,
         "ANTHROPIC_BASE_URL": simulator.anthropic_base_url,
         "HEADRACE_EGRESS_ALLOW_PRIVATE": f"127.0.0.1:{shop.server_port}",
+        "HEADRACE_TOOLS_PIPELINE_CACHE": "off",  # the same call again is one to be seen
     }
 
 

@@ -34,6 +34,9 @@ MAX_DEPTH: Final = 8  # workflows within workflows
 MAX_OUTPUT_BYTES: Final = 1_000_000  # an agent's answer past this is its reference and a preview to the workflow
 _REMEMBERED: Final = 10_000
 
+for _status in ("completed", "failed", "cancelled"):
+    WORKFLOWS.labels(_status)  # there from the start: what appears with its first run has no rate
+
 
 class WorkflowProcessor:
     """A processor for the three topics; ``listening`` says which workflows an event starts."""
