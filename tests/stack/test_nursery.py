@@ -61,7 +61,7 @@ class Children:
 
 def tell(arguments: list[str]) -> None:
     """Where it is, on both streams."""
-    print(arguments, os.getcwd(), dict(os.environ), os.getsid(0) == os.getpid(), os.getpid() != IMPORTED_IN)
+    print(arguments, os.getcwd(), dict(os.environ), os.getsid(0) == os.getpid(), os.getpid() != IMPORTED_IN, flush=True)
     print(sys.stdin.read(), "no input", file=sys.stderr)
     sys.exit(7)
 
