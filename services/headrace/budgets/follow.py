@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
+import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
 
 from headrace.budgets.postgres import AccountUse, PostgresBudgets
 from headrace.budgets.rules import UNLIMITED, limit_of
 from headrace.messages.budget import Budget
-from headrace.messages.errors import DependencyUnavailable, HeadraceError
-from headrace.observe.logging import get_logger
+from headrace.messages.errors import DependencyUnavailable
 from headrace.observe.metrics import BUDGET_USED
-
-log = get_logger(__name__)
+from headrace.postgres.repeated import repeated
 
 _EVERY_S: Final = 1.0
 _MEASURED_EVERY: Final = 10  # rounds
@@ -48,30 +46,16 @@ class FollowedBudgets:
 async def followed(store: PostgresBudgets, *, measure: bool = False) -> AsyncIterator[FollowedBudgets]:
     """Entered at once; with ``measure`` the gauge ``budget_used_ratio`` is kept up to date."""
     budgets = FollowedBudgets()
-    following = asyncio.create_task(_follow(store, budgets, measure), name="budget-rules")
-    try:
+    rounds = itertools.count()
+
+    async def read() -> None:
+        number = next(rounds)
+        budgets.put(await store.all())
+        if measure and number % _MEASURED_EVERY == 0:
+            await _measure(store, budgets.all)
+
+    async with repeated(read, every_s=_EVERY_S, name="budget-rules", failed="budgets_not_read"):
         yield budgets
-    finally:
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
-
-
-async def _follow(store: PostgresBudgets, budgets: FollowedBudgets, measure: bool) -> None:
-    failing, rounds = False, 0
-    while True:
-        try:
-            budgets.put(await store.all())
-            if measure and rounds % _MEASURED_EVERY == 0:
-                await _measure(store, budgets.all)
-        except HeadraceError as error:
-            if not failing:  # once for an outage
-                log.warning("budgets_not_read", reason=str(error))
-            failing = True
-        else:
-            failing = False
-        rounds += 1
-        await asyncio.sleep(_EVERY_S)
 
 
 async def _measure(store: PostgresBudgets, budgets: Mapping[str, Sequence[Budget]]) -> None:

@@ -6,20 +6,16 @@ second. They are kept for longer than a run may take.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Final
 
 import asyncpg
 
-from headrace.messages.errors import HeadraceError
-from headrace.observe.logging import get_logger
 from headrace.postgres.errors import translated
 from headrace.postgres.json import storable_text
-
-log = get_logger(__name__)
+from headrace.postgres.repeated import repeated
 
 KEPT: Final = timedelta(hours=25)  # a job may take 24
 _OVERLAP: Final = timedelta(minutes=1)  # a row may become visible so long after its time
@@ -89,27 +85,14 @@ class CancelledRuns:
 async def followed(cancellations: PostgresCancellations, *, every_s: float = 1.0) -> AsyncIterator[CancelledRuns]:
     """The cancelled runs, kept up to date in the background. While Postgres is away nothing new is known, nor can be asked for."""
     runs = CancelledRuns()
-    following = asyncio.create_task(_follow(cancellations, runs, every_s), name="cancellations")
-    try:
-        yield runs
-    finally:
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
-
-
-async def _follow(cancellations: PostgresCancellations, runs: CancelledRuns, every_s: float) -> None:
     after: datetime | None = None
-    failing = False
-    while True:
-        try:
-            names, now = await cancellations.since(after)
-        except HeadraceError as error:
-            if not failing:  # once for an outage
-                log.warning("cancellations_not_read", reason=str(error))
-            failing = True
-        else:
-            runs.add(names, now)
-            runs.forget(now - KEPT)
-            after, failing = now, False
-        await asyncio.sleep(every_s)
+
+    async def read() -> None:
+        nonlocal after
+        names, now = await cancellations.since(after)
+        runs.add(names, now)
+        runs.forget(now - KEPT)
+        after = now
+
+    async with repeated(read, every_s=every_s, name="cancellations", failed="cancellations_not_read"):
+        yield runs

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
-from headrace.messages.errors import HeadraceError
-from headrace.observe.logging import get_logger
+from headrace.postgres.repeated import repeated
 from headrace.toolbox.composites import Composite, Composites
-
-log = get_logger(__name__)
 
 
 class Offers:
@@ -35,28 +31,14 @@ class Offers:
 async def followed_offers(composites: Composites, *, every_s: float = 2.0) -> AsyncIterator[Offers]:
     """Kept up to date in the background. While Postgres is away they stay as they are."""
     offers = Offers()
-    following = asyncio.create_task(_follow(composites, offers, every_s), name="composite-tools")
-    try:
-        yield offers
-    finally:
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
-
-
-async def _follow(composites: Composites, offers: Offers, every_s: float) -> None:
     seen: str | None = None
-    failing = False
-    while True:
-        try:
-            stamp = await composites.stamp()
-            if stamp != seen:
-                offers.replace(await composites.offered())
-                seen = stamp
-        except HeadraceError as error:
-            if not failing:  # once for an outage
-                log.warning("composite_tools_not_read", reason=str(error))
-            failing = True
-        else:
-            failing = False
-        await asyncio.sleep(every_s)
+
+    async def read() -> None:
+        nonlocal seen
+        stamp = await composites.stamp()
+        if stamp != seen:
+            offers.replace(await composites.offered())
+            seen = stamp
+
+    async with repeated(read, every_s=every_s, name="composite-tools", failed="composite_tools_not_read"):
+        yield offers
