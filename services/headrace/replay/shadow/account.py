@@ -14,7 +14,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from headrace.messages.errors import BadMessage
 from headrace.messages.result import AgentResult
@@ -43,7 +43,10 @@ class Pair:
 
 @dataclass(slots=True)
 class Account:
-    """``records`` in the range are ``replayed + skipped + failed + missing``; a replay that is done has none missing."""
+    """``records`` in the range are ``replayed + skipped + failed + missing``; a replay that is done has none missing.
+
+    ``judges_usd`` is part of ``spent_usd``; ``evaluated`` is the facts of each evaluator.
+    """
 
     records: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
@@ -51,6 +54,8 @@ class Account:
     missing: int = 0
     pairs: list[Pair] = field(default_factory=list)
     spent_usd: float = 0.0
+    judges_usd: float = 0.0
+    evaluated: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def replayed(self) -> int:

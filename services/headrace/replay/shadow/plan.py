@@ -14,6 +14,7 @@ from headrace.messages.errors import BadMessage
 from headrace.messages.event import Event
 from headrace.pipeline import Stage
 from headrace.registry.filters import InvalidFilter, compile_filter
+from headrace.replay.evaluators.definitions import MAX_EVALUATORS, Evaluator
 from headrace.runtime.ranges import Stretch
 
 JOBS: Final = "shadow.jobs"
@@ -40,7 +41,7 @@ class ShadowPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     ``live`` is the unchanged definition and ``candidate`` the one that is tried; ``sample`` is the share of the events that are
     replayed, ``baseline`` the share of those that the unchanged definition is run over too. ``results_from``: the offsets of
-    ``shadow.results`` when the replay was made, before which nothing of it is.
+    ``shadow.results`` when the replay was made, before which nothing of it is. ``evaluators`` are what answers are held to.
     """
 
     replay_id: Annotated[str, Meta(pattern=REPLAY_ID)]
@@ -57,6 +58,7 @@ class ShadowPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_cost_usd: Annotated[float, Meta(gt=0)] = 1.0
     max_in_flight: Annotated[int, Meta(ge=1, le=1_000)] = 32
     results_from: Mapping[int, int] = {}
+    evaluators: Annotated[tuple[Evaluator, ...], Meta(max_length=MAX_EVALUATORS)] = ()
 
     @classmethod
     def settled(cls, **fields: Any) -> ShadowPlan:

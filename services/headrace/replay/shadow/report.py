@@ -28,6 +28,7 @@ def report(plan: ShadowPlan, account: Account, field: str | None = None) -> Fact
         "fields": [one._asdict() | {"examples": [*map(_example, one.examples)]} for one in compared.fields],
         "deltas": [one._asdict() | {"difference": one.difference._asdict()} for one in compared.deltas],
         "worst": [one._asdict() for one in compared.worst],
+        "evaluators": account.evaluated,
         "cost": _cost(account),
     }
 
@@ -73,6 +74,7 @@ def _account(account: Account) -> Facts:
 def _cost(account: Account) -> Facts:
     return {
         "replay_usd": account.spent_usd,
+        "judges_usd": account.judges_usd,
         "live_usd": sum(pair.live.usage.cost_usd for pair in account.pairs if pair.live),
     }
 
