@@ -32,7 +32,7 @@ from headrace.registry.publish import read_catalog
 from headrace.replay.shadow.estimate import Estimate, estimate
 from headrace.replay.shadow.job import ShadowJob, open_job, results_from
 from headrace.replay.shadow.page import page
-from headrace.replay.shadow.plan import InvalidPlan, ShadowPlan, changed, check_cohort
+from headrace.replay.shadow.plan import InvalidPlan, ShadowPlan, changed, check_expression
 from headrace.replay.shadow.range import Forecast, settle_range
 from headrace.replay.shadow.replays import NameTaken, Replays
 from headrace.replay.shadow.report import report
@@ -71,8 +71,10 @@ class Choice:
     "Events before this time. Default: now."
     where: str | None = None
     "Only events for which this JMESPath expression is true, as in a trigger's filter."
+    session: str | None = None
+    "JMESPath that gives an event's session: its turns go on from those of the events before it. Default: each stands alone."
     sample: Share = 1.0
-    "Share of these events, always the same ones."
+    "Share of these events, or of their sessions, always the same ones."
     baseline: Share = 0.1
     "Share of the sample over which the unchanged version is run too, for its own noise."
     on_miss: Literal["fail", "stub"] = "fail"
@@ -233,7 +235,8 @@ def _plan(
     now_ms = time.time_ns() // 1_000_000
     start = parse_time(choice.from_) if choice.from_ else Earliest()
     end_ms = parse_time(choice.to).timestamp_ms if choice.to else None
-    check_cohort(choice.where)
+    check_expression("--where", choice.where)
+    check_expression("--session", choice.session)
     evaluators = evaluators_of(choice.evaluators, choice.fail_under)
     return ShadowPlan.settled(
         replay_id=name or f"replay-{uuid.uuid4().hex[:10]}",
@@ -251,6 +254,7 @@ def _plan(
         max_in_flight=choice.max_in_flight,
         results_from=results_from(settings),
         evaluators=evaluators,
+        session=choice.session,
     )
 
 

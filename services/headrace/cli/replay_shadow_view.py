@@ -57,6 +57,11 @@ def show_report(facts: dict[str, Any]) -> None:
         print()
         rows = [(one["field"], one["compared"], one["differ"], one["examples"][:1]) for one in differing[:_SHOWN]]
         print_table(("field", "compared", "differ", "example"), rows, spare=("example",))
+    if sessions := facts["sessions"]:
+        print(
+            f"\n{sessions['turns']:,} turns of {sessions['conversations']:,} conversations in {sessions['sessions']:,} sessions; "
+            f"{sessions['from_live']:,} began from live ones"
+        )
     show_evaluators(facts["evaluators"])
     print(f"\nspent ${facts['cost']['replay_usd']:.4f}")
 

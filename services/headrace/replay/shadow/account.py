@@ -22,6 +22,7 @@ from headrace.replay.shadow.choice import skipped
 from headrace.replay.shadow.plan import DEAD_LETTERS, RESULTS, ShadowPlan
 from headrace.replay.shadow.range import UNDECODABLE, Seen, decoded, events_of, since
 from headrace.replay.shadow.runs import failed_replay
+from headrace.replay.shadow.sessions import SessionsAccount, place_of
 from headrace.runtime import deadletter
 from headrace.runtime.scan import Scan
 from headrace.runtime.wire import Wire
@@ -55,6 +56,7 @@ class Account:
     pairs: list[Pair] = field(default_factory=list)
     spent_usd: float = 0.0
     judges_usd: float = 0.0
+    sessions: SessionsAccount = field(default_factory=SessionsAccount)
     evaluated: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -104,6 +106,8 @@ def note(account: Account, plan: ShadowPlan, seen: Seen, results: Results, *, de
         account.failed[why] += 1
     else:
         live, baseline = results.live.get(event.uid), results.baseline.get(event.uid)
+        if place := place_of(plan, event, seen.source, plan.replay_id):
+            account.sessions.note(place, shadow)
         usable = None if baseline is None or failed_replay(baseline) else baseline
         account.pairs.append(Pair(event.uid, event.type, live, shadow, usable))
 

@@ -25,6 +25,7 @@ from headrace.replay.shadow.plan import RESULTS, ShadowPlan
 from headrace.replay.shadow.processor import ShadowProcessor
 from headrace.replay.shadow.range import Forecast, decoded, forecast, since
 from headrace.replay.shadow.runs import ShadowRuns
+from headrace.replay.shadow.sessions import ShadowSessions
 from headrace.replay.shadow.spending import Budgeted
 from headrace.runtime.engine import Bounds
 from headrace.runtime.groups import Group
@@ -75,10 +76,14 @@ class ShadowJob:
         models = Models(ModelSettings())
         try:
             budgeted = Budgeted(models, self.plan.max_cost_usd, spent_usd=spent)
-            runs = ShadowRuns(self.plan, budgeted, models.resolve, answers, self._blobs, ReasoningSettings(), _now_ms)
+            sessions = ShadowSessions(self._pool, self.plan)
+            await sessions.forget_old()
+            runs = ShadowRuns(
+                self.plan, budgeted, models.resolve, answers, self._blobs, ReasoningSettings(), _now_ms, sessions
+            )
             bounds = Bounds(max_in_flight=self.plan.max_in_flight)
             worker = Worker(
-                self.plan.stage, ShadowProcessor(self.plan, runs), self._settings, self._blobs, bounds=bounds
+                self.plan.stage, ShadowProcessor(self.plan, runs, sessions), self._settings, self._blobs, bounds=bounds
             )
             await worker.start()
             try:
