@@ -18,12 +18,14 @@ from headrace.messages.run import ToolCalls, ToolResults
 from headrace.models.resolve import Models
 from headrace.models.settings import ModelSettings
 from headrace.reasoning.settings import ReasoningSettings
+from headrace.replay.evaluators.evaluation import evaluate
 from headrace.replay.shadow.account import Account, cost_of, shadow_results, take_account
 from headrace.replay.shadow.answers import Answers
 from headrace.replay.shadow.plan import RESULTS, ShadowPlan
 from headrace.replay.shadow.processor import ShadowProcessor
 from headrace.replay.shadow.range import Forecast, decoded, forecast, since
 from headrace.replay.shadow.runs import ShadowRuns
+from headrace.replay.shadow.sessions import ShadowSessions
 from headrace.replay.shadow.spending import Budgeted
 from headrace.runtime.engine import Bounds
 from headrace.runtime.groups import Group
@@ -40,11 +42,14 @@ _EMPTY_S: Final = 60.0  # a member that was killed before it had committed anyth
 class ShadowJob:
     """One replay over one mesh. Make it with ``open_job``."""
 
-    def __init__(self, settings: MeshSettings, plan: ShadowPlan, wire: Wire, blobs: BlobStore) -> None:
+    def __init__(
+        self, settings: MeshSettings, plan: ShadowPlan, wire: Wire, blobs: BlobStore, pool: asyncpg.Pool
+    ) -> None:
         self._settings = settings
         self.plan = plan
         self._wire = wire
         self._blobs = blobs
+        self._pool = pool
         self._group = Group(settings, plan.stage.group)
 
     async def forecast(self) -> Forecast:
@@ -52,7 +57,10 @@ class ShadowJob:
         return await forecast(self._settings, self.plan, self._wire)
 
     async def account(self) -> Account:
-        return await take_account(self._settings, self.plan, self._wire)
+        """What became of the range, with the verdicts of the plan's evaluators: judges are asked what they were not asked yet."""
+        account = await take_account(self._settings, self.plan, self._wire)
+        await evaluate(self._settings, self.plan, self._wire, self._blobs, self._pool, account)
+        return account
 
     async def run(self, expected: Forecast, told: Callable[[int, float], None]) -> None:
         """Replay until the group has passed the last event. ``told``: records passed, and US dollars spent.
@@ -68,10 +76,14 @@ class ShadowJob:
         models = Models(ModelSettings())
         try:
             budgeted = Budgeted(models, self.plan.max_cost_usd, spent_usd=spent)
-            runs = ShadowRuns(self.plan, budgeted, models.resolve, answers, self._blobs, ReasoningSettings(), _now_ms)
+            sessions = ShadowSessions(self._pool, self.plan)
+            await sessions.forget_old()
+            runs = ShadowRuns(
+                self.plan, budgeted, models.resolve, answers, self._blobs, ReasoningSettings(), _now_ms, sessions
+            )
             bounds = Bounds(max_in_flight=self.plan.max_in_flight)
             worker = Worker(
-                self.plan.stage, ShadowProcessor(self.plan, runs), self._settings, self._blobs, bounds=bounds
+                self.plan.stage, ShadowProcessor(self.plan, runs, sessions), self._settings, self._blobs, bounds=bounds
             )
             await worker.start()
             try:
@@ -128,7 +140,7 @@ async def open_job(settings: MeshSettings, plan: ShadowPlan, pool: asyncpg.Pool)
     wire = Wire("shadow", settings, blobs, topics=("agent.results",))
     await wire.open()
     try:
-        yield ShadowJob(settings, plan, wire, blobs)
+        yield ShadowJob(settings, plan, wire, blobs, pool)
     finally:
         await wire.close()
 
