@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
-from headrace.auth import Principal, Refused, keys, tokens, utc_now
+from headrace.auth import Principal, Refused, callbacks, keys, tokens, utc_now
 from headrace.auth.store import StoredKey
 from headrace.messages.errors import DependencyUnavailable
 
@@ -69,6 +69,14 @@ class Authenticator:
         if found.expires_at is not None and self._now() >= found.expires_at:
             raise Refused("expired")
         return found
+
+    def callback_token(self, tenant: str, wait_id: str) -> str:
+        """What lets somebody without a credential report the outcome of this one wait."""
+        return callbacks.token(self._secrets[0], tenant, wait_id)
+
+    def opens_callback(self, credential: str, tenant: str, wait_id: str) -> bool:
+        """Whether ``credential`` is the callback token of this wait."""
+        return callbacks.opens(credential, self._secrets, tenant, wait_id)
 
     async def _found(self, credential: str) -> Found:
         name = hashlib.sha256(credential.encode()).digest()

@@ -14,6 +14,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from headrace.gateway.body import header_map
+from headrace.gateway.limits import RateLimits
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import HttpError, unavailable
 from headrace.gateway.publishing import publish
@@ -43,7 +44,7 @@ from headrace.workflows.repository import Change, Stored, WorkflowError
 log = get_logger(__name__)
 
 
-def router(deps: Deps) -> APIRouter:
+def router(deps: Deps, limits: RateLimits) -> APIRouter:
     """The routes. Their docstrings are the API's documentation."""
     routes = APIRouter(prefix="/workflows", tags=["workflows"])
 
@@ -125,6 +126,7 @@ def router(deps: Deps) -> APIRouter:
         """The run keeps the version that it begins with. The same `idempotency_key` is the same run."""
         wanted = await read(request, RunBody)
         stored = await _stored(deps, tag, wanted.version)
+        limits.request()
         key = wanted.idempotency_key
         run_id = workflow_run_id(deps.tenant, tag, f"request:{key}") if key else str(uuid.uuid4())
         start = WorkStart(tag=tag, version=stored.version, input=wanted.input, user_id=wanted.user_id)
