@@ -121,4 +121,4 @@ class Authenticator:
             raise Refused("unknown")
         if stored.revoked_at is not None:
             raise Refused("revoked")
-        return Principal(stored.key_id, stored.tenant, stored.role, stored.expires_at)
+        return Principal(stored.key_id, stored.tenant, stored.role, stored.expires_at, stored.owners)

@@ -157,6 +157,14 @@ def decider(scope: Scope) -> str:
     return principal.id if principal else _NOBODY
 
 
+def speak_for(scope: Scope, name: str | None, where: str) -> None:
+    """The owner or user that a request names, at ``where``. Raises ``HttpError`` 403 if who asks may not act in their name."""
+    principal: Principal | None = scope.get(_PRINCIPAL)
+    if name is not None and principal is not None and not principal.speaks_for(name):
+        route = scope["route"].path_format
+        raise _forbidden(principal, "owner", "the credential may not act for this name", route, where)
+
+
 def may(scope: Scope, role: Role) -> bool:
     """Whether who asks has this role, on a route that asks for a lesser one. Nobody has one where no credential is asked for."""
     principal: Principal | None = scope.get(_PRINCIPAL)
@@ -197,6 +205,6 @@ def _unauthorized(reason: str, route: str) -> HttpError:
     return HttpError(401, "unauthorized", message, headers={"WWW-Authenticate": challenge})
 
 
-def _forbidden(principal: Principal, reason: str, message: str, route: str) -> HttpError:
+def _forbidden(principal: Principal, reason: str, message: str, route: str, where: str | None = None) -> HttpError:
     log.warning("request_refused", reason=reason, route=route, credential_id=principal.id)
-    return HttpError(403, "forbidden", message)
+    return HttpError(403, "forbidden", message, where=where)
