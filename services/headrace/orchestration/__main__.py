@@ -11,12 +11,9 @@ from headrace.host.component import Component
 from headrace.kubejobs.settings import KubeSettings
 from headrace.orchestration.router import Router
 from headrace.orchestration.settings import OrchestrationSettings
-<<<<<<< HEAD
 from headrace.orchestration.standing import EVERY_S as MEASURE_S
 from headrace.orchestration.standing import Standing
-=======
 from headrace.orchestration.waits.jobs import watched_jobs
->>>>>>> kube
 from headrace.orchestration.waits.part import Waits
 from headrace.orchestration.waits.store import PostgresWaits
 from headrace.orchestration.waits.sweep import Sweeper, sweeping

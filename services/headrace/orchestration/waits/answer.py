@@ -7,11 +7,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from headrace.blobs import BlobStore
-<<<<<<< HEAD
-from headrace.blobs.tenants import TenantBlobs
-=======
 from headrace.blobs.preview import preview
->>>>>>> kube
+from headrace.blobs.tenants import TenantBlobs
 from headrace.messages.result import AgentResult
 from headrace.messages.run import ToolCall, ToolError, ToolOutcome
 from headrace.messages.wait import Reported
@@ -59,8 +56,18 @@ async def answer_of(result: AgentResult, blobs: BlobStore, inline_bytes: int) ->
     data = orjson.dumps(whole)
     if len(data) <= inline_bytes:
         return Answer(whole, None, None, None, duration)
-<<<<<<< HEAD
     return Answer(None, await own.put(data), result.result_preview, None, duration)
+
+
+async def reported_answer(reported: Reported, tenant: str, blobs: BlobStore, inline_bytes: int) -> Answer:
+    """As ``answer_of``."""
+    if reported.error is not None:
+        return Answer(None, None, None, reported.error, 0)
+    data = orjson.dumps(reported.content)
+    if len(data) <= inline_bytes:
+        return Answer(reported.content, None, None, None, 0)
+    ref = await TenantBlobs(blobs, tenant).put(data)
+    return Answer(None, ref, preview(reported.content, inline_bytes // 2), None, 0)
 
 
 def _failure(result: AgentResult) -> ToolError:
@@ -72,16 +79,3 @@ def _failure(result: AgentResult) -> ToolError:
 
 def _failed(message: str, *, retryable: bool = False) -> ToolError:
     return ToolError(type="agent_failed", message=message[:_MAX_MESSAGE], retryable=retryable)
-=======
-    return Answer(None, await blobs.put(data), result.result_preview, None, duration)
-
-
-async def reported_answer(reported: Reported, blobs: BlobStore, inline_bytes: int) -> Answer:
-    """As ``answer_of``."""
-    if reported.error is not None:
-        return Answer(None, None, None, reported.error, 0)
-    data = orjson.dumps(reported.content)
-    if len(data) <= inline_bytes:
-        return Answer(reported.content, None, None, None, 0)
-    return Answer(None, await blobs.put(data), preview(reported.content, inline_bytes // 2), None, 0)
->>>>>>> kube

@@ -18,8 +18,8 @@ from headrace.messages.run import ToolCalls, ToolResults
 from headrace.models.resolve import Models
 from headrace.models.settings import ModelSettings
 from headrace.reasoning.settings import ReasoningSettings
-from headrace.replay.evaluators.evaluation import evaluate
 from headrace.replay.actions import on_record
+from headrace.replay.evaluators.evaluation import evaluate
 from headrace.replay.shadow.account import Account, cost_of, shadow_results, take_account
 from headrace.replay.shadow.answers import Answers
 from headrace.replay.shadow.plan import RESULTS, ShadowPlan
