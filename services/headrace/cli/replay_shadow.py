@@ -78,8 +78,8 @@ class Choice:
     "Share of these events, or of their sessions, always the same ones."
     baseline: Share = 0.1
     "Share of the sample over which the unchanged version is run too, for its own noise."
-    on_miss: Literal["fail", "stub"] = "fail"
-    "A tool call that no live run made: the run fails, or its model is told that there is no result."
+    on_miss: Literal["fail", "stub", "live-readonly"] = "fail"
+    "A call that no live run made: its run fails, its model is told that there is no result, or what only reads is asked now."
     evaluators: Path | None = None
     "A YAML file that says what answers are held to."
     fail_under: tuple[str, ...] = ()
@@ -110,9 +110,9 @@ def shadow(
 ) -> None:
     """Reason a range of real events again by another version, model or prompt, beside the mesh, and compare with what was live.
 
-    Every event of the range counts, also one whose live run was skipped or crashed. Tools are not called: they answer from what
-    they gave to the live runs. Only topics named shadow.* are written. Interrupted, it goes on with --resume. Exits with 5 if an
-    event is not accounted for, or an evaluator passes fewer answers than it has to.
+    Every event of the range counts, also one whose live run was skipped or crashed. Tools answer from what they gave to the live
+    runs, and are not called unless --on-miss says so. Only topics named shadow.* are written. Interrupted, it goes on with
+    --resume. Exits with 5 if an event is not accounted for, or an evaluator passes fewer answers than it has to.
 
     Example: `headrace replay shadow --agent pr-risk-reviewer --version 2.0.0 --from 2026-11-01`
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from typing import Final
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
@@ -25,7 +25,7 @@ from headrace.replay.shadow.answers import Answers
 from headrace.replay.shadow.plan import RESULTS, ShadowPlan
 from headrace.replay.shadow.processor import ShadowProcessor
 from headrace.replay.shadow.range import Forecast, decoded, forecast, since
-from headrace.replay.shadow.runs import ShadowRuns
+from headrace.replay.shadow.runs import Definitions, ShadowRuns
 from headrace.replay.shadow.sessions import ShadowSessions
 from headrace.replay.shadow.spending import Budgeted
 from headrace.runtime.engine import Bounds
@@ -35,6 +35,9 @@ from headrace.runtime.scan import Scan
 from headrace.runtime.wire import Wire
 from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
+
+if TYPE_CHECKING:
+    from headrace.replay.shadow.reading import LiveReads
 
 _POLL_S: Final = 0.25
 _EMPTY_S: Final = 60.0  # a member that was killed before it had committed anything is in the group for so long
@@ -88,20 +91,34 @@ class ShadowJob:
             budgeted = Budgeted(models, self.plan.max_cost_usd, spent_usd=spent)
             sessions = ShadowSessions(self._pool, self.plan)
             await sessions.forget_old()
-            runs = ShadowRuns(
-                self.plan, budgeted, models.resolve, answers, self._blobs, ReasoningSettings(), _now_ms, sessions
-            )
-            bounds = Bounds(max_in_flight=self.plan.max_in_flight)
-            worker = Worker(
-                self.plan.stage, ShadowProcessor(self.plan, runs, sessions), self._settings, self._blobs, bounds=bounds
-            )
-            await worker.start()
-            try:
-                await self._follow(worker, expected, lambda passed: told(passed, budgeted.spent_usd))
-            finally:
-                await worker.stop()
+            async with self._reads() as reads:
+                runs = ShadowRuns(
+                    *(self.plan, budgeted, models.resolve, answers, self._blobs, ReasoningSettings(), _now_ms),
+                    sessions=sessions,
+                    reads=reads,
+                )
+                await self._work(ShadowProcessor(self.plan, runs, sessions), expected, told, budgeted)
         finally:
             await models.close()
+
+    async def _work(
+        self, processor: ShadowProcessor, expected: Forecast, told: Callable[[int, float], None], budgeted: Budgeted
+    ) -> None:
+        bounds = Bounds(max_in_flight=self.plan.max_in_flight)
+        worker = Worker(self.plan.stage, processor, self._settings, self._blobs, bounds=bounds)
+        await worker.start()
+        try:
+            await self._follow(worker, expected, lambda passed: told(passed, budgeted.spent_usd))
+        finally:
+            await worker.stop()
+
+    def _reads(self) -> AbstractAsyncContextManager[LiveReads | None]:
+        """The tools that a miss may be asked of, if any may."""
+        if self.plan.on_miss != "live-readonly":
+            return nullcontext()
+        from headrace.replay.shadow.reading import live_reads  # with all that tools need: only where they are asked
+
+        return live_reads(Definitions(self.plan), self._pool, self._blobs)
 
     async def _stand_at_the_start(self) -> None:
         """The group's first offsets are the range's; where it has committed already, it goes on."""

@@ -27,7 +27,7 @@ REPLAY_ID: Final = r"^[a-z0-9][a-z0-9-]{0,47}$"
 _BASELINE: Final = "~base"
 _OUTSIDE: Final = "http"
 _SHADOW: Final = "shadow"
-OnMiss = Literal["fail", "stub"]
+OnMiss = Literal["fail", "stub", "live-readonly"]
 Share = Annotated[float, Meta(gt=0, le=1)]
 
 
