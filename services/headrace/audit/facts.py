@@ -215,11 +215,12 @@ def _wait(message: RunWait) -> Facts:
 
 def _completion(message: WaitCompletion) -> Facts:
     decision = message.decision
+    said = decision or message.reported
     return {
         "tenant": name(message.tenant),
         "run_id": name(message.run_id),
         "agent_name": name(message.agent),
-        "user_id": name(decision.by) if decision else None,
+        "user_id": name(said.by) if said and said.by else None,
         "status": decision.verdict if decision else message.cause,
     }
 
