@@ -74,6 +74,7 @@ class Reported(Part, frozen=True, kw_only=True):
 
     content: Any = None
     error: ToolError | None = None
+    by: Annotated[str, Meta(max_length=128, description="Id of the credential, never the credential")] | None = None
 
 
 class WaitCompletion(Message, frozen=True, kw_only=True):

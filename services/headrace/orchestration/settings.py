@@ -21,3 +21,6 @@ class OrchestrationSettings(Settings):
         description="An answer of a sub-agent or a Job past this goes to the blob store",
     )
     keep_hours: int = Field(default=168, ge=1, description="How long a wait that is over is kept")
+    workflows_keep_hours: int = Field(
+        default=720, ge=0, description="How long a run of a workflow is kept after its end; 0: for good"
+    )

@@ -58,7 +58,9 @@ class Waits:
 
     async def _complete(self, said: WaitCompletion, context: Context) -> Closed | None:
         name = Name(said.tenant, said.run_id, said.step, said.round)
-        answer = await reported_answer(said.reported, self._blobs, self._inline_bytes) if said.reported else None
+        answer = None
+        if said.reported is not None:
+            answer = await reported_answer(said.reported, said.tenant, self._blobs, self._inline_bytes)
 
         def decide(asked: Question) -> Settled | None:
             settled = by_completion(asked, said)

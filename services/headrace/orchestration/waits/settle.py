@@ -93,7 +93,7 @@ def _reported(asked: Question, said: WaitCompletion) -> Settled | None:
         return None
     error = said.reported.error
     outcome = _outcome(asked.call, None if error else said.reported.content, error)
-    return Settled(state="reported", outcome=outcome)
+    return Settled(state="reported", outcome=outcome, decided_by=said.reported.by)
 
 
 def _unanswered(asked: Question, said: WaitCompletion) -> Settled:
