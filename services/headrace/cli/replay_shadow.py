@@ -21,6 +21,7 @@ from headrace.cli.output import Exit, note, print_json, stop
 from headrace.cli.replay_evaluators import evaluators_of, gates_hold
 from headrace.cli.replay_shadow_view import show_forecast, show_report
 from headrace.cli.target import JsonFlag, Target, run_async
+from headrace.cli.who import who
 from headrace.messages.agent import AgentDefinition
 from headrace.models import ModelError
 from headrace.models.resolve import resolve
@@ -192,7 +193,7 @@ class _Work:
             transient=True,
         ) as bars:
             task = bars.add_task("", total=expected.total, spent=0.0)
-            await job.run(expected, lambda passed, spent: bars.update(task, completed=passed, spent=spent))
+            await job.run(expected, lambda passed, spent: bars.update(task, completed=passed, spent=spent), by=who())
         account = await job.account()
         facts = report(job.plan, account, self._outcome)
         await Replays(pool).finish(job.plan, facts)

@@ -18,6 +18,7 @@ from headrace.messages.run import ToolCalls, ToolResults
 from headrace.models.resolve import Models
 from headrace.models.settings import ModelSettings
 from headrace.reasoning.settings import ReasoningSettings
+from headrace.replay.actions import on_record
 from headrace.replay.evaluators.evaluation import evaluate
 from headrace.replay.shadow.account import Account, cost_of, shadow_results, take_account
 from headrace.replay.shadow.answers import Answers
@@ -65,14 +66,23 @@ class ShadowJob:
         await evaluate(self._settings, self.plan, self._wire, self._blobs, self._pool, account)
         return account
 
-    async def run(self, expected: Forecast, told: Callable[[int, float], None]) -> None:
-        """Replay until the group has passed the last event. ``told``: records passed, and US dollars spent.
+    async def run(self, expected: Forecast, told: Callable[[int, float], None], *, by: str) -> None:
+        """Replay until the group has passed the last event. ``told``: records passed, and US dollars spent. ``by``: who began it,
+        for the record.
 
         Raises:
             GroupActive: another process began this replay and is still at it.
             FatalError: the stage stopped; the text says why.
             DependencyUnavailable: a server is away.
         """
+        plan = self.plan
+        async with on_record(
+            self._settings, "shadow", by, replay_id=plan.replay_id, agent=plan.agent, range=plan.span
+        ) as done:
+            done.records = expected.total
+            await self._run(expected, told)
+
+    async def _run(self, expected: Forecast, told: Callable[[int, float], None]) -> None:
         await self._stand_at_the_start()
         answers = await self._answers()
         spent = cost_of(*await shadow_results(self._settings, self.plan, self._wire))  # by an earlier attempt

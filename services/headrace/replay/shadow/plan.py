@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -73,6 +74,14 @@ class ShadowPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     @property
     def agent(self) -> str:
         return self.candidate.name
+
+    @property
+    def span(self) -> str:
+        """The range in time, as text."""
+        first, last = (
+            datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds") for ms in (self.from_ms, self.to_ms)
+        )
+        return f"from {first} to {last}"
 
     @property
     def baseline_id(self) -> str:
