@@ -67,7 +67,9 @@ class AuditEvent(Message, frozen=True, kw_only=True):
     event_source: str | None = None
     session_id: str | None = None
     replay_id: str | None = None
-    user_id: Annotated[str | None, Meta(description="wait_completed: who decided, by credential")] = None
+    user_id: Annotated[
+        str | None, Meta(description="wait_completed: who decided, agent_published: who did it, by credential")
+    ] = None
     agent_name: str | None = None
     agent_version: str | None = None
     definition_hash: str | None = None
@@ -77,14 +79,20 @@ class AuditEvent(Message, frozen=True, kw_only=True):
     status: Annotated[
         str | None,
         Meta(
-            description="run_finished: completed, failed; tool_finished: ok, error; agent_published: defined, live, deleted; "
+            description="run_finished: completed, failed; tool_finished: ok, error; "
+            "agent_published: defined, live, canary, rolled_back, deleted; "
             "run_parked: what it waits for; wait_completed: approve, deny, reported, due, cancelled; "
             "budget_changed: set, removed"
         ),
     ] = None
     error_type: Annotated[str | None, Meta(description="Stable code of an error, never its text")] = None
     service: Annotated[str | None, Meta(description="dead_lettered: whose dead letter it is")] = None
-    origin: Annotated[str | None, Meta(description="dead_lettered: topic/partition/offset of the record it was")] = None
+    origin: Annotated[
+        str | None,
+        Meta(
+            description="dead_lettered: topic/partition/offset of the record it was; agent_published: the version before"
+        ),
+    ] = None
     model_calls: int | None = None
     tool_calls: Annotated[int | None, Meta(description="run_finished: of the whole run; else in this record")] = None
     input_tokens: Annotated[
