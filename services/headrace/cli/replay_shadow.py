@@ -29,7 +29,7 @@ from headrace.models.settings import ModelSettings
 from headrace.postgres.pool import open_pool
 from headrace.registry.catalog import Catalog
 from headrace.registry.load import InvalidDefinition, load_file
-from headrace.registry.publish import read_catalog
+from headrace.registry.read import read_catalog
 from headrace.replay.shadow.estimate import Estimate, estimate
 from headrace.replay.shadow.job import ShadowJob, open_job, results_from
 from headrace.replay.shadow.page import page
