@@ -70,9 +70,7 @@ class AuditEvent(Message, frozen=True, kw_only=True):
     replay_id: str | None = None
     user_id: Annotated[
         str | None,
-        Meta(
-            description="wait_completed: who decided, agent_published: who did it, by credential; replay_acted: who"
-        ),
+        Meta(description="wait_completed: who decided, agent_published: who did it, by credential; replay_acted: who"),
     ] = None
     agent_name: str | None = None
     agent_version: str | None = None
