@@ -1,4 +1,4 @@
-"""A sub-agent's result as the outcome of the call that asked for it."""
+"""What came of a call elsewhere, as its outcome: a sub-agent's result, or what somebody reported."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 import orjson
 
 from headrace.blobs import BlobStore
+from headrace.blobs.preview import preview
 from headrace.blobs.tenants import TenantBlobs
 from headrace.messages.result import AgentResult
 from headrace.messages.run import ToolCall, ToolError, ToolOutcome
+from headrace.messages.wait import Reported
 
 _MAX_MESSAGE = 1_000
 
@@ -55,6 +57,17 @@ async def answer_of(result: AgentResult, blobs: BlobStore, inline_bytes: int) ->
     if len(data) <= inline_bytes:
         return Answer(whole, None, None, None, duration)
     return Answer(None, await own.put(data), result.result_preview, None, duration)
+
+
+async def reported_answer(reported: Reported, tenant: str, blobs: BlobStore, inline_bytes: int) -> Answer:
+    """As ``answer_of``."""
+    if reported.error is not None:
+        return Answer(None, None, None, reported.error, 0)
+    data = orjson.dumps(reported.content)
+    if len(data) <= inline_bytes:
+        return Answer(reported.content, None, None, None, 0)
+    ref = await TenantBlobs(blobs, tenant).put(data)
+    return Answer(None, ref, preview(reported.content, inline_bytes // 2), None, 0)
 
 
 def _failure(result: AgentResult) -> ToolError:

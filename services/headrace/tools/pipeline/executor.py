@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 import orjson
 
 from headrace.blobs import BlobStore
+from headrace.blobs.preview import sample
 from headrace.blobs.tenants import TenantBlobs
 from headrace.egress import GuardedClient
 from headrace.messages.base import JsonObject
@@ -25,7 +26,6 @@ from headrace.tools.pipeline.jq.program import JqProgram
 from headrace.tools.pipeline.plan import SOURCE, Plan, Step, make_plan, step_failure
 from headrace.tools.pipeline.rows import Rows, StepError, encoded, rows_of
 from headrace.tools.pipeline.table import Table
-from headrace.tools.preview import sample
 from headrace.toolspecs import Spec
 from headrace.toolspecs.execute_pipeline import EXECUTE_PIPELINE
 
