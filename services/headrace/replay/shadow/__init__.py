@@ -13,5 +13,5 @@
     page        the report as one HTML file; ``plots`` draws
     replays     the table of replays
 
-Nothing but the topics ``shadow.*`` is written, with the blobs that their records name.
+Nothing live is written: the topics ``shadow.*`` with the blobs that their records name, and tables of replays.
 """
