@@ -77,7 +77,7 @@ class AgentDefinition(Part, frozen=True, kw_only=True):
     ] = ()
     triggers: tuple[Trigger, ...] = ()
     limits: Limits = Limits()
-    runtime: Literal["native", "langgraph", "http"] = "native"
+    runtime: Literal["native", "langgraph", "crewai", "autogen", "http"] = "native"
     runtime_url: Annotated[str, Meta(max_length=2000, description="Of the runtime http: the service")] | None = None
     approvals: Approvals | None = None
     delegation: Delegation | None = None
