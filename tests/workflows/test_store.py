@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -305,6 +306,41 @@ async def test_a_schedule_starts_one_run_for_all_the_times_that_nobody_saw(desk:
     assert (signal.kind, signal.start.trigger) == ("start", "schedule")
     left = await desk.pool.fetchval("SELECT next_at > now() AND next_at <= now() + interval '10 s' FROM workflows")
     assert left
+
+
+async def test_a_calendar_is_due_at_its_times_and_a_change_of_something_else_leaves_them(desk: Desk) -> None:
+    calendars = [{"type": "schedule", "cron": cron, "timezone": "Asia/Tokyo"} for cron in ("0 8 * * *", "0 20 * * *")]
+    stored = await desk.repository.create("default", workflow([task("a")], triggers=calendars), "sdutt")
+    published: list[Any] = []
+
+    async def publish(sends: Any) -> None:
+        published.extend(messages(sends))
+
+    async def due() -> datetime:
+        found: datetime = await desk.pool.fetchval("SELECT next_at FROM workflows")
+        return found
+
+    assert (await due()).hour in (23, 11), "in UTC"
+    missed = await due() - timedelta(days=3)
+    await desk.pool.execute("UPDATE workflows SET next_at = $1", missed)
+    assert (await said(desk.pool, publish), await said(desk.pool, publish)) == (1, 0), "one run for all that passed"
+    [signal] = published
+    assert signal.start.input == {"scheduled_at": missed.isoformat()}
+    now = await desk.pool.fetchval("SELECT now()")
+    assert now < await due() <= now + timedelta(hours=12)
+    assert await desk.repository.due(stored, "default") == await due()
+
+    async def changed(version: int, **fields: Any) -> datetime:
+        change = Change(author=stored.author, base_version=version)
+        made = load_value({**stored.definition.document(), **fields}, known())
+        await desk.repository.change("default", "main", "patched", change, lambda _: made)
+        return await due()
+
+    await desk.pool.execute("UPDATE workflows SET next_at = $1", missed)
+    assert await changed(1, description="x") == missed, "not seen yet, and not lost"
+    assert await changed(2, triggers=[calendars[0]]) > now
+    assert await desk.repository.due(stored, "default") is None, "another version is live"
+    assert await changed(3, triggers=[]) is None
 
 
 async def test_an_event_starts_what_listens_for_it_once(desk: Desk) -> None:

@@ -18,8 +18,10 @@ from rich.console import Console as Terminal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from headrace.cli.output import Exit, note, print_json, stop
+from headrace.cli.replay_evaluators import evaluators_of, gates_hold
 from headrace.cli.replay_shadow_view import show_forecast, show_report
 from headrace.cli.target import JsonFlag, Target, run_async
+from headrace.cli.who import who
 from headrace.messages.agent import AgentDefinition
 from headrace.models import ModelError
 from headrace.models.resolve import resolve
@@ -27,11 +29,11 @@ from headrace.models.settings import ModelSettings
 from headrace.postgres.pool import open_pool
 from headrace.registry.catalog import Catalog
 from headrace.registry.load import InvalidDefinition, load_file
-from headrace.registry.publish import read_catalog
+from headrace.registry.read import read_catalog
 from headrace.replay.shadow.estimate import Estimate, estimate
 from headrace.replay.shadow.job import ShadowJob, open_job, results_from
 from headrace.replay.shadow.page import page
-from headrace.replay.shadow.plan import InvalidPlan, ShadowPlan, changed, check_cohort
+from headrace.replay.shadow.plan import InvalidPlan, ShadowPlan, changed, check_expression
 from headrace.replay.shadow.range import Forecast, settle_range
 from headrace.replay.shadow.replays import NameTaken, Replays
 from headrace.replay.shadow.report import report
@@ -70,12 +72,18 @@ class Choice:
     "Events before this time. Default: now."
     where: str | None = None
     "Only events for which this JMESPath expression is true, as in a trigger's filter."
+    session: str | None = None
+    "JMESPath that gives an event's session: its turns go on from those of the events before it. Default: each stands alone."
     sample: Share = 1.0
-    "Share of these events, always the same ones."
+    "Share of these events, or of their sessions, always the same ones."
     baseline: Share = 0.1
     "Share of the sample over which the unchanged version is run too, for its own noise."
-    on_miss: Literal["fail", "stub"] = "fail"
-    "A tool call that no live run made: the run fails, or its model is told that there is no result."
+    on_miss: Literal["fail", "stub", "live-readonly"] = "fail"
+    "A call that no live run made: its run fails, its model is told that there is no result, or what only reads is asked now."
+    evaluators: Path | None = None
+    "A YAML file that says what answers are held to."
+    fail_under: tuple[str, ...] = ()
+    "NAME=SHARE: exit with 5 if fewer of the candidate's answers pass the evaluator of that name. May be said again."
     max_cost: Annotated[float, Parameter(validator=Number(gt=0))] = 1.0
     "US dollars that the replay's model calls may cost. When they are spent, the remaining runs fail."
     max_in_flight: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))] = 32
@@ -102,9 +110,9 @@ def shadow(
 ) -> None:
     """Reason a range of real events again by another version, model or prompt, beside the mesh, and compare with what was live.
 
-    Every event of the range counts, also one whose live run was skipped or crashed. Tools are not called: they answer from what
-    they gave to the live runs. Only topics named shadow.* are written. Interrupted, it goes on with --resume. Exits with 5 if an
-    event is not accounted for.
+    Every event of the range counts, also one whose live run was skipped or crashed. Tools answer from what they gave to the live
+    runs, and are not called unless --on-miss says so. Only topics named shadow.* are written. Interrupted, it goes on with
+    --resume. Exits with 5 if an event is not accounted for, or an evaluator passes fewer answers than it has to.
 
     Example: `headrace replay shadow --agent pr-risk-reviewer --version 2.0.0 --from 2026-11-01`
 
@@ -185,12 +193,12 @@ class _Work:
             transient=True,
         ) as bars:
             task = bars.add_task("", total=expected.total, spent=0.0)
-            await job.run(expected, lambda passed, spent: bars.update(task, completed=passed, spent=spent))
+            await job.run(expected, lambda passed, spent: bars.update(task, completed=passed, spent=spent), by=who())
         account = await job.account()
         facts = report(job.plan, account, self._outcome)
         await Replays(pool).finish(job.plan, facts)
         self._write(job.plan, facts)
-        return account.complete
+        return account.complete and gates_hold(facts)
 
     def _told(self, plan: ShadowPlan, expected: Forecast, about: Estimate) -> None:
         if self._dry_run and self._json:
@@ -228,7 +236,9 @@ def _plan(
     now_ms = time.time_ns() // 1_000_000
     start = parse_time(choice.from_) if choice.from_ else Earliest()
     end_ms = parse_time(choice.to).timestamp_ms if choice.to else None
-    check_cohort(choice.where)
+    check_expression("--where", choice.where)
+    check_expression("--session", choice.session)
+    evaluators = evaluators_of(choice.evaluators, choice.fail_under)
     return ShadowPlan.settled(
         replay_id=name or f"replay-{uuid.uuid4().hex[:10]}",
         tenant=settings.tenant,
@@ -244,6 +254,8 @@ def _plan(
         max_cost_usd=choice.max_cost,
         max_in_flight=choice.max_in_flight,
         results_from=results_from(settings),
+        evaluators=evaluators,
+        session=choice.session,
     )
 
 

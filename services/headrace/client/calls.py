@@ -14,7 +14,7 @@ import httpx2
 import msgspec
 
 from headrace.client.errors import ApiError, api_error
-from headrace.client.models import Ended, Forked, Run, RunPage, Started
+from headrace.client.models import Ended, Forked, LiveVersion, Run, RunPage, Started
 
 T = TypeVar("T")
 TIMEOUT_S: Final = 30.0
@@ -44,6 +44,17 @@ class ForkOptions(TypedDict, total=False):
     tool_results: Mapping[str, Any]  # by call id
     replay_id: str
     dry_run: bool
+
+
+class RollbackOptions(TypedDict, total=False):
+    """``base_revision``: the revision that this was decided by; it raises ``Conflict`` if another one is there."""
+
+    reason: str
+    base_revision: int
+
+
+class PromoteOptions(RollbackOptions, total=False):
+    canary_percent: float  # only for this share of the keys: above 0, below 100
 
 
 class RunFilters(TypedDict, total=False):
@@ -121,6 +132,15 @@ def cancel(run_id: str) -> Call[Started]:
 
 def fork(run_id: str, **request: Unpack[ForkOptions]) -> Call[Forked]:
     return Call("POST", f"/v1/runs/{part(run_id)}/fork", _as(Forked), body=known(request))
+
+
+def promote(name: str, version: str, **request: Unpack[PromoteOptions]) -> Call[LiveVersion]:
+    body = {"version": version, **known(request)}
+    return Call("POST", f"/v1/agents/{part(name)}:promote", _as(LiveVersion), body=body)
+
+
+def rollback(name: str, **request: Unpack[RollbackOptions]) -> Call[LiveVersion]:
+    return Call("POST", f"/v1/agents/{part(name)}:rollback", _as(LiveVersion), body=known(request))
 
 
 def events_path(run_id: str, *, tokens: bool) -> str:

@@ -8,10 +8,12 @@ from datetime import timedelta
 
 from headrace.blobs.settings import open_blobs
 from headrace.host.component import Component
+from headrace.kubejobs.settings import KubeSettings
 from headrace.orchestration.router import Router
 from headrace.orchestration.settings import OrchestrationSettings
 from headrace.orchestration.standing import EVERY_S as MEASURE_S
 from headrace.orchestration.standing import Standing
+from headrace.orchestration.waits.jobs import watched_jobs
 from headrace.orchestration.waits.part import Waits
 from headrace.orchestration.waits.store import PostgresWaits
 from headrace.orchestration.waits.sweep import Sweeper, sweeping
@@ -36,6 +38,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         publisher = Publisher(settings, "orchestration", blobs)
         stack.push_async_callback(publisher.stop)
         await publisher.start()
+        await stack.enter_async_context(watched_jobs(KubeSettings(), pool, publisher, every_s=own.sweep_seconds))
         sweeper = Sweeper(pool, publisher, timedelta(hours=own.keep_hours))
         await stack.enter_async_context(sweeping(sweeper, every_s=own.sweep_seconds))
         waits = Waits(PostgresWaits(pool), blobs, own.inline_bytes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -14,6 +15,7 @@ from headrace.messages.errors import BadMessage
 from headrace.messages.event import Event
 from headrace.pipeline import Stage
 from headrace.registry.filters import InvalidFilter, compile_filter
+from headrace.replay.evaluators.definitions import MAX_EVALUATORS, Evaluator
 from headrace.runtime.ranges import Stretch
 
 JOBS: Final = "shadow.jobs"
@@ -25,7 +27,7 @@ REPLAY_ID: Final = r"^[a-z0-9][a-z0-9-]{0,47}$"
 _BASELINE: Final = "~base"
 _OUTSIDE: Final = "http"
 _SHADOW: Final = "shadow"
-OnMiss = Literal["fail", "stub"]
+OnMiss = Literal["fail", "stub", "live-readonly"]
 Share = Annotated[float, Meta(gt=0, le=1)]
 
 
@@ -40,7 +42,8 @@ class ShadowPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     ``live`` is the unchanged definition and ``candidate`` the one that is tried; ``sample`` is the share of the events that are
     replayed, ``baseline`` the share of those that the unchanged definition is run over too. ``results_from``: the offsets of
-    ``shadow.results`` when the replay was made, before which nothing of it is.
+    ``shadow.results`` when the replay was made, before which nothing of it is. ``evaluators`` are what answers are held to;
+    ``session`` is the expression that gives an event's session.
     """
 
     replay_id: Annotated[str, Meta(pattern=REPLAY_ID)]
@@ -57,6 +60,8 @@ class ShadowPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_cost_usd: Annotated[float, Meta(gt=0)] = 1.0
     max_in_flight: Annotated[int, Meta(ge=1, le=1_000)] = 32
     results_from: Mapping[int, int] = {}
+    session: Annotated[str, Meta(max_length=2_000)] | None = None
+    evaluators: Annotated[tuple[Evaluator, ...], Meta(max_length=MAX_EVALUATORS)] = ()
 
     @classmethod
     def settled(cls, **fields: Any) -> ShadowPlan:
@@ -69,6 +74,14 @@ class ShadowPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     @property
     def agent(self) -> str:
         return self.candidate.name
+
+    @property
+    def span(self) -> str:
+        """The range in time, as text."""
+        first, last = (
+            datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds") for ms in (self.from_ms, self.to_ms)
+        )
+        return f"from {first} to {last}"
 
     @property
     def baseline_id(self) -> str:
@@ -113,14 +126,14 @@ def changed(
     return candidate.replace(version=_named_apart(candidate.version)) if edited else candidate
 
 
-def check_cohort(expression: str | None) -> None:
-    """Raises ``InvalidPlan`` for what is no filter."""
+def check_expression(option: str, expression: str | None) -> None:
+    """Raises ``InvalidPlan`` for what is no filter; ``option`` is where it came from."""
     if expression is None:
         return
     try:
         compile_filter(expression)
     except InvalidFilter as error:
-        raise InvalidPlan(f"--where: {error}") from None
+        raise InvalidPlan(f"{option}: {error}") from None
 
 
 def _named_apart(version: str) -> str:
