@@ -27,7 +27,7 @@ from headrace.client.errors import (
     Unreachable,
     WaitTimedOut,
 )
-from headrace.client.models import Ended, Forked, Run, RunError, RunEvent, RunPage, Started, Usage
+from headrace.client.models import Ended, Forked, Replay, Run, RunError, RunEvent, RunPage, Started, Usage
 
 __all__ = [
     "ApiError",
@@ -41,6 +41,7 @@ __all__ = [
     "InvalidRequest",
     "NotAllowed",
     "NotFound",
+    "Replay",
     "Run",
     "RunError",
     "RunEvent",

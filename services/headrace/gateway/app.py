@@ -23,6 +23,7 @@ from headrace.gateway import (
     openapi,
     operations,
     queries,
+    replays,
     sessions,
     workflow_runs,
     workflows,
@@ -102,6 +103,7 @@ def create_app(deps: Deps) -> FastAPI:
     app.include_router(approvals.router(deps))
     app.include_router(sessions.router(deps))
     app.include_router(budgets.router(deps))
+    app.include_router(replays.router(deps))
     app.include_router(workflows.router(deps))
     app.include_router(workflow_runs.router(deps))
     app.include_router(operations.router(deps))

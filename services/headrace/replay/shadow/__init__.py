@@ -9,7 +9,6 @@
     account     each event of the range with its live run, its shadow run and its baseline run
     compare     what the pairs say (pure); ``statistics`` has the intervals
     page        the report as one HTML file
-    replays     the table of replays
 
 Nothing but the topics ``shadow.*`` is written, with the blobs that their records name.
 """

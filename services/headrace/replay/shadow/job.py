@@ -12,6 +12,7 @@ import asyncpg
 
 from headrace.blobs import BlobStore
 from headrace.blobs.settings import open_blobs
+from headrace.control.replays.leases import Purse
 from headrace.messages.errors import FatalError
 from headrace.messages.event import Event
 from headrace.messages.run import ToolCalls, ToolResults
@@ -40,11 +41,12 @@ _EMPTY_S: Final = 60.0  # a member that was killed before it had committed anyth
 class ShadowJob:
     """One replay over one mesh. Make it with ``open_job``."""
 
-    def __init__(self, settings: MeshSettings, plan: ShadowPlan, wire: Wire, blobs: BlobStore) -> None:
+    def __init__(self, settings: MeshSettings, plan: ShadowPlan, wire: Wire, blobs: BlobStore, purse: Purse) -> None:
         self._settings = settings
         self.plan = plan
         self._wire = wire
         self._blobs = blobs
+        self._purse = purse
         self._group = Group(settings, plan.stage.group)
 
     async def forecast(self) -> Forecast:
@@ -64,10 +66,11 @@ class ShadowJob:
         """
         await self._stand_at_the_start()
         answers = await self._answers()
-        spent = cost_of(*await shadow_results(self._settings, self.plan, self._wire))  # by an earlier attempt
+        recorded = cost_of(*await shadow_results(self._settings, self.plan, self._wire))  # by an earlier attempt
+        spent = await self._purse.at_least(recorded)
         models = Models(ModelSettings())
         try:
-            budgeted = Budgeted(models, self.plan.max_cost_usd, spent_usd=spent)
+            budgeted = Budgeted(models, self.plan.max_cost_usd, self._purse, spent_usd=spent)
             runs = ShadowRuns(self.plan, budgeted, models.resolve, answers, self._blobs, ReasoningSettings(), _now_ms)
             bounds = Bounds(max_in_flight=self.plan.max_in_flight)
             worker = Worker(
@@ -128,7 +131,7 @@ async def open_job(settings: MeshSettings, plan: ShadowPlan, pool: asyncpg.Pool)
     wire = Wire("shadow", settings, blobs, topics=("agent.results",))
     await wire.open()
     try:
-        yield ShadowJob(settings, plan, wire, blobs)
+        yield ShadowJob(settings, plan, wire, blobs, Purse(pool, plan.tenant, plan.replay_id))
     finally:
         await wire.close()
 
