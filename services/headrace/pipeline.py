@@ -74,6 +74,7 @@ PIPELINE: Final[tuple[Stage, ...]] = (
             "agent.results",
             "agent.definitions",
             "budget.changes",
+            "replay.actions",
             "ingest.dlq",
             "reasoning.dlq",
             "tools.dlq",

@@ -40,6 +40,7 @@ from headrace.reasoning.frameworks.http import Answer, HttpRuntime
 from headrace.registry.builtin import builtin_definitions
 from headrace.registry.catalog import catalog_of
 from headrace.registry.load import load_file, load_text
+from headrace.replay.evaluators.load import load_evaluators, parse_evaluators
 from headrace.runtime.api import Send
 from headrace.toolspecs import SPECS
 from tests.containment.hostile import Server
@@ -55,6 +56,7 @@ _EXAMPLES: dict[str, Callable[[Path], object]] = {
     "config": lambda path: load_configuration(
         path, dict.fromkeys(("DB_PASSWORD", "WEATHER_API_KEY", "INTERNAL_TOKEN"), "x")
     ),
+    "evaluators": load_evaluators,
 }
 
 
@@ -274,6 +276,8 @@ def test_every_yaml_is_a_definition_or_a_source(monkeypatch: pytest.MonkeyPatch)
             assert extended <= yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"].keys(), str(block)
         elif block.info == "yaml budgets":
             assert not [found for value in yaml.safe_load(block.text) for found in problems(Budget.checked(value))]
+        elif block.info == "yaml evaluators":
+            parse_evaluators(block.text, file=str(block))
         elif block.info == "yaml helm":
             chart = ROOT / "deploy" / "helm" / "headrace"
             values = merged(yaml.safe_load((chart / "values.yaml").read_text()), yaml.safe_load(block.text))

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from headrace.auth.authenticator import Authenticator
 from headrace.blobs.memory import MemoryBlobs
 from headrace.claims.memory import MemoryClaims
-from headrace.control.approvals import Question, QuestionPage, QuestionState
+from headrace.control.approvals import QUESTIONS, Question, QuestionPage, QuestionState
 from headrace.gateway.app import create_app
 from headrace.gateway.feed import Feeds, Hub, Recall
 from headrace.gateway.ports import Deps, RunEvent, RunFilters, RunPage
@@ -30,6 +30,7 @@ from headrace.messages import ids
 from headrace.messages.agent import AgentDefinition
 from headrace.messages.budget import Budget
 from headrace.messages.errors import BadMessage, DependencyUnavailable
+from headrace.messages.wait import Kind
 from headrace.registry.catalog import catalog_of
 from headrace.runtime.api import Send
 
@@ -133,13 +134,24 @@ class MemoryApprovals:
     rows: dict[str, Question] = field(default_factory=dict)
 
     async def questions(
-        self, tenant: str, *, state: QuestionState | None, limit: int, cursor: str | None
+        self,
+        tenant: str,
+        *,
+        state: QuestionState | None,
+        limit: int,
+        cursor: str | None,
+        kinds: Collection[Kind] = QUESTIONS,
     ) -> QuestionPage:
-        found = [replace(row, arguments=None) for row in self.rows.values() if state in (None, row.state)]
+        found = [
+            replace(row, arguments=None)
+            for row in self.rows.values()
+            if state in (None, row.state) and row.kind in kinds
+        ]
         return QuestionPage(found if tenant == "acme" else [], None)
 
-    async def question(self, tenant: str, question_id: str) -> Question | None:
-        return self.rows.get(question_id) if tenant == "acme" else None
+    async def question(self, tenant: str, question_id: str, kinds: Collection[Kind] = QUESTIONS) -> Question | None:
+        row = self.rows.get(question_id) if tenant == "acme" else None
+        return row if row is not None and row.kind in kinds else None
 
     def settle(self, said: Any) -> None:
         """As orchestration does it with a decision."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
 import os
 import signal
@@ -20,6 +19,7 @@ import asyncpg
 import httpx2
 import pytest
 
+from headrace.cli.who import who
 from headrace.client import AsyncClient, Conflict
 from headrace.control.replays.leases import Leases
 from headrace.control.replays.store import Replays
@@ -103,7 +103,7 @@ async def test_asked_for_over_http_it_is_planned_agreed_to_and_done(
         await cli("replay", "shadow", *dear, "--detach")
         assert "more than the cap" in (await cli("replay", "watch", "dear", expect=1)).stdout
         assert service.ready()
-    assert (await client.get_replay("dear")).started_by == f"cli:{getpass.getuser()}"
+    assert (await client.get_replay("dear")).started_by == who()
     assert [one.replay_id for one in await client.replays(state="failed")] == ["dear"]
     assert (await client.replay_report("two"))["runs"] == 8
     with pytest.raises(Conflict):

@@ -20,7 +20,7 @@ from headrace.replay.shadow.answers import Answers
 from headrace.replay.shadow.choice import in_baseline, shadow_job, skipped
 from headrace.replay.shadow.compare import compare
 from headrace.replay.shadow.page import page
-from headrace.replay.shadow.plan import InvalidPlan, ShadowPlan, check_cohort
+from headrace.replay.shadow.plan import InvalidPlan, ShadowPlan, check_expression
 from headrace.replay.shadow.range import Seen
 from headrace.replay.shadow.report import report
 from headrace.replay.shadow.runs import MISS
@@ -69,7 +69,7 @@ def test_a_candidate_differs_and_has_a_version_of_its_own() -> None:
     with pytest.raises(InvalidCandidate, match="runtime http"):
         changed(TICKETS, NEWER.replace(runtime="http"))
     with pytest.raises(InvalidPlan, match="--where"):
-        check_cohort("data.")
+        check_expression("--where", "data.")
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from headrace.messages.budget import BudgetChange
 from headrace.messages.event import Event
 from headrace.messages.job import Job
 from headrace.messages.lineage import ForkedFrom
+from headrace.messages.replay import ReplayAction
 from headrace.messages.result import AgentResult
 from headrace.messages.run import RunInfo, ToolCalls, ToolResults, Turn
 from headrace.messages.wait import RunWait, WaitCompletion
@@ -45,6 +46,7 @@ _KINDS: Final[dict[str, str]] = {
     "agent.definitions": "agent_published",
     "budget.changes": "budget_changed",
     "workflow.signals": "workflow_signalled",
+    "replay.actions": "replay_acted",
 }
 
 
@@ -213,11 +215,12 @@ def _wait(message: RunWait) -> Facts:
 
 def _completion(message: WaitCompletion) -> Facts:
     decision = message.decision
+    said = decision or message.reported
     return {
         "tenant": name(message.tenant),
         "run_id": name(message.run_id),
         "agent_name": name(message.agent),
-        "user_id": name(decision.by) if decision else None,
+        "user_id": name(said.by) if said and said.by else None,
         "status": decision.verdict if decision else message.cause,
     }
 
@@ -295,6 +298,21 @@ def _budget(change: BudgetChange) -> Facts:
     }
 
 
+def _replay(action: ReplayAction) -> Facts:
+    """Who did what with history, and how it ended. What of it, as the command put it: times, offsets, flags."""
+    return {
+        "tenant": name(action.tenant),
+        "run_id": name(action.run_id),
+        "replay_id": name(action.replay_id),
+        "user_id": name(action.by),
+        "agent_name": name(action.agent),
+        "service": name(action.service),
+        "origin": name(action.range),
+        "status": f"{action.kind}_{action.phase}",
+        "error_type": name(action.error),
+    }
+
+
 _FACTS: Final[dict[type[Message], Callable[[Any], Facts]]] = {
     Event: _event,
     Job: _job,
@@ -306,4 +324,5 @@ _FACTS: Final[dict[type[Message], Callable[[Any], Facts]]] = {
     AgentRecord: _agent,
     BudgetChange: _budget,
     WorkflowSignal: _signal,
+    ReplayAction: _replay,
 }

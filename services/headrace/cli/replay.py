@@ -14,6 +14,7 @@ from headrace.blobs.settings import open_blobs
 from headrace.cli.output import Exit, print_json, stop
 from headrace.cli.replay_view import Console, plan_facts, report_facts, show_plan, show_report, survey_facts
 from headrace.cli.target import JsonFlag, Target, run_async
+from headrace.cli.who import who
 from headrace.local.control import service_held
 from headrace.local.errors import NotRunning
 from headrace.local.stack import State
@@ -21,6 +22,7 @@ from headrace.local.state import running_state
 from headrace.messages.errors import FatalError
 from headrace.pipeline import STAGES
 from headrace.postgres.pool import open_pool
+from headrace.replay.actions import on_record
 from headrace.replay.ledger import INDEX_TABLES, open_ledger
 from headrace.replay.plan import Plan, make_plan
 from headrace.replay.rebuild import Rebuild, check_rebuildable
@@ -100,7 +102,10 @@ def rebuild(
     except OutOfRange as error:
         raise stop(str(error), 2) from None
     service = None if dry_run else _service(target.data, settings, group, run=run, timeout=timeout)
-    ok = run_async(_rebuild(settings, plan, service, empty=empty_index, yes=yes, patience_s=timeout, json=json))
+    span = _span(to_earliest=to_earliest, to_datetime=to_datetime, to_offset=to_offset, empty=empty_index)
+    ok = run_async(
+        _rebuild(settings, plan, service, empty=empty_index, yes=yes, patience_s=timeout, range=span, json=json)
+    )
     if not ok:
         raise Exit(5)
 
@@ -113,6 +118,12 @@ def _start(*, to_earliest: bool, to_datetime: str | None, to_offset: list[str] |
     return Earliest() if to_datetime is None else parse_time(to_datetime)
 
 
+def _span(*, to_earliest: bool, to_datetime: str | None, to_offset: list[str] | None, empty: bool) -> str:
+    """The start in the words of the command, for the record of who did it."""
+    start = "to earliest" if to_earliest else f"to {to_datetime}" if to_datetime else f"to {' '.join(to_offset or ())}"
+    return start + (", index emptied" if empty else "")
+
+
 async def _rebuild(
     settings: MeshSettings,
     plan: Plan,
@@ -121,6 +132,7 @@ async def _rebuild(
     empty: bool,
     yes: bool,
     patience_s: float,
+    range: str,
     json: bool,
 ) -> bool:
     """Whether the tables are as they should be; True for a dry run (no ``service``)."""
@@ -144,7 +156,9 @@ async def _rebuild(
             if empty and not yes:
                 rows = ", ".join(f"{survey.totals[name]} of {name}" for name in INDEX_TABLES)
                 raise stop(f"--empty-index removes all rows ({rows}); nothing was changed: say --yes too", 2)
-            report = await work.run(survey, service, empty=empty, timeout_s=patience_s)
+            async with on_record(settings, "rebuild", who(), service=stage.service, range=range) as tally:
+                tally.records = survey.census.total
+                report = await work.run(survey, service, empty=empty, timeout_s=patience_s)
     if not json:
         show_report(report)
     _print(facts | report_facts(report), json=json)

@@ -13,11 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from headrace.cli.output import Exit, note, print_facts, print_json, stop
 from headrace.cli.target import JsonFlag, Target, run_async
+from headrace.cli.who import who
 from headrace.messages.agent import AgentDefinition
 from headrace.reasoning.agents import Definitions
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.registry.follow import followed_catalog
 from headrace.registry.load import InvalidDefinition, load_file
+from headrace.replay.actions import on_record
 from headrace.replay.history import History, open_history
 from headrace.replay.jobs.rerun import tally_facts
 from headrace.replay.regression import Regression, Tally
@@ -101,15 +103,21 @@ async def _rerun(settings: MeshSettings, run: str, definition: Path | None) -> t
     async with open_history(settings) as history, followed_catalog(settings) as catalog:
         if not await history.knows(run):
             return None, None
-        page = await history.page_of([run])
-        if broken := page.broken.get(run):
-            return None, broken
-        [rerun] = await _regression(history, catalog, definition).rerun(page)
-        return (None, rerun.why) if rerun.why else (rerun, None)
+        async with on_record(settings, "rerun", who(), run_id=run) as done:
+            page = await history.page_of([run])
+            if broken := page.broken.get(run):
+                return None, broken
+            [rerun] = await _regression(history, catalog, definition).rerun(page)
+            done.records = rerun.records
+            return (None, rerun.why) if rerun.why else (rerun, None)
 
 
 async def _all(settings: MeshSettings, since: datetime, agent: str | None, definition: Path | None) -> Tally:
-    async with open_history(settings) as history, followed_catalog(settings) as catalog:
+    async with (
+        open_history(settings) as history,
+        followed_catalog(settings) as catalog,
+        on_record(settings, "rerun", who(), agent=agent, range=f"since {since.isoformat()}") as done,
+    ):
         work = _regression(history, catalog, definition)
         columns = (TextColumn("re-running"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
         with Progress(*columns, TimeRemainingColumn(), console=Terminal(stderr=True), transient=True) as bars:
@@ -118,7 +126,9 @@ async def _all(settings: MeshSettings, since: datetime, agent: str | None, defin
             def told(tally: Tally) -> None:
                 bars.update(task, completed=tally.runs, rate=f"{tally.rate:,.0f} runs/s")
 
-            return await work.rerun_all(history.pages(since, agent), told)
+            tally = await work.rerun_all(history.pages(since, agent), told)
+        done.records = tally.runs
+        return tally
 
 
 def _regression(history: History, catalog: Definitions, definition: Path | None) -> Regression:

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from headrace.cli.output import Exit, stop
+from headrace.cli.replay_evaluators import evaluators_of
 from headrace.cli.replay_shadow_work import Asked, Work
 from headrace.cli.target import JsonFlag, Target, run_async
 from headrace.control.replays.requests import ShadowRequest, request_of
@@ -54,12 +55,18 @@ class Choice:
     "Events before this time. Default: now."
     where: str | None = None
     "Only events for which this JMESPath expression is true, as in a trigger's filter."
+    session: str | None = None
+    "JMESPath that gives an event's session: its turns go on from those of the events before it. Default: each stands alone."
     sample: Share = 1.0
-    "Share of these events, always the same ones."
+    "Share of these events, or of their sessions, always the same ones."
     baseline: Share = 0.1
     "Share of the sample over which the unchanged version is run too, for its own noise."
-    on_miss: Literal["fail", "stub"] = "fail"
-    "A tool call that no live run made: the run fails, or its model is told that there is no result."
+    on_miss: Literal["fail", "stub", "live-readonly"] = "fail"
+    "A call that no live run made: its run fails, its model is told that there is no result, or what only reads is asked now."
+    evaluators: Path | None = None
+    "A YAML file that says what answers are held to."
+    fail_under: tuple[str, ...] = ()
+    "NAME=SHARE: exit with 5 if fewer of the candidate's answers pass the evaluator of that name. May be said again."
     max_cost: Annotated[float, Parameter(validator=Number(gt=0))] = 1.0
     "US dollars that the replay's model calls may cost. When they are spent, the remaining runs fail."
     max_in_flight: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))] = 32
@@ -87,9 +94,9 @@ def shadow(
 ) -> None:
     """Reason a range of real events again by another version, model or prompt, beside the mesh, and compare with what was live.
 
-    Every event of the range counts, also one whose live run was skipped or crashed. Tools are not called: they answer from what
-    they gave to the live runs. Only topics named shadow.* are written. Interrupted, it goes on with --resume. Exits with 5 if an
-    event is not accounted for.
+    Every event of the range counts, also one whose live run was skipped or crashed. Tools answer from what they gave to the live
+    runs, and are not called unless --on-miss says so. Only topics named shadow.* are written. Interrupted, it goes on with
+    --resume. Exits with 5 if an event is not accounted for, or an evaluator passes fewer answers than it has to.
 
     Example: `headrace replay shadow --agent pr-risk-reviewer --version 2.0.0 --from 2026-11-01`
 
@@ -147,6 +154,8 @@ def _request(agent: str, candidate: Candidate, choice: Choice, asked: Asked, nam
         from_=time_of(parse_time(choice.from_).timestamp_ms) if choice.from_ else None,
         to=time_of(parse_time(choice.to).timestamp_ms) if choice.to else None,
         where=choice.where,
+        session=choice.session,
+        evaluators=[msgspec.to_builtins(one) for one in evaluators_of(choice.evaluators, choice.fail_under)],
         sample=choice.sample,
         baseline=choice.baseline,
         on_miss=choice.on_miss,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,7 +14,9 @@ import orjson
 
 from headrace.cli.output import note, print_json, stop
 from headrace.cli.replay_bar import Bar
+from headrace.cli.replay_evaluators import gates_hold
 from headrace.cli.replay_shadow_view import show_forecast, show_report
+from headrace.cli.who import who
 from headrace.control.replays.leases import Leases
 from headrace.control.replays.requests import ShadowRequest
 from headrace.control.replays.store import NewReplay, Replay, Replays
@@ -29,7 +30,7 @@ from headrace.replay.settings import ReplaySettings
 from headrace.replay.shadow.estimate import Estimate, estimate
 from headrace.replay.shadow.job import open_job
 from headrace.replay.shadow.page import page
-from headrace.replay.shadow.plan import InvalidPlan, ShadowPlan, check_cohort
+from headrace.replay.shadow.plan import InvalidPlan, ShadowPlan, check_expression
 from headrace.replay.shadow.range import Forecast
 from headrace.replay.shadow.report import report
 from headrace.settings import MeshSettings
@@ -75,7 +76,8 @@ class Work:
     async def detached(self, request: ShadowRequest) -> bool:
         """A new replay, for the service. What is wrong at first sight is told here."""
         definitions(await read_catalog(self._settings), request)
-        check_cohort(request.where)
+        check_expression("--where", request.where)
+        check_expression("--session", request.session)
         async with self._pool() as pool:
             new = new_replay(self._settings, request, request.replay_id or new_id(), detached=True)
             row = await Replays(pool).begin(new)
@@ -116,7 +118,7 @@ class Work:
             with suppress(HeadraceError):  # it lapses by itself
                 await leases.release(held)
         self._write(plan, facts)
-        return bool(facts["account"]["complete"])
+        return bool(facts["account"]["complete"]) and gates_hold(facts)
 
     async def _held(self, leases: Leases, row: Replay) -> Replay:
         """The job, ours. One whose process was killed is free after its lease."""
@@ -131,8 +133,9 @@ class Work:
         """The report of a replay that is done, read once more."""
         async with open_job(self._settings, plan, pool) as job:
             account = await job.account()
-        self._write(plan, report(plan, account, self._asked.outcome))
-        return account.complete
+        facts = report(plan, account, self._asked.outcome)
+        self._write(plan, facts)
+        return account.complete and gates_hold(facts)
 
     def _told(self, plan: ShadowPlan, expected: Forecast, about: Estimate) -> None:
         if self._asked.dry_run and self._asked.json:
@@ -176,7 +179,7 @@ def new_replay(settings: MeshSettings, request: ShadowRequest, replay_id: str, *
         kind="shadow",
         agent=request.agent,
         request=request.plain(),
-        started_by=f"cli:{getpass.getuser()}",
+        started_by=who(),
         detached=detached,
         dry_run=request.dry_run,
         confirmed=request.confirm,

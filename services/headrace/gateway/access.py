@@ -12,7 +12,7 @@ from typing import Any, Final
 from fastapi import Request
 from starlette.types import Scope
 
-from headrace.auth import Principal, Refused, Role
+from headrace.auth import Principal, Refused, Role, callbacks
 from headrace.auth.authenticator import Authenticator
 from headrace.gateway.compare import digest, same_as_any
 from headrace.gateway.problems import HttpError
@@ -57,6 +57,9 @@ ACCESS: Final[Mapping[tuple[str, str], Need]] = {
     ("GET", "/v1/approvals"): Role.VIEWER,
     ("GET", "/v1/approvals/{approval_id}"): Role.VIEWER,
     ("POST", "/v1/approvals/{approval_id}/decision"): Role.ADMIN,  # who starts runs must not approve what they do
+    ("GET", "/v1/waits"): Role.VIEWER,
+    ("GET", "/v1/waits/{wait_id}"): Role.VIEWER,
+    ("POST", "/v1/waits/{wait_id}/callback"): Role.DEVELOPER,  # or the wait's own token
     ("GET", "/v1/results/{ref}"): Role.VIEWER,
     ("GET", "/v1/agents"): Role.VIEWER,
     ("GET", "/v1/agents/{name}"): Role.VIEWER,
@@ -96,6 +99,8 @@ ACCESS: Final[Mapping[tuple[str, str], Need]] = {
 # The OpenAPI document and its pages are Starlette's routes within FastAPI, and open: they are the same for every mesh.
 
 _EVENTS: Final = ("POST", "/events")
+_CALLBACK: Final = ("POST", "/v1/waits/{wait_id}/callback")
+_BY_TOKEN: Final = "callback-token"  # noqa: S105  # who reports by the token of a wait
 _EXPLAINED: Final = {"expired": "the credential has expired", "revoked": "the credential was revoked"}
 
 
@@ -126,8 +131,17 @@ class Guard:
                 return
             if self._authenticator is None:
                 raise _unauthorized("missing" if credential is None else "unknown", route[1])
-        if self._authenticator is not None:
+        if route == _CALLBACK and credential and credential.startswith(callbacks.PREFIX):
+            scope[_PRINCIPAL] = self._whose_callback(credential, scope["path_params"]["wait_id"], route[1])
+        elif self._authenticator is not None:
             scope[_PRINCIPAL] = await self._authorize(self._authenticator, credential, need, route[1])
+
+    def _whose_callback(self, credential: str, wait_id: str, route: str) -> Principal | None:
+        if self._authenticator is None:
+            return None
+        if not self._authenticator.opens_callback(credential, self._tenant, wait_id):
+            raise _unauthorized("unknown", route)
+        return Principal(_BY_TOKEN, self._tenant, Role.VIEWER)
 
     async def _authorize(self, known: Authenticator, credential: str | None, need: Role, route: str) -> Principal:
         if not credential:
@@ -147,6 +161,20 @@ def decider(scope: Scope) -> str:
     """Who decides with this request: the id of the key or token that let it in."""
     principal: Principal | None = scope.get(_PRINCIPAL)
     return principal.id if principal else _NOBODY
+
+
+def speak_for(scope: Scope, name: str | None, where: str) -> None:
+    """The owner or user that a request names, at ``where``. Raises ``HttpError`` 403 if who asks may not act in their name."""
+    principal: Principal | None = scope.get(_PRINCIPAL)
+    if name is not None and principal is not None and not principal.speaks_for(name):
+        route = scope["route"].path_format
+        raise _forbidden(principal, "owner", "the credential may not act for this name", route, where)
+
+
+def may(scope: Scope, role: Role) -> bool:
+    """Whether who asks has this role, on a route that asks for a lesser one. Nobody has one where no credential is asked for."""
+    principal: Principal | None = scope.get(_PRINCIPAL)
+    return principal is not None and principal.role >= role
 
 
 async def guarded(request: Request) -> None:
@@ -183,6 +211,6 @@ def _unauthorized(reason: str, route: str) -> HttpError:
     return HttpError(401, "unauthorized", message, headers={"WWW-Authenticate": challenge})
 
 
-def _forbidden(principal: Principal, reason: str, message: str, route: str) -> HttpError:
+def _forbidden(principal: Principal, reason: str, message: str, route: str, where: str | None = None) -> HttpError:
     log.warning("request_refused", reason=reason, route=route, credential_id=principal.id)
-    return HttpError(403, "forbidden", message)
+    return HttpError(403, "forbidden", message, where=where)

@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.gateway.accepted import AcceptedRuns
+from headrace.gateway.access import speak_for
 from headrace.gateway.body import header_map
 from headrace.gateway.budgets import refuse_exhausted
 from headrace.gateway.direct import Handler
@@ -92,6 +93,7 @@ class Doors:
     async def _run(self, request: Request) -> Response:
         headers = header_map(request.scope)
         asked = parsed(AgentRunRequest, await self._json(request, headers))
+        speak_for(request.scope, asked.user_id, "/user_id")
         given = {"user_id": asked.user_id} if asked.input is None else asked.input
         wanted = RunRequest(agent=asked.agent_type, input=given, user_id=asked.user_id)
         hold_s = self._hold_s(wanted)

@@ -6,7 +6,7 @@ It knows neither Kafka nor Postgres. ``__main__`` fits the real adapters; tests 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,13 +15,14 @@ from typing import Any, Final, Protocol
 from headrace.auth.authenticator import Authenticator
 from headrace.blobs import BlobStore
 from headrace.claims import Claims
-from headrace.control.approvals import Question, QuestionPage, QuestionState
+from headrace.control.approvals import QUESTIONS, Question, QuestionPage, QuestionState
 from headrace.control.replays.store import Replays
 from headrace.forks.plan import Asked, Planned
 from headrace.gateway.settings import GatewaySettings
 from headrace.gateway.sources.load import WebhookSource
 from headrace.messages.agent import AgentDefinition
 from headrace.messages.budget import Budget
+from headrace.messages.wait import Kind
 from headrace.runtime.api import Send
 from headrace.workflows.repository import WorkflowRepository
 from headrace.workflows.runs import WorkflowRuns
@@ -153,16 +154,22 @@ class Cancellations(Protocol):
 
 
 class Approvals(Protocol):
-    """What waits for somebody's decision. All methods raise ``DependencyUnavailable``."""
+    """What waits for somebody's decision, or for whatever ``kinds`` say. All methods raise ``DependencyUnavailable``."""
 
     async def questions(
-        self, tenant: str, *, state: QuestionState | None, limit: int, cursor: str | None
+        self,
+        tenant: str,
+        *,
+        state: QuestionState | None,
+        limit: int,
+        cursor: str | None,
+        kinds: Collection[Kind] = QUESTIONS,
     ) -> QuestionPage:
         """Raises ``BadMessage`` for a cursor that is not one of ours."""
         ...
 
-    async def question(self, tenant: str, question_id: str) -> Question | None:
-        """With the call's arguments."""
+    async def question(self, tenant: str, question_id: str, kinds: Collection[Kind] = QUESTIONS) -> Question | None:
+        """With the call's arguments, and its outcome once it has one."""
         ...
 
 

@@ -9,6 +9,7 @@ import orjson
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from headrace.blobs.tenants import TenantBlobs
 from headrace.gateway.accepted import AcceptedRuns
 from headrace.gateway.ports import Deps, JsonDict, RunFilters
 from headrace.gateway.problems import JSON, HttpError, unavailable
@@ -59,7 +60,7 @@ def router(deps: Deps, accepted: AcceptedRuns, waiting: Waiting) -> APIRouter:
     @routes.get("/results/{ref:path}", tags=["results"], summary="What a reference stands for")
     async def get_result(ref: str) -> Response:
         """`artifact://ID` is asked for as `/v1/results/ID`, `cas://sha256:HEX` as `/v1/results/sha256:HEX`; the full form
-        works too."""
+        works too. What was not made or handed over for the caller's tenant is answered as what is not there."""
         return await _resolve(deps, ref)
 
     @routes.get("/usage", tags=["usage"], summary="Runs, errors, tokens, cost and latency by agent")
@@ -91,7 +92,7 @@ def router(deps: Deps, accepted: AcceptedRuns, waiting: Waiting) -> APIRouter:
 
 async def _resolve(deps: Deps, ref: str) -> Response:
     if blob := _BLOB.fullmatch(ref):
-        return _content(await deps.blobs.get(f"cas://{blob[1]}"))
+        return _content(await TenantBlobs(deps.blobs, deps.tenant).get(f"cas://{blob[1]}"))
     artifact = _ARTIFACT.fullmatch(ref)
     if artifact is None:
         raise HttpError(400, "bad_reference", "neither an artifact nor a content reference", where="ref")

@@ -114,14 +114,14 @@ def _check(deps: Deps, wanted: ShadowRequest) -> None:
         if wanted.definition:
             other = load_text(msgspec.json.encode(wanted.definition).decode())
         changed(live, other, model=wanted.model, prompt=wanted.prompt)
-        if wanted.where:
-            compile_filter(wanted.where)
+        for expression in filter(None, (wanted.where, wanted.session)):
+            compile_filter(expression)
     except InvalidDefinition as error:
         raise HttpError(422, error.cause, str(error), where="/definition") from None
     except InvalidCandidate as error:
         raise HttpError(422, error.cause, str(error), where="/") from None
     except InvalidFilter as error:
-        raise HttpError(422, "filter", str(error), where="/where") from None
+        raise HttpError(422, "filter", str(error), where="/where" if wanted.where else "/session") from None
 
 
 def _new(tenant: str, wanted: ReplayRequest, asked_by: str) -> NewReplay:

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.claims import Claim, Outcome
+from headrace.gateway.access import speak_for
 from headrace.gateway.body import header_map
 from headrace.gateway.budgets import refuse_exhausted
 from headrace.gateway.ports import Deps
@@ -39,6 +40,7 @@ class RunRequests:
         headers = header_map(request.scope)
         seconds = self._waiting.seconds(request.query_params.get("wait"))
         wanted = run_request(await read_json(request, headers, self._deps.settings.gateway_max_body_bytes))
+        speak_for(request.scope, wanted.user_id, "/user_id")
         key = _idempotency_key(headers.get("idempotency-key"), wanted.idempotency_key)
         run_id = await self.begin(wanted, key, headers)
         url = f"/v1/runs/{run_id}"

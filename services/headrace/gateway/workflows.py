@@ -13,7 +13,9 @@ import msgspec
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from headrace.gateway.access import speak_for
 from headrace.gateway.body import header_map
+from headrace.gateway.limits import RateLimits
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import HttpError, unavailable
 from headrace.gateway.publishing import publish
@@ -43,7 +45,7 @@ from headrace.workflows.repository import Change, Stored, WorkflowError
 log = get_logger(__name__)
 
 
-def router(deps: Deps) -> APIRouter:
+def router(deps: Deps, limits: RateLimits) -> APIRouter:
     """The routes. Their docstrings are the API's documentation."""
     routes = APIRouter(prefix="/workflows", tags=["workflows"])
 
@@ -54,6 +56,7 @@ def router(deps: Deps) -> APIRouter:
         known = await _known(deps)
         try:
             definition = load_value(value, known)
+            speak_for(request.scope, definition.owner, "/owner")
             stored = await store(deps).repository.create(deps.tenant, definition, definition.owner)
         except (InvalidWorkflow, WorkflowError) as error:
             raise refused(error) from None
@@ -81,6 +84,7 @@ def router(deps: Deps) -> APIRouter:
     async def patch(tag: str, request: Request) -> Response:
         """All operations or none; the result is checked as a whole. A `base_version` that is not the live one is a 409."""
         wanted = await read(request, PatchBody)
+        speak_for(request.scope, wanted.workflow_owner, "/workflow_owner")
         known = await _known(deps)
         change = Change(
             author=wanted.workflow_owner,
@@ -102,6 +106,7 @@ def router(deps: Deps) -> APIRouter:
     @routes.post("/{tag}:rollback", summary="Make an old version live again, as a new one", **described(RollbackBody))
     async def rollback(tag: str, request: Request) -> Response:
         wanted = await read(request, RollbackBody)
+        speak_for(request.scope, wanted.workflow_owner, "/workflow_owner")
         known = await _known(deps)
         change = Change(
             author=wanted.workflow_owner,
@@ -124,7 +129,9 @@ def router(deps: Deps) -> APIRouter:
     async def run(tag: str, request: Request) -> Response:
         """The run keeps the version that it begins with. The same `idempotency_key` is the same run."""
         wanted = await read(request, RunBody)
+        speak_for(request.scope, wanted.user_id, "/user_id")
         stored = await _stored(deps, tag, wanted.version)
+        limits.request()
         key = wanted.idempotency_key
         run_id = workflow_run_id(deps.tenant, tag, f"request:{key}") if key else str(uuid.uuid4())
         start = WorkStart(tag=tag, version=stored.version, input=wanted.input, user_id=wanted.user_id)

@@ -24,6 +24,7 @@ Kind = Literal[
     "callback",  # an outcome that somebody outside reports
     "timer",  # a moment
     "intent",  # a call that may have been made already, and must not be made twice
+    "kube_job",  # the end of a Job that was submitted to Kubernetes
 ]
 HUMAN: Final = frozenset({"approval", "callback", "intent"})  # the time that these take is not the run's own
 SHA256: Final = r"^[0-9a-f]{64}$"
@@ -31,13 +32,16 @@ Digest = Annotated[str, Meta(pattern=SHA256)]
 
 
 class PendingCall(Part, frozen=True, kw_only=True):
-    """One call that is not finished. ``job`` is what a call of kind ``agent`` begins."""
+    """One call that is not finished. ``job`` is what a call of kind ``agent`` begins, ``kube_job`` the name of the Job that one of
+    that kind waits for.
+    """
 
     call_id: str
     kind: Kind
     deadline_ms: Annotated[int, Meta(description="Epoch milliseconds; then the declared outcome counts")]
     arguments_hash: Annotated[Digest, Meta(description="SHA-256 of the arguments as canonical JSON")]
     job: Job | None = None
+    kube_job: Annotated[str, Meta(max_length=63)] | None = None
 
 
 class RunWait(Continuation, frozen=True, kw_only=True):
@@ -70,6 +74,7 @@ class Reported(Part, frozen=True, kw_only=True):
 
     content: Any = None
     error: ToolError | None = None
+    by: Annotated[str, Meta(max_length=128, description="Id of the credential, never the credential")] | None = None
 
 
 class WaitCompletion(Message, frozen=True, kw_only=True):

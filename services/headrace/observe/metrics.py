@@ -45,6 +45,25 @@ WORKFLOW_SECONDS = Histogram(
     "workflow_duration_seconds", "Seconds from the start of a workflow run to its end.", buckets=_SECONDS
 )
 
+WORKFLOWS_OPEN = Gauge(
+    "headrace_workflow_runs", "Workflow runs that have not ended (running, paused, compensating).", ["status"]
+)
+WORKFLOWS_OLDEST = Gauge(
+    "headrace_workflow_oldest_seconds", "Age of the oldest workflow run that has not ended.", ["status"]
+)
+
+# --- waits ---------------------------------------------------------------------------------------------------------------
+PARKED = Gauge(
+    "headrace_parked_runs", "Runs that wait, by what for (approval, agent, callback, timer, intent).", ["kind"]
+)
+PARKED_OLDEST = Gauge("headrace_parked_oldest_seconds", "How long the oldest of them has waited.", ["kind"])
+PARKED_OVERDUE = Gauge(
+    "headrace_parked_overdue_calls", "Calls that are pending more than a minute after their deadline.", ["kind"]
+)
+FORGOTTEN = Counter(
+    "headrace_forgotten_total", "What was removed since its time was over (wait, intent, workflow_run).", ["what"]
+)
+
 # --- runtime: one set per worker ----------------------------------------------------------------------------------------
 RECORDS = Counter(
     "headrace_records_total", "Input records by how they ended (done, dead_lettered).", ["service", "topic", "outcome"]

@@ -16,6 +16,7 @@ from typing import Any, Final
 import orjson
 
 from headrace.blobs import BlobStore
+from headrace.blobs.tenants import TenantBlobs
 from headrace.messages import ids
 from headrace.messages.result import AgentResult, ResultMetadata, SessionTurn, ToolCallSummary
 from headrace.messages.run import CallRequest, Entry, RunInfo, Transcript
@@ -113,7 +114,7 @@ async def _output(run: RunInfo, output: Any, blobs: BlobStore) -> dict[str, Any]
     data = orjson.dumps(output, option=orjson.OPT_SORT_KEYS)
     if len(data) <= INLINE_OUTPUT:
         return {**fields, "output": output}
-    ref = await blobs.put(data)
+    ref = await TenantBlobs(blobs, run.tenant).put(data)
     return {**fields, "output_ref": ref, **({"result_ref": ref} if len(data) >= ARTIFACT_LIMIT else {})}
 
 

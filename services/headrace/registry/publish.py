@@ -51,10 +51,13 @@ async def read_catalog(settings: MeshSettings) -> Catalog:
 
 
 @asynccontextmanager
-async def connecting(settings: MeshSettings) -> AsyncIterator[Publisher]:
-    """A publisher that connects in the background: a new cluster takes a second for its first transactional producer."""
+async def connecting(settings: MeshSettings, service: str = "registry") -> AsyncIterator[Publisher]:
+    """A publisher that connects in the background: a new cluster takes a second for its first transactional producer.
+
+    ``service`` is part of its transactional ids: of those of one service and instance, the last to connect ends the others.
+    """
     # Definitions are never large enough for a claim check: the topic is read whole by everybody.
-    publisher = Publisher(settings, "registry", MemoryBlobs())
+    publisher = Publisher(settings, service, MemoryBlobs())
     await publisher.start()
     try:
         yield publisher
@@ -63,9 +66,9 @@ async def connecting(settings: MeshSettings) -> AsyncIterator[Publisher]:
 
 
 @asynccontextmanager
-async def connected(settings: MeshSettings) -> AsyncIterator[Publisher]:
+async def connected(settings: MeshSettings, service: str = "registry") -> AsyncIterator[Publisher]:
     """A publisher that is ready. Raises ``DependencyUnavailable`` if Kafka does not answer within a minute."""
-    async with connecting(settings) as publisher:
+    async with connecting(settings, service) as publisher:
         await _ready(publisher)
         yield publisher
 

@@ -44,7 +44,9 @@ class ShadowRequest(Asked, frozen=True, kw_only=True, tag_field="kind", tag="sha
     )
     sample: Annotated[float, Meta(gt=0, le=1)] = 1.0
     baseline: Annotated[float, Meta(ge=0, le=1, description="Share over which the live version is run too")] = 0.1
-    on_miss: Literal["fail", "stub"] = "fail"
+    session: Annotated[str, Meta(max_length=2_000, description="JMESPath of an event's session")] | None = None
+    on_miss: Literal["fail", "stub", "live-readonly"] = "fail"
+    evaluators: Annotated[list[dict[str, Any]], Meta(max_length=64, description="As in an evaluators file")] = []
     max_cost_usd: Annotated[float, Meta(gt=0)] = 1.0
     max_in_flight: Annotated[int, Meta(ge=1, le=1_000)] = 32
     outcome: Annotated[Name, Meta(description="Field of the output; default: the first with a closed set")] | None = (

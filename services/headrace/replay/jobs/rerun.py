@@ -12,6 +12,7 @@ from headrace.control.replays.states import Said
 from headrace.control.replays.store import Replay
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.registry.follow import followed_catalog
+from headrace.replay.actions import on_record
 from headrace.replay.history import open_history
 from headrace.replay.jobs.begin import begun
 from headrace.replay.jobs.progress import Progress
@@ -26,6 +27,7 @@ async def rerun_done(
 ) -> Said:
     """As ``ShadowWork.done``. Its estimate is how many runs there are."""
     since = request.since or _EPOCH
+    span = f"since {since.isoformat()}"
     async with open_history(settings) as history, followed_catalog(settings) as catalog:
         total = await history.count(since, request.agent)
         await leases.settled(job, "{}", {"runs": total})
@@ -34,8 +36,10 @@ async def rerun_done(
         await begun(leases, job)
         progress.phase = "re-running"
         progress.of(total)
-        work = Regression(history, catalog, ReasoningSettings())
-        tally = await work.rerun_all(history.pages(since, request.agent), lambda tally: progress.told(tally.runs))
+        async with on_record(settings, "rerun", job.started_by, agent=request.agent, range=span) as done:
+            work = Regression(history, catalog, ReasoningSettings())
+            tally = await work.rerun_all(history.pages(since, request.agent), lambda tally: progress.told(tally.runs))
+            done.records = tally.runs
     await leases.reported(job, tally_facts(tally), None)
     return "complete"
 

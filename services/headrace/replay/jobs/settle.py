@@ -16,8 +16,10 @@ from headrace.models.settings import ModelSettings
 from headrace.registry.candidate import changed
 from headrace.registry.catalog import Catalog
 from headrace.registry.load import load_text
+from headrace.replay.evaluators.definitions import Evaluator
+from headrace.replay.evaluators.load import parse_evaluators
 from headrace.replay.shadow.job import results_from
-from headrace.replay.shadow.plan import InvalidPlan, ShadowPlan, check_cohort
+from headrace.replay.shadow.plan import InvalidPlan, ShadowPlan, check_expression
 from headrace.replay.shadow.range import settle_range
 from headrace.replay.start import AtTime, Earliest
 from headrace.settings import MeshSettings
@@ -33,13 +35,15 @@ async def settle(settings: MeshSettings, catalog: Catalog, request: ShadowReques
     """The plan of ``request``.
 
     Raises:
-        InvalidPlan, InvalidCandidate, InvalidDefinition: it can't be; the text says why.
+        InvalidPlan, InvalidCandidate, InvalidDefinition, InvalidEvaluators: it can't be; the text says why.
         OutOfRange: events of that time may be deleted.
         DependencyUnavailable: a server is away.
     """
     live, candidate = definitions(catalog, request)
-    check_cohort(request.where)
-    return await asyncio.to_thread(_planned, settings, live, candidate, request, replay_id)
+    check_expression("where", request.where)
+    check_expression("session", request.session)
+    evaluators = evaluators_of(request)
+    return await asyncio.to_thread(_planned, settings, live, candidate, evaluators, request, replay_id)
 
 
 def definitions(catalog: Catalog, request: ShadowRequest) -> tuple[AgentDefinition, AgentDefinition]:
@@ -58,8 +62,20 @@ def definitions(catalog: Catalog, request: ShadowRequest) -> tuple[AgentDefiniti
     return live, changed(live, other, model=request.model, prompt=request.prompt)
 
 
+def evaluators_of(request: ShadowRequest) -> tuple[Evaluator, ...]:
+    """What answers are held to. Raises ``InvalidEvaluators``."""
+    if not request.evaluators:
+        return ()
+    return parse_evaluators(orjson.dumps({"evaluators": request.evaluators}).decode())
+
+
 def _planned(
-    settings: MeshSettings, live: AgentDefinition, candidate: AgentDefinition, request: ShadowRequest, replay_id: str
+    settings: MeshSettings,
+    live: AgentDefinition,
+    candidate: AgentDefinition,
+    evaluators: tuple[Evaluator, ...],
+    request: ShadowRequest,
+    replay_id: str,
 ) -> ShadowPlan:
     from_ms, to_ms = _ms(request.from_), _ms(request.to)
     start = Earliest() if from_ms is None else AtTime(from_ms)
@@ -75,6 +91,8 @@ def _planned(
         sample=request.sample,
         baseline=request.baseline,
         cohort=request.where,
+        session=request.session,
+        evaluators=evaluators,
         max_cost_usd=request.max_cost_usd,
         max_in_flight=request.max_in_flight,
         results_from=results_from(settings),

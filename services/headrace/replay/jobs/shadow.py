@@ -58,7 +58,7 @@ class ShadowWork:
         await begun(self._leases, self._job)
         self._progress.phase = "replaying"
         self._progress.of(expected.total)
-        await shadow.run(expected, self._progress.told)
+        await shadow.run(expected, self._progress.told, by=self._job.started_by)
         self._progress.phase = "reporting"
         facts = report(shadow.plan, await shadow.account(), outcome)
         await self._leases.reported(self._job, facts, page(facts))

@@ -14,7 +14,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from headrace.messages.errors import BadMessage
 from headrace.messages.result import AgentResult
@@ -22,6 +22,7 @@ from headrace.replay.shadow.choice import skipped
 from headrace.replay.shadow.plan import DEAD_LETTERS, RESULTS, ShadowPlan
 from headrace.replay.shadow.range import UNDECODABLE, Seen, decoded, events_of, since
 from headrace.replay.shadow.runs import failed_replay
+from headrace.replay.shadow.sessions import SessionsAccount, place_of
 from headrace.runtime import deadletter
 from headrace.runtime.scan import Scan
 from headrace.runtime.wire import Wire
@@ -43,7 +44,10 @@ class Pair:
 
 @dataclass(slots=True)
 class Account:
-    """``records`` in the range are ``replayed + skipped + failed + missing``; a replay that is done has none missing."""
+    """``records`` in the range are ``replayed + skipped + failed + missing``; a replay that is done has none missing.
+
+    ``judges_usd`` is part of ``spent_usd``; ``evaluated`` is the facts of each evaluator.
+    """
 
     records: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
@@ -51,6 +55,9 @@ class Account:
     missing: int = 0
     pairs: list[Pair] = field(default_factory=list)
     spent_usd: float = 0.0
+    judges_usd: float = 0.0
+    sessions: SessionsAccount = field(default_factory=SessionsAccount)
+    evaluated: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def replayed(self) -> int:
@@ -99,6 +106,8 @@ def note(account: Account, plan: ShadowPlan, seen: Seen, results: Results, *, de
         account.failed[why] += 1
     else:
         live, baseline = results.live.get(event.uid), results.baseline.get(event.uid)
+        if place := place_of(plan, event, seen.source, plan.replay_id):
+            account.sessions.note(place, shadow)
         usable = None if baseline is None or failed_replay(baseline) else baseline
         account.pairs.append(Pair(event.uid, event.type, live, shadow, usable))
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from html import escape
 from typing import Any, Final
 
+from headrace.replay.shadow.markup import Html, code, table, text
+from headrace.replay.shadow.page_evaluators import evaluators
 from headrace.replay.shadow.plots import interval_plot, matrix, share_bar
 
 Facts = dict[str, Any]
@@ -34,6 +34,7 @@ def page(facts: Facts) -> str:
         _transitions(facts),
         _agreement(facts),
         _deltas(facts),
+        evaluators(facts["evaluators"]),
         _fields(facts),
         _worst(facts),
         _plan(facts),
@@ -42,7 +43,7 @@ def page(facts: Facts) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         "<meta http-equiv=\"content-security-policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{_text(title)}</title><style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
+        f"<title>{text(title)}</title><style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
     )
 
 
@@ -50,9 +51,9 @@ def _head(facts: Facts) -> str:
     replay = facts["replay"]
     live, candidate = replay["live"], replay["candidate"]
     return (
-        f"<h1>{_text(replay['agent'])}: {_text(live['version'])} → {_text(candidate['version'])}</h1>"
-        f'<p class="soft">Shadow replay {_text(replay["id"])}, events from {_time(replay["from_ms"])} to '
-        f"{_time(replay['to_ms'])}; model {_text(live['model'])} → {_text(candidate['model'])}</p>"
+        f"<h1>{text(replay['agent'])}: {text(live['version'])} → {text(candidate['version'])}</h1>"
+        f'<p class="soft">Shadow replay {text(replay["id"])}, events from {_time(replay["from_ms"])} to '
+        f"{_time(replay['to_ms'])}; model {text(live['model'])} → {text(candidate['model'])}</p>"
     )
 
 
@@ -68,13 +69,13 @@ def _summary(facts: Facts) -> str:
         (f"${cost['replay_usd']:.4f}", f"spent; live ${cost['live_usd']:.4f}"),
     ]
     missing = f'<p class="bad">{account["missing"]:,} events are not done yet.</p>' if account["missing"] else ""
-    shown = "".join(f"<div><b>{_text(value)}</b>{_text(name)}</div>" for value, name in boxes)
+    shown = "".join(f"<div><b>{text(value)}</b>{text(name)}</div>" for value, name in boxes)
     return f'<div class="sum">{shown}</div>{missing}'
 
 
 def _transitions(facts: Facts) -> str:
     field = facts["outcome_field"]
-    what = f"the outcome is the field <code>{_text(field)}</code>, or the error" if field else "completed, or the error"
+    what = f"the outcome is the field <code>{text(field)}</code>, or the error" if field else "completed, or the error"
     counts = {(one["live"], one["shadow"]): one["count"] for one in facts["transitions"]}
     return f'<h2>Outcomes</h2><p class="soft">Rows: live. Columns: shadow. Here {what}.</p>{matrix(counts)}'
 
@@ -84,30 +85,30 @@ def _agreement(facts: Facts) -> str:
     for name, side in (("candidate and live", facts["agreement"]), ("baseline and live", facts["baseline"])):
         for what in ("outcome", "output"):
             if interval := side[what]:
-                rows.append((name, f"same {what}", interval["n"], _Html(share_bar(interval))))
+                rows.append((name, f"same {what}", interval["n"], Html(share_bar(interval))))
     note = (
         "The baseline is the unchanged version, run again over a sample: where it differs from live, that is noise."
         if facts["baseline"]["outcome"]
         else "No baseline was run, so how much of this is noise is not known."
     )
-    return f'<h2>Agreement</h2><p class="soft">{note}</p>{_table(("", "", "pairs", "share, 95 % interval"), rows)}'
+    return f'<h2>Agreement</h2><p class="soft">{note}</p>{table(("", "", "pairs", "share, 95 % interval"), rows)}'
 
 
 def _deltas(facts: Facts) -> str:
     rows = [
-        (one["name"], f"{one['live']:.6g}", f"{one['shadow']:.6g}", _Html(interval_plot(one["difference"])))
+        (one["name"], f"{one['live']:.6g}", f"{one['shadow']:.6g}", Html(interval_plot(one["difference"])))
         for one in facts["deltas"]
     ]
     note = "Means over events that have a live run; the difference with its 95 % interval."
-    return f'<h2>Cost, tokens, time</h2><p class="soft">{note}</p>{_table(("", "live", "shadow", "difference"), rows)}'
+    return f'<h2>Cost, tokens, time</h2><p class="soft">{note}</p>{table(("", "live", "shadow", "difference"), rows)}'
 
 
 def _fields(facts: Facts) -> str:
     rows = []
     for one in facts["fields"]:
-        lines = "<br>".join(f"{_code(example['live'])} → {_code(example['shadow'])}" for example in one["examples"])
-        rows.append((_Html(_code(one["field"])), one["compared"], one["differ"], _Html(lines)))
-    return f"<h2>Fields of the output</h2>{_table(('field', 'compared', 'differ', 'examples'), rows)}"
+        lines = "<br>".join(f"{code(example['live'])} → {code(example['shadow'])}" for example in one["examples"])
+        rows.append((Html(code(one["field"])), one["compared"], one["differ"], Html(lines)))
+    return f"<h2>Fields of the output</h2>{table(('field', 'compared', 'differ', 'examples'), rows)}"
 
 
 def _worst(facts: Facts) -> str:
@@ -117,39 +118,16 @@ def _worst(facts: Facts) -> str:
             one["live_outcome"],
             one["shadow_outcome"],
             ", ".join(one["fields"]),
-            _Html(f"{_code(one['live_run'] or '-')}<br>{_code(one['shadow_run'])}"),
+            Html(f"{code(one['live_run'] or '-')}<br>{code(one['shadow_run'])}"),
         )
         for one in facts["worst"]
     ]
     columns = ("event", "live", "shadow", "fields that differ", "runs: live, shadow")
-    return f"<h2>What differs most</h2>{_table(columns, rows)}"
+    return f"<h2>What differs most</h2>{table(columns, rows)}"
 
 
 def _plan(facts: Facts) -> str:
-    return f"<h2>The replay</h2><pre><code>{_text(json.dumps(facts['replay'], indent=2))}</code></pre>"
-
-
-class _Html(str):
-    """A cell that is HTML already."""
-
-    __slots__ = ()
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    lines = ["".join(f"<th>{_text(name)}</th>" for name in columns)]
-    for row in rows:
-        lines.append("".join(f"<td>{cell if isinstance(cell, _Html) else _text(cell)}</td>" for cell in row))
-    if len(lines) == 1:
-        return '<p class="soft">None.</p>'
-    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
-
-
-def _text(value: Any) -> str:
-    return escape(str(value))
-
-
-def _code(value: Any) -> str:
-    return f"<code>{_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))}</code>"
+    return f"<h2>The replay</h2><pre><code>{text(json.dumps(facts['replay'], indent=2))}</code></pre>"
 
 
 def _reasons(counts: dict[str, int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -15,6 +16,7 @@ from headrace.messages.event import Event
 from headrace.pipeline import Stage
 from headrace.registry.candidate import SHADOW
 from headrace.registry.filters import InvalidFilter, compile_filter
+from headrace.replay.evaluators.definitions import MAX_EVALUATORS, Evaluator
 from headrace.runtime.ranges import Stretch
 
 JOBS: Final = "shadow.jobs"
@@ -38,7 +40,8 @@ class ShadowPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     ``live`` is the unchanged definition and ``candidate`` the one that is tried; ``sample`` is the share of the events that are
     replayed, ``baseline`` the share of those that the unchanged definition is run over too. ``results_from``: the offsets of
-    ``shadow.results`` when the replay was made, before which nothing of it is.
+    ``shadow.results`` when the replay was made, before which nothing of it is. ``evaluators`` are what answers are held to;
+    ``session`` is the expression that gives an event's session.
     """
 
     replay_id: Annotated[str, Meta(pattern=REPLAY_ID)]
@@ -55,6 +58,8 @@ class ShadowPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_cost_usd: Annotated[float, Meta(gt=0)] = 1.0
     max_in_flight: Annotated[int, Meta(ge=1, le=1_000)] = 32
     results_from: Mapping[int, int] = {}
+    session: Annotated[str, Meta(max_length=2_000)] | None = None
+    evaluators: Annotated[tuple[Evaluator, ...], Meta(max_length=MAX_EVALUATORS)] = ()
 
     @classmethod
     def settled(cls, **fields: Any) -> ShadowPlan:
@@ -67,6 +72,14 @@ class ShadowPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     @property
     def agent(self) -> str:
         return self.candidate.name
+
+    @property
+    def span(self) -> str:
+        """The range in time, as text."""
+        first, last = (
+            datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds") for ms in (self.from_ms, self.to_ms)
+        )
+        return f"from {first} to {last}"
 
     @property
     def baseline_id(self) -> str:
@@ -88,11 +101,11 @@ class ShadowStage(Stage):
         return DEAD_LETTERS
 
 
-def check_cohort(expression: str | None) -> None:
-    """Raises ``InvalidPlan`` for what is no filter."""
+def check_expression(option: str, expression: str | None) -> None:
+    """Raises ``InvalidPlan`` for what is no filter; ``option`` is where it came from."""
     if expression is None:
         return
     try:
         compile_filter(expression)
     except InvalidFilter as error:
-        raise InvalidPlan(f"--where: {error}") from None
+        raise InvalidPlan(f"{option}: {error}") from None

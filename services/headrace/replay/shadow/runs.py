@@ -32,6 +32,7 @@ from headrace.reasoning.ledger import Asked
 from headrace.reasoning.machine import EmitResult, Phase, State
 from headrace.reasoning.processor import ReasoningProcessor
 from headrace.reasoning.results import result_record
+from headrace.reasoning.sessions import Sessions
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.reasoning.transcript import Transcripts
 from headrace.replay.shadow.answers import Answers
@@ -78,10 +79,11 @@ class ShadowRuns:
         blobs: BlobStore,
         settings: ReasoningSettings,
         clock: Callable[[], int],
+        sessions: Sessions | None = None,
     ) -> None:
         agents = Agents(Definitions(plan), SPECS)
         tools = Tools(models, blobs, Transcripts(blobs), SPECS, settings, clock)
-        self._reasoning = ReasoningProcessor(tools, agents, CatalogAdmission(agents, _Nobody(), resolve))
+        self._reasoning = ReasoningProcessor(tools, agents, CatalogAdmission(agents, _Nobody(), resolve), sessions)
         self._on_miss: OnMiss = plan.on_miss
         self._answers = answers
         self._blobs = blobs
