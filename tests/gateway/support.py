@@ -280,7 +280,7 @@ class Gateway:
         monotonic: Callable[[], float] = time.monotonic,
         **settings: Any,
     ) -> None:
-        self.settings = GatewaySettings(_env_file=None, **{"gateway_port": 0, **settings})
+        self.settings = GatewaySettings(_env_file=None, **{"gateway_port": 0, "gateway_unknown_wait_s": 0, **settings})
         self.publisher = RecordingPublisher()
         self.index = MemoryIndex()
         self.usage = MemoryUsage()

@@ -38,6 +38,8 @@ def show_report(facts: dict[str, Any]) -> None:
     for name, reasons in (("skipped", account["skipped"]), ("failed", account["failed"])):
         if reasons:
             print(f"  {name}: {', '.join(f'{count:,} {reason}' for reason, count in reasons.items())}")
+    if account["answered_live"]:
+        print(f"  answered live: {account['answered_live']:,} tool calls")
     print()
     print_table(
         ("live", "shadow", "events"), [tuple(one.values()) for one in facts["transitions"]], empty="no outcomes"

@@ -69,6 +69,8 @@ def _summary(facts: Facts) -> str:
         (f"${cost['replay_usd']:.4f}", f"spent; live ${cost['live_usd']:.4f}"),
     ]
     missing = f'<p class="bad">{account["missing"]:,} events are not done yet.</p>' if account["missing"] else ""
+    if account["answered_live"]:
+        boxes.append((f"{account['answered_live']:,}", "tool calls answered live"))
     shown = "".join(f"<div><b>{text(value)}</b>{text(name)}</div>" for value, name in boxes)
     return f'<div class="sum">{shown}</div>{missing}'
 

@@ -25,7 +25,7 @@ TOOL_RESULTS: Final = "shadow.toolresults"
 RESULTS: Final = "shadow.results"
 DEAD_LETTERS: Final = "shadow.dlq"
 _BASELINE: Final = "~base"
-OnMiss = Literal["fail", "stub"]
+OnMiss = Literal["fail", "stub", "live-readonly"]
 Share = Annotated[float, Meta(gt=0, le=1)]
 
 

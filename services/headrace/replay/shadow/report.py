@@ -69,6 +69,7 @@ def _account(account: Account) -> Facts:
         "failed": dict(sorted(account.failed.items())),
         "missing": account.missing,
         "complete": account.complete,
+        "answered_live": account.answered_live,
         "without_live_run": sum(pair.live is None for pair in account.pairs),
     }
 
