@@ -38,6 +38,7 @@ NOT_WALKED = {
     "docs/sessions.md": "needs a model that remembers; run by tests/flow/test_sessions.py",
     "docs/evaluators.md": "needs a history and another version; run by tests/replay/test_shadow_evaluators.py",
     "docs/shadow.md": "needs a history and another version; run by tests/replay/test_shadow.py",
+    "docs/promotion.md": "needs another version and an admin; run by tests/flow/test_promotion.py",
     "docs/waits.md": "needs a run that waits; run by tests/flow/test_waits.py",
     "docs/workflows.md": "run by tests/workflows/test_flow.py, with a model that patches",
 }

@@ -51,8 +51,8 @@ class RunRequests:
 
     async def begin(self, wanted: RunRequest, key: str | None, headers: Mapping[str, str]) -> str:
         """The id of the run that is wanted, whose job is durable. Raises ``HttpError``."""
-        self._start.checked(wanted)
         run_id = requested_job_id(self._deps.tenant, wanted.agent, key) if key else str(uuid.uuid4())
+        self._start.checked(wanted, run_id)
         if key is None or await self._is_new(wanted, key, run_id):
             await refuse_exhausted(self._deps, wanted)
             await self._start.publish(wanted, run_id, headers, key)

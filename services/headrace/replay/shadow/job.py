@@ -12,6 +12,7 @@ import asyncpg
 
 from headrace.blobs import BlobStore
 from headrace.blobs.settings import open_blobs
+from headrace.control.replays.leases import Purse
 from headrace.messages.errors import FatalError
 from headrace.messages.event import Event
 from headrace.messages.run import ToolCalls, ToolResults
@@ -54,6 +55,7 @@ class ShadowJob:
         self._wire = wire
         self._blobs = blobs
         self._pool = pool
+        self._purse = Purse(pool, plan.tenant, plan.replay_id)
         self._group = Group(settings, plan.stage.group)
 
     async def forecast(self) -> Forecast:
@@ -85,10 +87,11 @@ class ShadowJob:
     async def _run(self, expected: Forecast, told: Callable[[int, float], None]) -> None:
         await self._stand_at_the_start()
         answers = await self._answers()
-        spent = cost_of(*await shadow_results(self._settings, self.plan, self._wire))  # by an earlier attempt
+        recorded = cost_of(*await shadow_results(self._settings, self.plan, self._wire))  # by an earlier attempt
+        spent = await self._purse.at_least(recorded)
         models = Models(ModelSettings())
         try:
-            budgeted = Budgeted(models, self.plan.max_cost_usd, spent_usd=spent)
+            budgeted = Budgeted(models, self.plan.max_cost_usd, self._purse, spent_usd=spent)
             sessions = ShadowSessions(self._pool, self.plan)
             await sessions.forget_old()
             async with self._reads() as reads:
