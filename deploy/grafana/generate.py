@@ -145,6 +145,18 @@ WORKFLOWS: Final = Dashboard(
             ),
         ),
         (
+            Panel("Runs that wait, by what for", (("max by (kind) (headrace_parked_runs)", "{{kind}}"),), stacked=True),
+            Panel("The oldest that waits", (("max by (kind) (headrace_parked_oldest_seconds) > 0", "{{kind}}"),), "s"),
+            Panel(
+                "Workflow runs that go on", (("max by (status) (headrace_workflow_runs)", "{{status}}"),), stacked=True
+            ),
+            Panel(
+                "The oldest that goes on",
+                (("max by (status) (headrace_workflow_oldest_seconds) > 0", "{{status}}"),),
+                "s",
+            ),
+        ),
+        (
             Panel(
                 "Success rate of triggered agents",
                 (
@@ -334,7 +346,7 @@ PIPELINE: Final = Dashboard(
             Panel("Gateway's answer", quantiles("headrace_gateway_seconds", "route", of=("0.5", "0.99")), "s"),
             Panel(
                 "Log lines of the pipeline",
-                (('{service=~"ingest|reasoning|tools|orchestration|persistence|audit|analytics"}', ""),),
+                (('{service=~"ingest|reasoning|tools|orchestration|persistence|replay|audit|analytics"}', ""),),
                 form="logs",
             ),
         ),

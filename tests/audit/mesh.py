@@ -25,6 +25,7 @@ from headrace.messages.budget import Budget, BudgetChange
 from headrace.messages.codec import AVRO_FORMS
 from headrace.messages.event import Event, Origin
 from headrace.messages.job import Job
+from headrace.messages.replay import ReplayAction
 from headrace.messages.result import AgentResult, ResultError, ResultMetadata, ToolCallSummary
 from headrace.messages.run import (
     AgentRef,
@@ -212,6 +213,17 @@ def one_of_each() -> list[Message]:
             id="signal-1",
             kind="start",
             start=WorkStart(tag="main", input={"text": SECRET}, user_id="jane"),
+        ),
+        ReplayAction(
+            tenant="acme",
+            action_id="a-1",
+            kind="rebuild",
+            phase="failed",
+            by="cli:jane@desk",
+            service="persistence",
+            range="to earliest",
+            error="GroupActive",
+            at="2026-01-01T00:00:00Z",
         ),
     ]
 

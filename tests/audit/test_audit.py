@@ -87,6 +87,7 @@ async def test_every_topic_s_records_are_entries_and_hold_names_only(settings: M
         "agent.definitions": "agent_published",
         "budget.changes": "budget_changed",
         "workflow.signals": "workflow_signalled",
+        "replay.actions": "replay_acted",
         **{topic: "dead_lettered" for topic in STAGE.consumes if topic.endswith(".dlq")},
     }
     facts = [datum(record.value) for record in read_all(settings, AuditEvent.TOPIC)]
@@ -105,6 +106,9 @@ async def test_every_topic_s_records_are_entries_and_hold_names_only(settings: M
     assert change.record_id == "default:all:2026-01-01T00:00:00Z"
     begun = by_topic["workflow.signals"]
     assert (begun.workflow_run_id, begun.status, begun.user_id) == ("workflow-run-1", "start", "jane")
+    replay = by_topic["replay.actions"]
+    assert (replay.user_id, replay.status, replay.service) == ("cli:jane@desk", "rebuild_failed", "persistence")
+    assert (replay.origin, replay.error_type, replay.record_id) == ("to earliest", "GroupActive", "a-1:failed")
     letter = by_topic["tools.dlq"]
     assert (letter.service, letter.error_type, letter.origin, letter.run_id) == (
         "tools",

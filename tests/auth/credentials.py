@@ -49,11 +49,11 @@ class Issuer:
         expires: datetime | None = None,
         revoked: bool = False,
         pepper: bytes = SECRET,
+        owners: frozenset[str] | None = None,
     ) -> str:
         key_id, key = keys.new_key()
-        await self.store.add_key(
-            StoredKey(key_id, tenant, "a test", role, keys.digest(key, pepper), NOW - timedelta(days=1), expires)
-        )
+        digest, made = keys.digest(key, pepper), NOW - timedelta(days=1)
+        await self.store.add_key(StoredKey(key_id, tenant, "a test", role, digest, made, expires, owners=owners))
         if revoked:
             assert await self.store.revoke_key(tenant, key_id, NOW)
         return key
@@ -66,8 +66,9 @@ class Issuer:
         issued: datetime = NOW,
         revoked: bool = False,
         secret: bytes = SECRET,
+        owners: frozenset[str] | None = None,
     ) -> str:
-        token, principal = tokens.issue(secret, tenant=tenant, role=role, subject="alice", now=issued)
+        token, principal = tokens.issue(secret, tenant=tenant, role=role, subject="alice", now=issued, owners=owners)
         if revoked:
             assert principal.expires_at is not None
             await self.store.revoke_token(principal.id, principal.expires_at, NOW)

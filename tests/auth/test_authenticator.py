@@ -38,6 +38,16 @@ async def test_a_key_and_a_token_say_who_calls(issuer: Issuer, role: Role) -> No
     assert (found.tenant, found.role, found.expires_at) == (TENANT, role, NOW + timedelta(minutes=60))
 
 
+@pytest.mark.parametrize("owners", [None, frozenset(), frozenset({"shop-team", "ä b"})])
+async def test_both_say_whom_they_speak_for(issuer: Issuer, owners: frozenset[str] | None) -> None:
+    for make in (issuer.key, issuer.token):
+        for role in (Role.DEVELOPER, Role.ADMIN):
+            found = await issuer.authenticator.principal(await make(role, owners=owners))
+            assert found.owners == owners
+            assert found.speaks_for("another") == (owners is None or role == Role.ADMIN)
+            assert owners is None or all(found.speaks_for(owner) for owner in owners)
+
+
 async def test_what_is_stored_of_a_key_is_no_part_of_it(issuer: Issuer, pool: asyncpg.Pool) -> None:
     key = await issuer.key()
     row = repr(dict(await pool.fetchrow("SELECT * FROM auth_keys")))
@@ -75,6 +85,11 @@ async def test_a_token_has_every_claim(issuer: Issuer, claim: str) -> None:
         {"jti": ""},
         {"exp": "soon"},
         {"exp": 1e300},
+        {"owners": "ada"},
+        {"owners": None},
+        {"owners": ["ada", 3]},
+        {"owners": [""]},
+        {"owners": ["ada"] * 101},
     ],
 )
 async def test_claims_of_another_kind(issuer: Issuer, changed: dict[str, object]) -> None:

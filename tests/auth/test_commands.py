@@ -77,3 +77,8 @@ async def test_keys_and_tokens_from_their_making_to_their_revocation(
             "revoked",
         )
         assert key["key"] not in json.dumps(listed)
+        bound = ("--name", "b", "--owner", "bob", "--owner", "ada", "--json")
+        made = await run("auth", "keys", "create", *bound, "--role", "developer")
+        await run("auth", "keys", "create", *bound, "--role", "admin", code=2)
+        listed = {one["id"]: one["owners"] for one in await run("auth", "keys", "list", "--json")}
+        assert listed == {key["id"]: None, made["id"]: ["ada", "bob"]}

@@ -30,6 +30,7 @@ from headrace.egress.policy import PrivateTargets
 from headrace.gateway.app import create_app
 from headrace.gateway.sources.model import SourceConfig
 from headrace.mcp.config import McpConfig
+from headrace.messages.agent import AgentRecord, WasLive
 from headrace.messages.budget import Budget
 from headrace.messages.catalog import BY_TOPIC
 from headrace.messages.codec import Codec
@@ -40,11 +41,12 @@ from headrace.reasoning.frameworks.http import Answer, HttpRuntime
 from headrace.registry.builtin import builtin_definitions
 from headrace.registry.catalog import catalog_of
 from headrace.registry.load import load_file, load_text
+from headrace.replay.evaluators.load import load_evaluators, parse_evaluators
 from headrace.runtime.api import Send
 from headrace.toolspecs import SPECS
 from tests.containment.hostile import Server
 from tests.docs.pages import ROOT, SECRET, Block, blocks, shell_calls
-from tests.gateway.support import Gateway, MemoryIndex, RecordingPublisher
+from tests.gateway.support import Gateway, MemoryIndex, MemoryPromotion, RecordingPublisher
 from tests.ingest.records import at, processor
 from tests.reasoning.bench import Bench, ScriptedModel, answered, definition, only_calls
 
@@ -55,6 +57,7 @@ _EXAMPLES: dict[str, Callable[[Path], object]] = {
     "config": lambda path: load_configuration(
         path, dict.fromkeys(("DB_PASSWORD", "WEATHER_API_KEY", "INTERNAL_TOKEN"), "x")
     ),
+    "evaluators": load_evaluators,
 }
 
 
@@ -78,7 +81,14 @@ class Mesh:
     def __init__(self) -> None:
         self.gateway = Gateway({"HEADRACE_WEBHOOK_SECRET_GITHUB": SECRET})
         self.gateway.publisher = EndingPublisher(self.gateway.index)
-        deps = replace(self.gateway.deps, catalog=catalog_of(builtin_definitions()), publisher=self.gateway.publisher)
+        was = WasLive(version="1.0.0", until="2026-11-01T08:00:00Z", ended_by="cli")
+        pointer = AgentRecord(name="pr-risk-reviewer", live_version="1.1.0", revision=3, before=(was,))
+        deps = replace(
+            self.gateway.deps,
+            catalog=catalog_of(builtin_definitions()),
+            publisher=self.gateway.publisher,
+            promotion=MemoryPromotion(pointer),
+        )
         self.gateway.app = create_app(deps)
 
     async def post(self, path: str, body: bytes, headers: dict[str, str]) -> httpx2.Response:
@@ -274,6 +284,8 @@ def test_every_yaml_is_a_definition_or_a_source(monkeypatch: pytest.MonkeyPatch)
             assert extended <= yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"].keys(), str(block)
         elif block.info == "yaml budgets":
             assert not [found for value in yaml.safe_load(block.text) for found in problems(Budget.checked(value))]
+        elif block.info == "yaml evaluators":
+            parse_evaluators(block.text, file=str(block))
         elif block.info == "yaml helm":
             chart = ROOT / "deploy" / "helm" / "headrace"
             values = merged(yaml.safe_load((chart / "values.yaml").read_text()), yaml.safe_load(block.text))

@@ -17,6 +17,7 @@ from headrace.local.endpoints import Endpoints
 from headrace.pipeline import STAGES
 from headrace.simulator.script import Script
 from headrace.simulator.server import Simulator
+from tests.kubejobs.api import ApiServer, serving_cluster
 from tests.runtime.kafka import read_all
 from tests.support.mesh import Mesh, running_mesh, until
 from tests.support.stack import own_database, unique_namespace
@@ -30,6 +31,7 @@ AGENTS = {
     "hasty": "tools: [execute_pipeline]\nhttp_domains: ['127.0.0.1']\napprovals: {timeout_s: 0.5}",
     "helper": "tools: []",
     "boss": "tools: [delegate_to_agent]\ndelegation: {agents: [helper]}",
+    "coder": "tools: [delegate_to_agent]",
     "chief": "tools: [delegate_to_agent]\ndelegation: {agents: [payer]}",
 }
 
@@ -73,11 +75,16 @@ def script(till: Till) -> Script:
             for n in range(count)
         ]
 
+    code = {"agent_type": "code_interpreter", "inputs": {"code": "print(42)"}}
     pay = {"tool_calls": [{"name": "execute_pipeline", "arguments": paying(till, "/as-asked")}]}
     rules: list[dict[str, Any]] = [
         *({"match": {"system": f"You are {who}.", "turn": 0}, "reply": pay} for who in ("payer", "hasty")),
         {"match": {"system": "You are boss.", "turn": 0}, "reply": {"tool_calls": delegate("helper", 2)}},
         {"match": {"system": "You are chief.", "turn": 0}, "reply": {"tool_calls": delegate("payer", 1)}},
+        {
+            "match": {"system": "You are coder.", "turn": 0},
+            "reply": {"tool_calls": [{"name": "delegate_to_agent", "arguments": code}]},
+        },
         {"match": {"last_tool": "denied"}, "reply": {"text": "it was denied"}},
         {"match": {"system": "You are helper."}, "reply": {"text": "helped"}},
         {"match": {"turn": 1}, "reply": {"text": "all done"}},
@@ -94,7 +101,21 @@ def till() -> Iterator[Till]:
 
 
 @pytest.fixture(scope="module")
-def mesh(stack: Endpoints, till: Till, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cluster") / "kubeconfig"
+
+
+@pytest.fixture(scope="module")
+def cluster(kubeconfig: Path) -> Iterator[ApiServer]:
+    api = ApiServer()
+    with serving_cluster(api, kubeconfig):
+        yield api
+
+
+@pytest.fixture(scope="module")
+def mesh(
+    stack: Endpoints, till: Till, cluster: ApiServer, kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mesh]:
     directory = tmp_path_factory.mktemp("agents")
     with Simulator(script(till)) as simulator, own_database(stack.database_url) as database_url:
         environment = {
@@ -102,6 +123,9 @@ def mesh(stack: Endpoints, till: Till, tmp_path_factory: pytest.TempPathFactory)
             "OPENAI_BASE_URL": simulator.openai_base_url,
             "HEADRACE_EGRESS_ALLOW_PRIVATE": till.address,
             "HEADRACE_ORCHESTRATION_SWEEP_SECONDS": "0.2",
+            "HEADRACE_KUBE_CLUSTER": "kubeconfig",
+            "HEADRACE_KUBE_CODE_INTERPRETER_IMAGE": "registry.example.org/agents/python:1",
+            "KUBECONFIG": str(kubeconfig),
         }
         with running_mesh(
             stack, unique_namespace(), database_url, services=SERVICES, apart=KILLED, environment=environment
@@ -211,6 +235,30 @@ def test_cancelling_a_parent_ends_its_sub_agent_first(mesh: Mesh) -> None:
 def _child(mesh: Mesh, run_id: str) -> str | None:
     family = mesh.gateway.get(f"/v1/runs/{run_id}").json().get("family") or []
     return next((str(one["run_id"]) for one in family if one["parent_run_id"] == run_id), None)
+
+
+def test_a_job_on_kubernetes_is_waited_for_through_a_restart_and_removed_with_its_run(
+    mesh: Mesh, cluster: ApiServer
+) -> None:
+    run_id, cancelled = start(mesh, "coder"), start(mesh, "coder")
+    jobs = until(lambda: _jobs(cluster, run_id, cancelled), 30, "both Jobs are submitted")
+    until(lambda: {record.key for record in read_all(mesh.settings, "run.waits")} >= {*jobs}, 30, "both runs wait")
+    mesh.kill("orchestration")
+    cluster.end(jobs[run_id], "Complete", "", b"looking\n42\n")
+    assert mesh.gateway.post(f"/v1/runs/{cancelled}/cancel").status_code == 202
+    mesh.start("orchestration", wait=False)
+    run, other = mesh.run(run_id), mesh.run(cancelled)
+    assert (run["state"], run["outcome"], other["error"]["type"]) == ("completed", "all done", "cancelled")
+    until(lambda: cluster.removed, 30, "the Job of the cancelled run is removed")
+    assert cluster.removed == [(jobs[cancelled], ["Background"])]
+    (results,) = (json.loads(one.value) for one in read_all(mesh.settings, "tool.results") if one.key == run_id)
+    assert results["results"][0]["content"] == {"state": "completed", "job": jobs[run_id], "result": 42}
+
+
+def _jobs(cluster: ApiServer, *runs: str) -> dict[str, str] | None:
+    """Names of Jobs by run; None while they are not all there."""
+    found = {job["metadata"]["annotations"]["headrace.dev/run-id"]: name for name, job in cluster.jobs.items()}
+    return found if found.keys() >= {*runs} else None
 
 
 def forked(mesh: Mesh, *arguments: str) -> dict[str, Any]:

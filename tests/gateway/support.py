@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from headrace.auth.authenticator import Authenticator
 from headrace.blobs.memory import MemoryBlobs
 from headrace.claims.memory import MemoryClaims
-from headrace.control.approvals import Question, QuestionPage, QuestionState
+from headrace.control.approvals import QUESTIONS, Question, QuestionPage, QuestionState
 from headrace.gateway.app import create_app
 from headrace.gateway.feed import Feeds, Hub, Recall
 from headrace.gateway.ports import Deps, RunEvent, RunFilters, RunPage
@@ -27,10 +27,13 @@ from headrace.gateway.settings import GatewaySettings
 from headrace.gateway.sources.load import load_sources
 from headrace.gateway.sources.outbound import Outbound
 from headrace.messages import ids
-from headrace.messages.agent import AgentDefinition
+from headrace.messages.agent import AgentDefinition, AgentRecord
 from headrace.messages.budget import Budget
 from headrace.messages.errors import BadMessage, DependencyUnavailable
+from headrace.messages.wait import Kind
+from headrace.registry import pointer
 from headrace.registry.catalog import catalog_of
+from headrace.registry.pointer import By
 from headrace.runtime.api import Send
 
 GITHUB_SECRET = "It's a Secret to Everybody"
@@ -133,13 +136,24 @@ class MemoryApprovals:
     rows: dict[str, Question] = field(default_factory=dict)
 
     async def questions(
-        self, tenant: str, *, state: QuestionState | None, limit: int, cursor: str | None
+        self,
+        tenant: str,
+        *,
+        state: QuestionState | None,
+        limit: int,
+        cursor: str | None,
+        kinds: Collection[Kind] = QUESTIONS,
     ) -> QuestionPage:
-        found = [replace(row, arguments=None) for row in self.rows.values() if state in (None, row.state)]
+        found = [
+            replace(row, arguments=None)
+            for row in self.rows.values()
+            if state in (None, row.state) and row.kind in kinds
+        ]
         return QuestionPage(found if tenant == "acme" else [], None)
 
-    async def question(self, tenant: str, question_id: str) -> Question | None:
-        return self.rows.get(question_id) if tenant == "acme" else None
+    async def question(self, tenant: str, question_id: str, kinds: Collection[Kind] = QUESTIONS) -> Question | None:
+        row = self.rows.get(question_id) if tenant == "acme" else None
+        return row if row is not None and row.kind in kinds else None
 
     def settle(self, said: Any) -> None:
         """As orchestration does it with a decision."""
@@ -211,6 +225,35 @@ class MemoryBudgets:
         return self.budgets.pop(name, None) is not None
 
 
+class MemoryPromotion:
+    """The pure changes over one pointer."""
+
+    def __init__(self, there: AgentRecord) -> None:
+        self.there = there
+        self.away = False
+
+    async def promote(
+        self, name: str, version: str, who: By, *, percent: float | None, base: int | None
+    ) -> AgentRecord:
+        self._check(name, base)
+        there = self.there
+        change = pointer.promoted(there, name, version, who) if percent is None else None
+        self.there = change or pointer.canary(there, version, percent or 0, who)
+        return self.there
+
+    async def roll_back(self, name: str, who: By, *, base: int | None) -> AgentRecord:
+        self._check(name, base)
+        self.there = pointer.rolled_back(self.there, who)
+        return self.there
+
+    def _check(self, name: str, base: int | None) -> None:
+        if self.away:
+            raise DependencyUnavailable("planted-detail")
+        if name != self.there.name:
+            raise pointer.UnknownAgent("no such agent")
+        pointer.check_revision(self.there, base)
+
+
 class MemoryUsage:
     """What was asked of the usage index."""
 
@@ -268,7 +311,7 @@ class Gateway:
         monotonic: Callable[[], float] = time.monotonic,
         **settings: Any,
     ) -> None:
-        self.settings = GatewaySettings(_env_file=None, **{"gateway_port": 0, **settings})
+        self.settings = GatewaySettings(_env_file=None, **{"gateway_port": 0, "gateway_unknown_wait_s": 0, **settings})
         self.publisher = RecordingPublisher()
         self.index = MemoryIndex()
         self.usage = MemoryUsage()

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from headrace.blobs.memory import MemoryBlobs
 from headrace.blobs.postgres import PostgresBlobs
+from headrace.blobs.tenants import TenantBlobs
 from headrace.gateway.__main__ import compose
 from headrace.gateway.server import GatewayServer
 from headrace.local.endpoints import Endpoints
@@ -146,7 +147,8 @@ async def test_the_largest_body_is_kept_whole_and_read_back(
         assert response.status_code == 202
         [record] = await raw_records(settings)
         async with open_pool(settings) as pool:
-            assert await PostgresBlobs(pool).get(record.headers["ce_dataref"]) == body
+            store = TenantBlobs(PostgresBlobs(pool), "default")
+            assert await store.get(record.headers["ce_dataref"]) == body
 
 
 async def test_a_run_is_requested_followed_and_read_back(settings: MeshSettings) -> None:

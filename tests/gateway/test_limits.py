@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from headrace.messages.errors import FatalError
 from headrace.observe.metrics import GATEWAY_LIMITED
 from tests.gateway.senders import CONFIGS, deliveries, secrets
 from tests.gateway.support import Gateway, error_of, github_headers, signature
+from tests.gateway.test_approvals import APPROVE, QUESTION
 
 BODY = b"{}"
 ENVELOPE = {"source": "shop", "event_type": "a.b", "payload": {}}
@@ -101,6 +103,16 @@ async def test_a_caller_of_the_api_gets_429(path: str, body: dict[str, Any]) -> 
     assert len(gateway.publisher.sends) == 1
     assert len(gateway.turns.held) == (path == "/agents/run"), "a refused request takes no turn"
     assert GATEWAY_LIMITED.labels("api").value == before + 1
+
+
+async def test_a_decision_counts_for_the_rate() -> None:
+    gateway = limited(Clock(), gateway_rate=0.1, gateway_burst_s=10)
+    for name in ("6f1d8f2c-53b5-5d0e-9a35-6865616472c1", "6f1d8f2c-53b5-5d0e-9a35-6865616472c2"):
+        gateway.approvals.rows[name] = replace(QUESTION, id=name, call_id=name)
+    gateway.publisher.then = lambda: gateway.approvals.settle(gateway.publisher.sends[-1].message)
+    async with gateway.client() as client:
+        paths = [f"/v1/approvals/{name}/decision" for name in gateway.approvals.rows]
+        assert [(await client.post(path, json=APPROVE)).status_code for path in paths] == [200, 429]
 
 
 async def test_a_refused_request_with_an_idempotency_key_may_be_made_again() -> None:

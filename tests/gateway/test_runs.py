@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
+from headrace.blobs.tenants import TenantBlobs
 from headrace.gateway.problems import HttpError
 from headrace.gateway.schema_check import InputSchemas
 from headrace.messages import ids
@@ -214,8 +215,9 @@ async def test_bad_queries_are_422(gateway: Gateway, query: str) -> None:
 
 async def test_results_by_reference(gateway: Gateway) -> None:
     gateway.index.results["r-1"] = {"result_id": "r-1", "output": {"risk": "low"}}
-    ref = await gateway.blobs.put(b'{"big": 1}')
-    binary = await gateway.blobs.put(b"<script>\x00\xff")
+    own = TenantBlobs(gateway.blobs, gateway.deps.tenant)
+    ref = await own.put(b'{"big": 1}')
+    binary = await own.put(b"<script>\x00\xff")
     hex_ = ref.removeprefix("cas://")
     for path in ("r-1", "artifact://r-1", "artifact%3A%2F%2Fr-1"):
         assert (await gateway.get(f"/v1/results/{path}")).json()["output"] == {"risk": "low"}
@@ -226,6 +228,16 @@ async def test_results_by_reference(gateway: Gateway) -> None:
     plain = await gateway.get(f"/v1/results/{binary.removeprefix('cas://')}")
     assert plain.headers["content-type"] == "application/octet-stream"
     assert plain.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_what_another_tenant_stored_is_as_what_is_not_there(gateway: Gateway) -> None:
+    theirs = await TenantBlobs(gateway.blobs, "another").put(b'{"salary": 1}')
+    ungranted = await gateway.blobs.put(b"a segment of somebody's conversation")
+    nothing = "cas://sha256:" + "0" * 64
+    answers = [await gateway.get(f"/v1/results/{ref.removeprefix('cas://')}") for ref in (theirs, ungranted, nothing)]
+    assert {answer.status_code for answer in answers} == {404}
+    told = {answer.text.replace(ref, "REF") for answer, ref in zip(answers, (theirs, ungranted, nothing), strict=True)}
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize(

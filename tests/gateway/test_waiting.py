@@ -169,6 +169,23 @@ async def test_a_run_that_is_none_is_404(gateway: Gateway) -> None:
     assert (answer.status_code, error_of(answer)["code"]) == (404, "unknown_run")
 
 
+async def test_a_run_that_another_gateway_took_is_cancelled_once_it_is_indexed() -> None:
+    gateway = Gateway(gateway_unknown_wait_s=20)
+    asking = asyncio.create_task(cancel(gateway))
+    await asyncio.sleep(0.15)
+    assert not asking.done()
+    assert gateway.cancellations.asked == [], "of what may not exist nothing is kept"
+    gateway.index.rows[RUN] = {"run_id": RUN, "state": "running", "agent_name": "a"}
+    assert (await asking).status_code == 202
+    assert gateway.cancellations.asked == [("acme", RUN)]
+
+
+async def test_a_run_that_nobody_knows_is_looked_for_no_longer_than_that() -> None:
+    gateway = Gateway(gateway_unknown_wait_s=0.25)
+    assert (await cancel(gateway)).status_code == 404
+    assert gateway.cancellations.asked == []
+
+
 async def test_a_list_is_narrowed(gateway: Gateway) -> None:
     await gateway.get("/v1/runs?agent=a&state=failed&event_type=t&session_id=s&user_id=u")
     [asked] = gateway.index.asked

@@ -12,7 +12,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from headrace.kubejobs.delegated import delegated, result_of
+from headrace.kubejobs.delegated import result_of, submitted
 from headrace.kubejobs.images import allowed, is_image
 from headrace.kubejobs.job import Caller, JobRefused, delegation, job, job_name
 from headrace.kubejobs.settings import KubeSettings
@@ -68,7 +68,7 @@ def test_the_job_may_do_little() -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     assert set(container["resources"]["limits"]) == {"cpu", "memory", "ephemeral-storage"}
-    assert (spec["backoffLimit"], spec["activeDeadlineSeconds"], spec["ttlSecondsAfterFinished"]) == (0, 120, 600)
+    assert (spec["backoffLimit"], spec["activeDeadlineSeconds"], spec["ttlSecondsAfterFinished"]) == (0, 120, 3_600)
     assert [variable["name"] for variable in container["env"]] == ["AGENT_INPUTS"]
 
 
@@ -158,9 +158,9 @@ def test_a_call_has_one_job() -> None:
     assert len({job_name(one) for one in [CALLER, *others]}) == 4
 
 
-async def test_without_a_cluster_the_job_is_shown() -> None:
-    outcome = await delegated(CODE, CALLER, made(), None)
-    assert (outcome["state"], outcome["spec"]) == ("dry_run", built(CODE))
+async def test_without_a_cluster_the_job_is_built() -> None:
+    job = await submitted(CODE, CALLER, made(), None)
+    assert (job.name, job.seconds, job.spec) == (job_name(CALLER), 120, built(CODE))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headrace.kubejobs.job import job_name
-from headrace.tools.api import ToolFailure
+from headrace.tools.api import CallParked, ToolFailure
 from headrace.tools.delegate.kubernetes import KubernetesAgent, kubernetes_agents
 from headrace.tools.delegate.tool import DelegateToAgent
 from headrace.tools.registry import ToolRegistry
@@ -55,10 +55,19 @@ async def test_wrong_arguments(arguments: dict[str, Any], said: str) -> None:
     assert caught.value.type == "invalid_arguments"
 
 
+async def test_with_a_cluster_the_job_is_submitted_once_and_the_call_waits_for_it(world: World) -> None:
+    target = KubernetesAgent("code_interpreter", made(), world.cluster)
+    for _ in range(2):
+        with pytest.raises(CallParked) as parked:
+            await target.start(CODE["inputs"], {"timeout_s": 7}, CONTEXT._replace(now_ms=1_000))
+    assert (parked.value.kind, parked.value.kube_job) == ("kube_job", job_name(CALLER))
+    assert parked.value.deadline_ms == 1_000 + 7_000 + 30_000, "its own end, and time to see it"
+    assert list(world.api.jobs) == [job_name(CALLER)]
+
+
 async def test_failures_are_the_models_to_read(world: World) -> None:
     target = KubernetesAgent("code_interpreter", made(), world.cluster)
     world.api.refuse = 403, "Forbidden"
     with pytest.raises(ToolFailure, match="Forbidden") as caught:
         await target.start(CODE["inputs"], {}, CONTEXT)
     assert (caught.value.type, caught.value.retryable) == ("cluster", False)
-    assert target.timeout_s == 330

@@ -41,6 +41,7 @@ CELLS: dict[Kind, dict[str, tuple[str, str | None]]] = {
     "agent": {"due": ("due", "timeout")},
     "callback": {"reported": ("reported", None), "due": ("due", "timeout"), "cancelled": ("cancelled", "cancelled")},
     "timer": {"due": ("due", None), "cancelled": ("cancelled", "cancelled")},
+    "kube_job": {"reported": ("reported", None), "due": ("due", "timeout"), "cancelled": ("cancelled", "cancelled")},
     "intent": {
         "approve": ("approved", None),
         "deny": ("denied", "denied"),

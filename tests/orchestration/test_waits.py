@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from typing import get_args
 
 import asyncpg
 import msgspec
 import pytest
+from prometheus_client import Gauge
 
 from headrace.blobs.memory import MemoryBlobs
 from headrace.control.approvals import PostgresApprovals
@@ -17,7 +19,9 @@ from headrace.control.cancellations import PostgresCancellations
 from headrace.messages.errors import BadMessage, DependencyUnavailable, RejectedMessage
 from headrace.messages.job import Job
 from headrace.messages.run import ToolCalls, ToolResults
-from headrace.messages.wait import WaitCompletion
+from headrace.messages.wait import Kind, WaitCompletion
+from headrace.observe.metrics import FORGOTTEN, PARKED, PARKED_OLDEST, PARKED_OVERDUE
+from headrace.orchestration.standing import Standing
 from headrace.orchestration.waits.part import Waits
 from headrace.orchestration.waits.store import PostgresWaits
 from headrace.orchestration.waits.sweep import Sweeper
@@ -203,3 +207,34 @@ async def test_a_wait_that_is_over_is_forgotten_in_time(pool: asyncpg.Pool) -> N
     assert await pool.fetchval("SELECT count(*) FROM waits") == 2
     await Sweeper(pool, Recording(), timedelta(hours=1)).sweep()
     assert [row["run_id"] for row in await pool.fetch("SELECT run_id FROM wait_calls")] == ["open"]
+
+
+async def test_what_waits_is_measured_by_kind(pool: asyncpg.Pool) -> None:
+    waits, standing = part(pool), Standing(pool)
+    await waits.handle(wait("agent", "agent", "approval"), at(0, "run.waits"))
+    late = wait("timer", run_id="late")
+    await waits.handle(
+        late.replace(pending=(late.pending[0].replace(deadline_ms=1_000),)), at(1, "run.waits", 1_700_000_000_000)
+    )
+
+    async def measured(gauge: Gauge) -> dict[str, float]:
+        await standing.measure()
+        return {name: value for name in get_args(Kind) if (value := gauge.labels(name)._value.get())}
+
+    assert await measured(PARKED) == {"agent": 1, "approval": 1, "timer": 1}, "runs, not calls"
+    assert await measured(PARKED_OVERDUE) == {"timer": 1}
+    assert (await measured(PARKED_OLDEST))["timer"] > 86_400
+    await waits.handle(said(1, run_id="late"), at(2))
+    assert await measured(PARKED) == {"agent": 1, "approval": 1}
+    assert await measured(PARKED_OVERDUE) == {}
+
+
+async def test_what_is_over_is_forgotten_and_counted(pool: asyncpg.Pool) -> None:
+    waits = part(pool)
+    for run, ms in (("old", 1_700_000_000_000), ("open", 1_700_000_000_000)):
+        await waits.handle(wait("timer", run_id=run), at(0, "run.waits", ms))
+    await waits.handle(said(1, run_id="old"), at(1, ms=1_700_000_000_000))
+    before = FORGOTTEN.labels("wait").value
+    await Sweeper(pool, Recording(), timedelta(hours=1)).sweep()
+    assert [row["run_id"] for row in await pool.fetch("SELECT run_id FROM wait_calls")] == ["open"]
+    assert FORGOTTEN.labels("wait").value == before + 1

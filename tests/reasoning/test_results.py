@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from headrace.blobs.tenants import TenantBlobs
 from headrace.messages import ids
 from headrace.messages.agent import Limits
 from headrace.messages.job import JobContext
@@ -81,7 +82,7 @@ async def test_a_large_output_is_a_reference_and_a_huge_one_is_its_own_artifact(
     assert result.result_ref.startswith("artifact://" if artifact else "cas://")
     if not inline:
         assert result.output_ref is not None
-        assert orjson.loads(await bench.blobs.get(result.output_ref)) == "x" * size
+        assert orjson.loads(await TenantBlobs(bench.blobs, result.tenant).get(result.output_ref)) == "x" * size
     if not artifact:
         assert result.result_ref == result.output_ref
 

@@ -16,6 +16,7 @@ import asyncpg
 import pytest
 
 from headrace.messages.catalog import MESSAGES, SHADOWS
+from headrace.messages.replay import ReplayAction
 from headrace.replay.shadow.plan import RESULTS
 from headrace.runtime.ranges import Ranges
 from headrace.settings import MeshSettings
@@ -40,6 +41,7 @@ def mesh(settings: MeshSettings, simulator: Simulator, monkeypatch: pytest.Monke
     """The mesh that the environment names, and its models."""
     for name, value in environment(settings).items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HEADRACE_REPLAY_LEASE_SECONDS", "3")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-simulated")
     monkeypatch.setenv("OPENAI_BASE_URL", simulator.openai_base_url)
     return settings
@@ -47,7 +49,11 @@ def mesh(settings: MeshSettings, simulator: Simulator, monkeypatch: pytest.Monke
 
 def ends(settings: MeshSettings) -> dict[str, Any]:
     """Where every live topic ends."""
-    topics = [message.TOPIC for message in MESSAGES] + ["reasoning.dlq", "tools.dlq", "ingest.dlq"]
+    topics = [message.TOPIC for message in MESSAGES if message is not ReplayAction] + [
+        "reasoning.dlq",
+        "tools.dlq",
+        "ingest.dlq",
+    ]
     return {topic: extent.partitions for topic, extent in Ranges(settings, "test").extents(topics).items()}
 
 
@@ -120,6 +126,11 @@ async def test_every_event_is_accounted_for_and_nothing_live_is_touched(
     assert json.loads((tmp_path / "one.json").read_text()) == report
     assert await asyncio.to_thread(ends, mesh) == before
     assert await dump(pool) == rows
+    told = [json.loads(one.value or b"") for one in await asyncio.to_thread(read_all, mesh, ReplayAction.TOPIC)]
+    assert [(one["kind"], one["phase"], one["replay_id"]) for one in told] == [
+        ("shadow", "begun", "one"),
+        ("shadow", "completed", "one"),
+    ]
     results = await asyncio.to_thread(read_all, mesh, RESULTS)
     assert Counter(runs_of(results).values()) == {1: 40}  # each event, by the candidate and by the baseline
     jobs = await asyncio.to_thread(read_all, mesh, "shadow.jobs")
@@ -133,9 +144,9 @@ async def test_every_event_is_accounted_for_and_nothing_live_is_touched(
     assert (listed["replay_id"], listed["state"], listed["report"]) == ("one", "completed", report)
     assert "one already" in (await cli(*replay, "--yes", expect=2)).stderr
     worst = report["worst"][0]
-    told = json.loads((await cli("runs", "diff", worst["live_run"], worst["shadow_run"], "--json", expect=5)).stdout)
-    assert told["first"]["kind"] == "result"
-    assert told["rows"][0]["difference"] is None
+    diff = json.loads((await cli("runs", "diff", worst["live_run"], worst["shadow_run"], "--json", expect=5)).stdout)
+    assert diff["first"]["kind"] == "result"
+    assert diff["rows"][0]["difference"] is None
     same = json.loads((await cli("runs", "diff", live_id(events[7]), live_id(events[7]), "--json")).stdout)
     assert same["same"]
 

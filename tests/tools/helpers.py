@@ -11,6 +11,9 @@ from headrace.messages.agent import AgentDefinition
 from headrace.messages.run import AgentRef, CallRequest, Entry, Progress, RunInfo, ToolCall, ToolCalls, Transcript, Turn
 from headrace.runtime.api import Context, Source
 from headrace.tools.api import ToolContext, ToolOutput
+from headrace.tools.pipeline.rows import Rows
+from headrace.tools.pipeline.step import Transform
+from headrace.tools.pipeline.table import Table
 from headrace.toolspecs import Spec
 
 steady = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no finding
@@ -28,6 +31,11 @@ CONTEXT = ToolContext(
 
 def granted(**changes: Any) -> ToolContext:
     return CONTEXT._replace(**changes)
+
+
+def through(step: Transform, rows: Rows) -> Rows:
+    """What a step of a pipeline makes of rows."""
+    return step(Table(rows)).rows()
 
 
 class FakeTool:

@@ -26,6 +26,16 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
+def value(row: dict[str, Any], path: str) -> Any:
+    """A field by its key, or by the keys on the way to it."""
+    if path in row or "." not in path:
+        return row.get(path)
+    here: Any = row
+    for part in path.split("."):
+        here = here.get(part) if isinstance(here, dict) else None
+    return here
+
+
 def sort(rows: Rows, field: str, order: str) -> Rows:
     """Insertion: walk to the left as long as the neighbour must come later."""
     result: Rows = []

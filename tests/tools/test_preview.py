@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.tools.preview import preview, sample
+from headrace.blobs.preview import preview, sample
 from tests.tools.helpers import steady
 
 TEXTS = st.builds(str.__mul__, st.sampled_from(["x", "é", '"', "\n"]), st.integers(0, 400))

@@ -15,7 +15,7 @@ from headrace.tools.pipeline.rows import StepError, identity, lookup, rows_of
 from headrace.tools.pipeline.select import table_select, top_k
 from headrace.tools.pipeline.sort import table_sort
 from tests.tools import oracle
-from tests.tools.helpers import steady
+from tests.tools.helpers import steady, through
 
 NUMBERS = st.integers(-3, 3) | st.sampled_from([0.0, -1.5, 2.0, 0.1, 1e300])
 SCALARS = st.none() | st.booleans() | NUMBERS | st.sampled_from(["", "a", "b", "ab", "é", "1"])
@@ -49,7 +49,7 @@ CONDITIONS = st.recursive(
 @given(tables(VALUES), st.sampled_from("abcd"), st.sampled_from(["asc", "desc"]))
 def test_sort(table: list[dict[str, Any]], field: str, order: str) -> None:
     before = oracle.text(table)
-    assert oracle.text(table_sort({"field": field, "order": order})(table)) == oracle.text(
+    assert oracle.text(through(table_sort({"field": field, "order": order}), table)) == oracle.text(
         oracle.sort(table, field, order)
     )
     assert oracle.text(table) == before
@@ -59,7 +59,7 @@ def test_sort(table: list[dict[str, Any]], field: str, order: str) -> None:
 @given(tables(VALUES), CONDITIONS)
 def test_filter(table: list[dict[str, Any]], condition: dict[str, Any]) -> None:
     expected = [row for row in table if oracle.holds(row, condition)]
-    assert oracle.text(table_filter({"condition": condition})(table)) == oracle.text(expected)
+    assert oracle.text(through(table_filter({"condition": condition}), table)) == oracle.text(expected)
 
 
 @steady
@@ -71,14 +71,14 @@ def test_filter(table: list[dict[str, Any]], condition: dict[str, Any]) -> None:
     st.sampled_from(["count", "sum", "avg", "min", "max"]),
 )
 def test_groupby(table: list[dict[str, Any]], by: list[str], agg: str) -> None:
-    made = groupby({"by": by, "agg": agg, "field": "n"})(table)
+    made = through(groupby({"by": by, "agg": agg, "field": "n"}), table)
     assert oracle.text(made) == oracle.text(oracle.group(table, by, agg, "n"))
 
 
 @steady
 @given(tables(VALUES), st.lists(st.sampled_from("abc"), min_size=1, max_size=2, unique=True))
 def test_groupby_counts_every_row_once(table: list[dict[str, Any]], by: list[str]) -> None:
-    made = groupby({"by": by, "agg": "count"})(table)
+    made = through(groupby({"by": by, "agg": "count"}), table)
     assert oracle.text(made) == oracle.text(oracle.group(table, by, "count", None))
     assert sum(row["count"] for row in made) == len(table)
 
@@ -89,14 +89,14 @@ def test_groupby_counts_every_row_once(table: list[dict[str, Any]], by: list[str
     st.sampled_from(["sum", "avg", "min", "max"]),
 )
 def test_aggregates_of_numbers(values: list[float], agg: str) -> None:
-    (row,) = groupby({"by": [], "agg": agg, "field": "n"})([{"n": value} for value in values])
+    (row,) = through(groupby({"by": [], "agg": agg, "field": "n"}), [{"n": value} for value in values])
     assert row == {agg: oracle.aggregate([{"n": value} for value in values], agg, "n")}
 
 
 @steady
 @given(tables(VALUES), st.integers(1, 15))
 def test_top_k(table: list[dict[str, Any]], k: int) -> None:
-    assert top_k({"k": k})(table) == [row for index, row in enumerate(table) if index < k]
+    assert through(top_k({"k": k}), table) == [row for index, row in enumerate(table) if index < k]
 
 
 @steady
@@ -107,7 +107,7 @@ def test_identity_is_json_equality(a: Any, b: Any) -> None:
 
 def test_sort_puts_types_apart_and_nulls_last() -> None:
     rows = [{"v": v} for v in [None, "b", True, 2, "a", 1.5, [1], False]] + [{}]
-    assert [row.get("v") for row in table_sort({"field": "v"})(rows)] == [
+    assert [row.get("v") for row in through(table_sort({"field": "v"}), rows)] == [
         1.5,
         2,
         "a",
@@ -118,7 +118,7 @@ def test_sort_puts_types_apart_and_nulls_last() -> None:
         None,
         None,
     ]
-    assert [row.get("v") for row in table_sort({"field": "v", "order": "desc"})(rows)] == [
+    assert [row.get("v") for row in through(table_sort({"field": "v", "order": "desc"}), rows)] == [
         2,
         1.5,
         "b",
@@ -133,7 +133,9 @@ def test_sort_puts_types_apart_and_nulls_last() -> None:
 
 def test_sort_is_stable_both_ways() -> None:
     rows = [{"v": 1, "n": n} for n in range(5)]
-    assert table_sort({"field": "v"})(rows) == table_sort({"field": "v", "order": "desc"})(rows) == rows
+    assert (
+        through(table_sort({"field": "v"}), rows) == through(table_sort({"field": "v", "order": "desc"}), rows) == rows
+    )
 
 
 def test_fields_are_keys_first_and_paths_second() -> None:
@@ -146,7 +148,7 @@ def test_fields_are_keys_first_and_paths_second() -> None:
 
 def test_select_names_fields_as_asked() -> None:
     rows = [{"id": 1, "user": {"login": "ann"}}, {"id": 2}]
-    assert table_select({"fields": ["id", "user.login"]})(rows) == [
+    assert through(table_select({"fields": ["id", "user.login"]}), rows) == [
         {"id": 1, "user.login": "ann"},
         {"id": 2, "user.login": None},
     ]
@@ -154,22 +156,22 @@ def test_select_names_fields_as_asked() -> None:
 
 def test_true_is_not_one() -> None:
     rows = [{"v": True}, {"v": 1}, {"v": "1"}]
-    assert table_filter({"condition": {"field": "v", "op": "==", "value": 1}})(rows) == [{"v": 1}]
-    assert [row["count"] for row in groupby({"by": ["v"], "agg": "count"})(rows)] == [1, 1, 1]
+    assert through(table_filter({"condition": {"field": "v", "op": "==", "value": 1}}), rows) == [{"v": 1}]
+    assert [row["count"] for row in through(groupby({"by": ["v"], "agg": "count"}), rows)] == [1, 1, 1]
 
 
 def test_the_example_of_the_protocol() -> None:
     rows = [{"category": "a", "revenue": 1}, {"category": "b", "revenue": 5}, {"category": "a", "revenue": 2}]
-    assert groupby({"by": ["category"], "agg": "sum", "field": "revenue"})(rows) == [
+    assert through(groupby({"by": ["category"], "agg": "sum", "field": "revenue"}), rows) == [
         {"category": "a", "sum": 3},
         {"category": "b", "sum": 5},
     ]
 
 
 def test_an_empty_table_is_one_empty_group_of_nothing() -> None:
-    assert groupby({"by": [], "agg": "count"})([]) == [{"count": 0}]
-    assert groupby({"by": [], "agg": "avg", "field": "x"})([]) == [{"avg": None}]
-    assert groupby({"by": ["a"], "agg": "count"})([]) == []
+    assert through(groupby({"by": [], "agg": "count"}), []) == [{"count": 0}]
+    assert through(groupby({"by": [], "agg": "avg", "field": "x"}), []) == [{"avg": None}]
+    assert through(groupby({"by": ["a"], "agg": "count"}), []) == []
 
 
 @pytest.mark.parametrize(
@@ -185,7 +187,7 @@ def test_an_empty_table_is_one_empty_group_of_nothing() -> None:
 )
 def test_an_aggregate_never_guesses(agg: str, values: list[Any]) -> None:
     with pytest.raises(StepError):
-        groupby({"by": [], "agg": agg, "field": "v"})([{"v": value} for value in values])
+        through(groupby({"by": [], "agg": agg, "field": "v"}), [{"v": value} for value in values])
 
 
 @pytest.mark.parametrize("arguments", [{"by": ["a"], "agg": "sum"}, {"by": ["count"], "agg": "count"}])
@@ -245,7 +247,7 @@ def test_a_bad_condition_is_named(condition: dict[str, Any], where: str) -> None
 
 
 def test_the_deepest_condition_is_accepted() -> None:
-    assert table_filter({"condition": nested(MAX_DEPTH - 1)})([{"a": 1}]) == []
+    assert through(table_filter({"condition": nested(MAX_DEPTH - 1)}), [{"a": 1}]) == []
 
 
 @pytest.mark.parametrize(

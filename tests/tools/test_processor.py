@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from headrace.blobs.memory import MemoryBlobs
+from headrace.blobs.tenants import TenantBlobs
 from headrace.messages import ids
 from headrace.messages.errors import DependencyUnavailable, RejectedMessage, TransientError
 from headrace.messages.run import ToolCalls, ToolOutcome, ToolResults
@@ -158,7 +159,7 @@ async def test_large_content_is_a_reference_with_a_preview(size: int) -> None:
     else:
         assert outcome.content is None
         assert outcome.preview == "x" * 200 + "..."
-        assert await bench.blobs.get(outcome.content_ref or "") == orjson.dumps("x" * 1_023)
+        assert await TenantBlobs(bench.blobs, "acme").get(outcome.content_ref or "") == orjson.dumps("x" * 1_023)
 
 
 async def test_stored_arguments_are_fetched() -> None:

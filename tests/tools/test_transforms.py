@@ -16,7 +16,7 @@ from headrace.tools.pipeline.extract import regex_extract
 from headrace.tools.pipeline.join import join, joined
 from headrace.tools.pipeline.rows import StepError
 from tests.tools import oracle
-from tests.tools.helpers import steady
+from tests.tools.helpers import steady, through
 
 Rows = list[dict[str, Any]]
 few = settings(steady, max_examples=60)
@@ -95,13 +95,13 @@ TEXTS = st.text(alphabet="ab1-9x éABc 0", max_size=12) | st.sampled_from(["212-
 @given(PATTERNS, st.lists(TEXTS | st.none() | st.integers(0, 5), max_size=6))
 def test_regex_extract(pattern: str, texts: list[Any]) -> None:
     rows = [{"v": text, "#": number} for number, text in enumerate(texts)]
-    made = regex_extract({"field": "v", "pattern": pattern})(rows)
+    made = through(regex_extract({"field": "v", "pattern": pattern}), rows)
     assert made == [row | oracle.extract(pattern, row["v"], "v_match") for row in rows]
 
 
 def test_the_pattern_of_the_protocol() -> None:
     step = regex_extract({"pattern": r"(\d{3})-(\d{3})-(\d{4})", "field": "phone"})
-    assert step([{"phone": "call 212-555-0100"}, {"phone": None}, {}]) == [
+    assert through(step, [{"phone": "call 212-555-0100"}, {"phone": None}, {}]) == [
         {"phone": "call 212-555-0100", "phone_match": ["212", "555", "0100"]},
         {"phone": None, "phone_match": None},
         {"phone_match": None},
@@ -118,7 +118,7 @@ def test_a_pattern_that_can_not_be_is_refused(pattern: str) -> None:
 
 def test_a_pattern_that_hangs_other_engines_does_not() -> None:
     step = regex_extract({"field": "v", "pattern": r"(a|a)*(a|a)*(a|a)*b$"})
-    assert step([{"v": "a" * 50_000}])[0]["v_match"] is None
+    assert through(step, [{"v": "a" * 50_000}])[0]["v_match"] is None
 
 
 # --- parse_date ----------------------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ ZONES = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(mi
 
 def one(value: Any, format_: str | None = None) -> Any:
     arguments = {"field": "at"} | ({"format": format_} if format_ else {})
-    (row,) = parse_date(arguments)([{"at": value, "n": 1}])
+    (row,) = through(parse_date(arguments), [{"at": value, "n": 1}])
     assert row.keys() == {"at", "n"}
     return row["at"]
 
@@ -186,9 +186,9 @@ def test_dates(value: Any, format_: str | None, expected: str | None) -> None:
 
 def test_null_stays_null_and_a_row_that_does_not_fit_is_named() -> None:
     step = parse_date({"field": "at"})
-    assert step([{"at": None}, {}]) == [{"at": None}, {"at": None}]
+    assert through(step, [{"at": None}, {}]) == [{"at": None}, {"at": None}]
     with pytest.raises(StepError, match="row 2"):
-        step([{"at": None}, {}, {"at": "s3cret"}])
+        through(step, [{"at": None}, {}, {"at": "s3cret"}])
 
 
 @pytest.mark.parametrize(

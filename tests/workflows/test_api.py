@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import asyncpg
@@ -15,17 +17,21 @@ from headrace.gateway.app import create_app
 from headrace.gateway.ports import WorkflowStore
 from headrace.gateway.server import GatewayServer
 from headrace.messages.errors import DependencyUnavailable
+from headrace.messages.workflow import WorkStart
 from headrace.registry.builtin import builtin_definitions
 from headrace.registry.catalog import catalog_of
 from headrace.tools.api import ToolContext, ToolFailure
 from headrace.tools.registry import ToolRegistry
 from headrace.tools.workflow.patch import PatchWorkflow, orchestrator_client
+from headrace.workflows.events import Begun
+from headrace.workflows.graph import plan_of
+from headrace.workflows.machine import advance, fresh
 from headrace.workflows.repository import WorkflowRepository
-from headrace.workflows.runs import WorkflowRuns
+from headrace.workflows.runs import Pinned, WorkflowRuns
 from tests.gateway.support import Gateway, error_of
 from tests.postgres.database import empty_pool, pool
 from tests.tools.servers import always, serving
-from tests.workflows.support import task
+from tests.workflows.support import task, workflow
 
 __all__ = ["empty_pool", "pool"]
 
@@ -56,6 +62,22 @@ def gateway(pool: asyncpg.Pool) -> Gateway:
 async def api(gateway: Gateway) -> AsyncIterator[httpx2.AsyncClient]:
     async with gateway.client() as client:
         yield client
+
+
+async def test_a_workflow_says_when_it_is_due(api: httpx2.AsyncClient, gateway: Gateway) -> None:
+    daily = {"type": "schedule", "cron": "30 8 * * *", "timezone": "Asia/Tokyo"}
+    await api.post("/workflows", json=FLIGHTS | {"triggers": [daily]})
+    times = [datetime.fromisoformat(time) for time in (await api.get("/workflows/main")).json()["next_times"]]
+    assert [(time.hour, time.minute, time.utcoffset()) for time in times] == [(23, 30, timedelta(0))] * 5
+    assert [later - time for time, later in pairwise(times)] == [timedelta(days=1)] * 4
+    wrong = {"op": "replace", "path": "/triggers/0/cron", "value": "30 25 * * *"}
+    refused = error_of(await api.post("/workflows/main:patch", json=patch(operations=[wrong])))
+    assert (refused["code"], refused["where"]) == ("workflow_definition", "/triggers/0/cron")
+    assert "bad hour" in refused["message"]
+    right = {"op": "replace", "path": "/triggers", "value": [{"type": "schedule", "every_s": 60}]}
+    assert (await api.post("/workflows/main:patch", json=patch(operations=[right]))).status_code == 200
+    assert len((await api.get("/workflows/main")).json()["next_times"]) == 5
+    assert (await api.get("/workflows/main", params={"version": 1})).json()["next_times"] == [], "it is not live"
 
 
 def patch(base: int | None = 1, owner: str = "sdutt", **more: Any) -> dict[str, Any]:
@@ -200,3 +222,32 @@ async def test_an_orchestrator_that_misbehaves_is_named_without_the_credential(
     assert getattr(failure.value, "type", None) == error
     assert KEY not in str(failure.value)
     assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+async def test_starts_and_signals_count_for_the_rate_and_stopping_never_does(pool: asyncpg.Pool) -> None:
+    gateway = Gateway(gateway_rate=0.1, gateway_burst_s=10, monotonic=lambda: 0.0)
+    runs = WorkflowRuns(pool)
+    store = WorkflowStore(WorkflowRepository(pool), runs)
+    gateway.deps = replace(gateway.deps, workflows=store, catalog=catalog_of(builtin_definitions()))
+    gateway.app = create_app(gateway.deps)
+    async with gateway.client() as client:
+        await client.post("/workflows", json=FLIGHTS)
+        started = (await client.post("/workflows/main:run", json={})).json()
+        refused = await client.post("/workflows/main:run", json={})
+        assert (refused.status_code, error_of(refused)["code"]) == (429, "rate_limited")
+        assert refused.headers["retry-after"] == "10"
+        await begun(runs, started["run_id"])
+        path = f"/workflow-runs/{started['run_id']}"
+        assert (await client.post(f"{path}/signals/go", json={})).status_code == 429
+        for stop in ("pause", "cancel"):
+            assert (await client.post(f"{path}:{stop}")).status_code == 202
+    assert [send.message.kind for send in gateway.publisher.sends] == ["start", "pause", "cancel"]
+
+
+async def begun(runs: WorkflowRuns, run_id: str) -> None:
+    """Store the run, as orchestration does."""
+    plan = plan_of(workflow([task("fetch_flights")]))
+    start = WorkStart(tag="main", version=1)
+    run = Pinned(tenant="acme", run_id=run_id, tag="main", version=1, start=start, started_ms=1)
+    state, commands = advance(plan, fresh(plan, "acme", run_id, None), Begun(), 1)
+    assert await runs.begin(run, "e", state, commands, 1)

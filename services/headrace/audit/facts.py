@@ -19,6 +19,7 @@ from headrace.messages.budget import BudgetChange
 from headrace.messages.event import Event
 from headrace.messages.job import Job
 from headrace.messages.lineage import ForkedFrom
+from headrace.messages.replay import ReplayAction
 from headrace.messages.result import AgentResult
 from headrace.messages.run import RunInfo, ToolCalls, ToolResults, Turn
 from headrace.messages.wait import RunWait, WaitCompletion
@@ -45,6 +46,7 @@ _KINDS: Final[dict[str, str]] = {
     "agent.definitions": "agent_published",
     "budget.changes": "budget_changed",
     "workflow.signals": "workflow_signalled",
+    "replay.actions": "replay_acted",
 }
 
 
@@ -213,11 +215,12 @@ def _wait(message: RunWait) -> Facts:
 
 def _completion(message: WaitCompletion) -> Facts:
     decision = message.decision
+    said = decision or message.reported
     return {
         "tenant": name(message.tenant),
         "run_id": name(message.run_id),
         "agent_name": name(message.agent),
-        "user_id": name(decision.by) if decision else None,
+        "user_id": name(said.by) if said and said.by else None,
         "status": decision.verdict if decision else message.cause,
     }
 
@@ -260,7 +263,7 @@ def _result(result: AgentResult) -> Facts:
 
 def _agent(record: AgentRecord) -> Facts:
     if record.definition is None:
-        return {"agent_name": record.name, "agent_version": record.live_version, "status": "live"}
+        return _pointer(record)
     ref = record.definition.ref()
     return {
         "agent_name": ref.name,
@@ -269,6 +272,19 @@ def _agent(record: AgentRecord) -> Facts:
         "prompt_hash": ref.prompt_hash,
         "model": name(record.definition.model),
         "status": "defined",
+    }
+
+
+def _pointer(record: AgentRecord) -> Facts:
+    """Which version its keys get from now on, which they had before, and who says so."""
+    made = record.canary if record.change == "canary" else None
+    kinds = {"canary": "canary", "rolled_back": "rolled_back"}
+    return {
+        "agent_name": record.name,
+        "agent_version": made.version if made else record.live_version,
+        "user_id": name(record.changed_by),
+        "origin": record.replaced,
+        "status": kinds.get(record.change or "", "live"),
     }
 
 
@@ -295,6 +311,21 @@ def _budget(change: BudgetChange) -> Facts:
     }
 
 
+def _replay(action: ReplayAction) -> Facts:
+    """Who did what with history, and how it ended. What of it, as the command put it: times, offsets, flags."""
+    return {
+        "tenant": name(action.tenant),
+        "run_id": name(action.run_id),
+        "replay_id": name(action.replay_id),
+        "user_id": name(action.by),
+        "agent_name": name(action.agent),
+        "service": name(action.service),
+        "origin": name(action.range),
+        "status": f"{action.kind}_{action.phase}",
+        "error_type": name(action.error),
+    }
+
+
 _FACTS: Final[dict[type[Message], Callable[[Any], Facts]]] = {
     Event: _event,
     Job: _job,
@@ -306,4 +337,5 @@ _FACTS: Final[dict[type[Message], Callable[[Any], Facts]]] = {
     AgentRecord: _agent,
     BudgetChange: _budget,
     WorkflowSignal: _signal,
+    ReplayAction: _replay,
 }

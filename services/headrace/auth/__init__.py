@@ -22,6 +22,8 @@ class Role(IntEnum):
         return self.name.lower()
 
 
+MAX_OWNERS = 100  # of one credential
+MAX_NAME = 128  # characters
 ROLES = tuple(str(role) for role in Role)
 
 
@@ -32,12 +34,20 @@ def role_of(name: str) -> Role:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who a credential stands for. ``id`` is the key's id or the token's ``jti``: no secret, fit for logs."""
+    """Who a credential stands for. ``id`` is the key's id or the token's ``jti``: no secret, fit for logs.
+
+    ``owners`` are those whose workflows it may change and whose runs it may start; None: anybody's.
+    """
 
     id: str
     tenant: str
     role: Role
     expires_at: datetime | None = None
+    owners: frozenset[str] | None = None
+
+    def speaks_for(self, name: str) -> bool:
+        """Whether this credential may act in the name of an owner or user."""
+        return self.owners is None or self.role >= Role.ADMIN or name in self.owners
 
 
 class Refused(Exception):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
-from headrace.auth import Principal, Refused, keys, tokens, utc_now
+from headrace.auth import Principal, Refused, callbacks, keys, tokens, utc_now
 from headrace.auth.store import StoredKey
 from headrace.messages.errors import DependencyUnavailable
 
@@ -70,6 +70,14 @@ class Authenticator:
             raise Refused("expired")
         return found
 
+    def callback_token(self, tenant: str, wait_id: str) -> str:
+        """What lets somebody without a credential report the outcome of this one wait."""
+        return callbacks.token(self._secrets[0], tenant, wait_id)
+
+    def opens_callback(self, credential: str, tenant: str, wait_id: str) -> bool:
+        """Whether ``credential`` is the callback token of this wait."""
+        return callbacks.opens(credential, self._secrets, tenant, wait_id)
+
     async def _found(self, credential: str) -> Found:
         name = hashlib.sha256(credential.encode()).digest()
         held = self._held.get(name)
@@ -113,4 +121,4 @@ class Authenticator:
             raise Refused("unknown")
         if stored.revoked_at is not None:
             raise Refused("revoked")
-        return Principal(stored.key_id, stored.tenant, stored.role, stored.expires_at)
+        return Principal(stored.key_id, stored.tenant, stored.role, stored.expires_at, stored.owners)

@@ -11,8 +11,8 @@ import asyncpg
 from headrace.auth import Role, role_of
 from headrace.postgres.errors import translated
 
-_COLUMNS: Final = "key_id, tenant, name, role, digest, created_at, expires_at, revoked_at"
-_INSERT: Final = f"INSERT INTO auth_keys ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, NULL)"  # noqa: S608  # constants
+_COLUMNS: Final = "key_id, tenant, name, role, digest, created_at, expires_at, owners, revoked_at"
+_INSERT: Final = f"INSERT INTO auth_keys ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL)"  # noqa: S608  # constants
 _LIST: Final = f"SELECT {_COLUMNS} FROM auth_keys WHERE tenant = $1 ORDER BY created_at DESC, key_id"  # noqa: S608
 _FIND: Final = f"SELECT {_COLUMNS} FROM auth_keys WHERE key_id = $1"  # noqa: S608
 _REVOKE_KEY: Final = """
@@ -38,6 +38,7 @@ class StoredKey:
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    owners: frozenset[str] | None = None  # None: it may speak for anybody
 
 
 class AuthStore:
@@ -47,9 +48,10 @@ class AuthStore:
         self._pool = pool
 
     async def add_key(self, key: StoredKey) -> None:
+        owners = None if key.owners is None else sorted(key.owners)
         values = (key.key_id, key.tenant, key.name, str(key.role), key.digest, key.created_at, key.expires_at)
         with translated():
-            await self._pool.execute(_INSERT, *values)
+            await self._pool.execute(_INSERT, *values, owners)
 
     async def key(self, key_id: str) -> StoredKey | None:
         with translated():
@@ -78,4 +80,5 @@ class AuthStore:
 
 
 def _key(row: asyncpg.Record) -> StoredKey:
-    return StoredKey(**{**dict(row), "role": role_of(row["role"])})
+    owners = None if row["owners"] is None else frozenset(row["owners"])
+    return StoredKey(**{**dict(row), "role": role_of(row["role"]), "owners": owners})

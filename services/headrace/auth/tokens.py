@@ -9,24 +9,33 @@ from typing import Any, Final
 
 import jwt
 
-from headrace.auth import Principal, Refused, Role, role_of
+from headrace.auth import MAX_NAME, MAX_OWNERS, Principal, Refused, Role, role_of
 from headrace.auth.settings import MAX_TOKEN_MINUTES
 
 ISSUER: Final = "headrace"
 DEFAULT_MINUTES: Final = 60
 _ALGORITHMS: Final = ["HS256"]
 _CLAIMS: Final = ["iss", "aud", "sub", "iat", "exp", "jti", "tenant", "role"]
-_MAX_NAME: Final = 128
 
 
 def issue(
-    secret: bytes, *, tenant: str, role: Role, subject: str, now: datetime, minutes: int = DEFAULT_MINUTES
+    secret: bytes,
+    *,
+    tenant: str,
+    role: Role,
+    subject: str,
+    now: datetime,
+    minutes: int = DEFAULT_MINUTES,
+    owners: frozenset[str] | None = None,
 ) -> tuple[str, Principal]:
-    """A token, and who it stands for. Raises ``ValueError`` for more minutes than a day has, or fewer than one."""
+    """A token, and who it stands for; ``owners`` as a ``Principal`` has them.
+
+    Raises ``ValueError`` for more minutes than a day has, or fewer than one.
+    """
     if not 1 <= minutes <= MAX_TOKEN_MINUTES:
         raise ValueError(f"a token lives 1 to {MAX_TOKEN_MINUTES} minutes")
     now = now.replace(microsecond=0)
-    principal = Principal(uuid.uuid4().hex, tenant, role, now + timedelta(minutes=minutes))
+    principal = Principal(uuid.uuid4().hex, tenant, role, now + timedelta(minutes=minutes), owners)
     claims = {
         "iss": ISSUER,
         "aud": ISSUER,
@@ -37,6 +46,8 @@ def issue(
         "tenant": tenant,
         "role": str(role),
     }
+    if owners is not None:
+        claims["owners"] = sorted(owners)
     return jwt.encode(claims, secret, algorithm="HS256"), principal
 
 
@@ -74,8 +85,20 @@ def _claims(token: str, secrets: Sequence[bytes]) -> dict[str, Any]:
 def _principal(claims: dict[str, Any]) -> Principal:
     try:
         jti, tenant, role, expires = (claims[name] for name in ("jti", "tenant", "role", "exp"))
-        if not all(isinstance(text, str) and 0 < len(text) <= _MAX_NAME for text in (jti, tenant, role)):
+        if not all(isinstance(text, str) and 0 < len(text) <= MAX_NAME for text in (jti, tenant, role)):
             raise Refused("malformed")
-        return Principal(jti, tenant, role_of(role), datetime.fromtimestamp(int(expires), UTC))
+        return Principal(jti, tenant, role_of(role), datetime.fromtimestamp(int(expires), UTC), _owners(claims))
     except (KeyError, ValueError, OverflowError, OSError, TypeError):
         raise Refused("malformed") from None
+
+
+def _owners(claims: dict[str, Any]) -> frozenset[str] | None:
+    """Whom the token speaks for. A claim that is not understood must not make it speak for everybody."""
+    if "owners" not in claims:
+        return None
+    owners = claims["owners"]
+    if not isinstance(owners, list) or len(owners) > MAX_OWNERS:
+        raise Refused("malformed")
+    if not all(isinstance(owner, str) and 0 < len(owner) <= MAX_NAME for owner in owners):
+        raise Refused("malformed")
+    return frozenset(owners)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
@@ -13,7 +15,7 @@ from headrace.audit.reading import entry_wire, read, scan_entries
 from headrace.audit.verify import Report, verify
 from headrace.cli.output import Exit, print_json, print_table, stop
 from headrace.cli.target import JsonFlag, Target, run_async
-from headrace.messages.audit import AuditEvent
+from headrace.messages.audit import AuditEvent, Kind
 from headrace.pipeline import STAGES
 from headrace.settings import MeshSettings
 
@@ -56,32 +58,63 @@ def verify_(
 
 
 @app.command(name="list")
-def list_(run: str, *, target: Target = _NOWHERE, json: JsonFlag = False) -> None:
-    """The audit entries of one agent run, in order of time. Reads the whole log; exits with 4 if there are none.
+def list_(
+    run: str | None = None,
+    *,
+    replay: str | None = None,
+    kind: Kind | None = None,
+    target: Target = _NOWHERE,
+    json: JsonFlag = False,
+) -> None:
+    """The audit entries of one agent run, of one replay or of one kind, in order of time. Reads the whole log; exits with 4 if
+    there are none.
 
-    Example: `headrace audit list ca780040-2607-5f9b-8977-92c41452a7f0`
+    Example: `headrace audit list --kind replay_acted`
 
     Parameters
     ----------
     run
         The run's id.
+    replay
+        Only of this replay id.
+    kind
+        Only of this kind: replay_acted says who replayed what.
     json
         Print JSON.
     """
-    entries = run_async(_entries(target.settings(), run))
+    asked = {
+        name: value for name, value in (("run_id", run), ("replay_id", replay), ("kind", kind)) if value is not None
+    }
+    if not asked:
+        raise stop("entries of what? Name a run, --replay or --kind", 2)
+    entries = run_async(_entries(target.settings(), asked))
     if not entries:
-        raise stop(f"no audit entries of run {run}", 4)
+        raise stop("no audit entries of " + ", ".join(f"{name} {value}" for name, value in asked.items()), 4)
     if json:
         print_json([entry.plain(nulls=False) for entry in entries])
+        return
+    if all(entry.kind == "replay_acted" for entry in entries):
+        print_table(("at", "who", "what", "replay", "of", "range", "error"), [_acted(entry) for entry in entries])
         return
     columns = ("kind", "record", "agent", "model", "tools", "status", "error", "tokens", "cost $", "ms")
     print_table(columns, [_row(entry) for entry in entries])
 
 
-async def _entries(settings: MeshSettings, run: str) -> list[AuditEvent]:
+async def _entries(settings: MeshSettings, asked: Mapping[str, str]) -> list[AuditEvent]:
+    """Those that have all of these values."""
+
+    def meant(entry: AuditEvent) -> bool:
+        return all(getattr(entry, name) == value for name, value in asked.items())
+
     async with entry_wire(settings) as wire, scan_entries(settings) as scan:
-        found = [item.entry async for item in read(wire, scan) if item.entry and item.entry.run_id == run]
+        found = [item.entry async for item in read(wire, scan) if item.entry and meant(item.entry)]
     return sorted(found, key=lambda entry: entry.source_timestamp_ms)
+
+
+def _acted(entry: AuditEvent) -> tuple[object, ...]:
+    at = datetime.fromtimestamp(entry.source_timestamp_ms / 1000, UTC).isoformat(timespec="seconds")
+    of = entry.run_id or entry.agent_name or entry.service
+    return at, entry.user_id, entry.status, entry.replay_id, of, entry.origin, entry.error_type
 
 
 def _row(entry: AuditEvent) -> tuple[object, ...]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from headrace.auth import Refused, keys, role_of, tokens, utc_now
+from headrace.auth import MAX_NAME, MAX_OWNERS, Refused, keys, role_of, tokens, utc_now
 from headrace.auth.settings import MAX_TOKEN_MINUTES, AuthSettings
 from headrace.auth.store import AuthStore, StoredKey
 from headrace.cli.output import note, print_facts, print_json, print_table, stop
@@ -27,8 +27,9 @@ app.command(token_commands)
 
 RoleName = Literal["admin", "developer", "viewer"]
 Name = Annotated[str, Parameter(validator=lambda _, text: _check_name(text))]
+Owners = Annotated[tuple[str, ...], Parameter(name="--owner", validator=lambda _, names: _check_owners(names))]
 _NOWHERE: Final = Target()
-_COLUMNS: Final = ("key", "name", "role", "state", "created", "expires")
+_COLUMNS: Final = ("key", "name", "role", "owners", "state", "created", "expires")
 
 
 @key_commands.command
@@ -36,13 +37,14 @@ def create(
     *,
     name: Name,
     role: RoleName,
+    owner: Owners = (),
     days: Annotated[int | None, Parameter(validator=Number(gte=1, lte=3650))] = None,
     target: Target = _NOWHERE,
     json: JsonFlag = False,
 ) -> None:
     """Make an API key and show it, this once: only a digest of it is kept.
 
-    Example: `headrace auth keys create --name ci --role developer --days 90`
+    Example: `headrace auth keys create --name ci --role developer --owner shop-team --days 90`
 
     Parameters
     ----------
@@ -50,6 +52,9 @@ def create(
         What it is for.
     role
         viewer reads; developer also sends events and runs agents; admin may do everything.
+    owner
+        Whom it may speak for, once for each: the owners of workflows that it stores and changes, the users of runs that it
+        starts. Without any it may speak for anybody, as an admin always may.
     days
         Days until it expires; by default never.
     json
@@ -59,16 +64,24 @@ def create(
     settings = target.settings(kafka=False)
     key_id, key = keys.new_key()
     now = utc_now()
-    expires = now + timedelta(days=days) if days else None
-    stored = StoredKey(key_id, settings.tenant, name, role_of(role), keys.digest(key, pepper), now, expires)
+    stored = StoredKey(
+        key_id,
+        settings.tenant,
+        name,
+        role_of(role),
+        keys.digest(key, pepper),
+        created_at=now,
+        expires_at=now + timedelta(days=days) if days else None,
+        owners=_owners(owner, role),
+    )
 
     async def add() -> None:
         async with _store(settings) as store:
             await store.add_key(stored)
 
     run_async(add())
-    facts = {"id": key_id, "tenant": stored.tenant, "name": name, "role": role, "expires_at": expires, "key": key}
-    _print(facts, json)
+    facts = {"id": key_id, "tenant": stored.tenant, "name": name, "role": role, "owners": _names(stored.owners)}
+    _print({**facts, "expires_at": stored.expires_at, "key": key}, json)
     note("keep the key now: it is not shown again")
 
 
@@ -94,7 +107,10 @@ def list_(*, target: Target = _NOWHERE, json: JsonFlag = False) -> None:
     if json:
         print_json([_facts(key, now) for key in found])
         return
-    rows = [(k.key_id, k.name, str(k.role), _state(k, now), k.created_at, k.expires_at) for k in found]
+    rows = [
+        (k.key_id, k.name, str(k.role), ", ".join(_names(k.owners) or ()), _state(k, now), k.created_at, k.expires_at)
+        for k in found
+    ]
     print_table(_COLUMNS, rows, empty="no keys", whole=("key", "state"), spare=("created",))
 
 
@@ -129,6 +145,7 @@ def issue(
     *,
     subject: Name,
     role: RoleName,
+    owner: Owners = (),
     minutes: Annotated[int, Parameter(validator=Number(gte=1, lte=MAX_TOKEN_MINUTES))] = tokens.DEFAULT_MINUTES,
     json: JsonFlag = False,
 ) -> None:
@@ -142,16 +159,19 @@ def issue(
         Who it is for.
     role
         viewer reads; developer also sends events and runs agents; admin may do everything.
+    owner
+        Whom it may speak for, as with `headrace auth keys create`.
     minutes
         How long it counts.
     json
         Print JSON.
     """
     secret, tenant = AuthSettings().secrets()[0], MeshSettings().tenant
+    owners = _owners(owner, role)
     token, principal = tokens.issue(
-        secret, tenant=tenant, role=role_of(role), subject=subject, now=utc_now(), minutes=minutes
+        secret, tenant=tenant, role=role_of(role), subject=subject, now=utc_now(), minutes=minutes, owners=owners
     )
-    facts = {"id": principal.id, "tenant": tenant, "subject": subject, "role": role}
+    facts = {"id": principal.id, "tenant": tenant, "subject": subject, "role": role, "owners": _names(owners)}
     _print({**facts, "expires_at": principal.expires_at, "token": token}, json)
 
 
@@ -198,8 +218,26 @@ def _checked_jti(text: str) -> str:
 
 
 def _check_name(text: str) -> None:
-    if not (1 <= len(text) <= 128 and text.isprintable()):
-        raise ValueError("1 to 128 printable characters, please")
+    if not (1 <= len(text) <= MAX_NAME and text.isprintable()):
+        raise ValueError(f"1 to {MAX_NAME} printable characters, please")
+
+
+def _check_owners(names: tuple[str, ...]) -> None:
+    if len(names) > MAX_OWNERS:
+        raise ValueError(f"at most {MAX_OWNERS} owners, please")
+    for name in names:
+        _check_name(name)
+
+
+def _owners(names: tuple[str, ...], role: RoleName) -> frozenset[str] | None:
+    """Whom the credential speaks for. An admin's is not made to look as if it were bound."""
+    if names and role == "admin":
+        raise stop("an admin may speak for anybody: leave --owner out, or choose another role", 2)
+    return frozenset(names) or None
+
+
+def _names(owners: frozenset[str] | None) -> list[str] | None:
+    return None if owners is None else sorted(owners)
 
 
 @asynccontextmanager
@@ -215,7 +253,8 @@ def _state(key: StoredKey, now: datetime) -> str:
 
 
 def _facts(key: StoredKey, now: datetime) -> dict[str, Any]:
-    facts = {"id": key.key_id, "name": key.name, "role": str(key.role), "state": _state(key, now)}
+    facts: dict[str, Any] = {"id": key.key_id, "name": key.name, "role": str(key.role), "state": _state(key, now)}
+    facts["owners"] = _names(key.owners)
     return {**facts, "created_at": key.created_at, "expires_at": key.expires_at, "revoked_at": key.revoked_at}
 
 
@@ -223,4 +262,5 @@ def _print(facts: dict[str, Any], json: bool) -> None:
     if json:
         print_json(facts)
     else:
-        print_facts((name, value) for name, value in facts.items() if value is not None)
+        shown = {name: ", ".join(value) if isinstance(value, list) else value for name, value in facts.items()}
+        print_facts((name, value) for name, value in shown.items() if value is not None)

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from headrace.cli.dlq_edit import CantEdit, read_edit, who
+from headrace.cli.dlq_edit import CantEdit, read_edit
 from headrace.cli.output import print_facts, print_json, print_table, stop
 from headrace.cli.tables import printable
 from headrace.cli.target import JsonFlag, Target
+from headrace.cli.who import who
 from headrace.pipeline import PIPELINE
 from headrace.runtime.deadletters import DeadLetters, Entry, UnknownEntry
 

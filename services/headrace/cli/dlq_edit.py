@@ -6,7 +6,6 @@ What comes of it has to be a message of its topic, so that an edit with a slip i
 from __future__ import annotations
 
 import copy
-import getpass
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +39,6 @@ def read_edit(path: Path) -> Edit:
         raise CantEdit(f"{path}: {error}") from None
     operations = _operations(path, content)
     return Edit(lambda entry: _applied(entry, content, operations), short_hash(data))
-
-
-def who() -> str:
-    """Who runs this command, as far as the machine knows."""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):  # no name for this user id
-        return "cli"
 
 
 def _operations(path: Path, content: Any) -> tuple[Operation, ...] | None:

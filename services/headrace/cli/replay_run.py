@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console as Terminal
@@ -13,12 +13,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from headrace.cli.output import Exit, note, print_facts, print_json, stop
 from headrace.cli.target import JsonFlag, Target, run_async
+from headrace.cli.who import who
 from headrace.messages.agent import AgentDefinition
 from headrace.reasoning.agents import Definitions
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.registry.follow import followed_catalog
 from headrace.registry.load import InvalidDefinition, load_file
+from headrace.replay.actions import on_record
 from headrace.replay.history import History, open_history
+from headrace.replay.jobs.rerun import tally_facts
 from headrace.replay.regression import Regression, Tally
 from headrace.replay.rerun import Rerun
 from headrace.replay.start import OutOfRange, parse_time
@@ -72,7 +75,7 @@ def run(
         return
     tally = run_async(_all(settings, _time(since), agent, definition))
     if json:
-        print_json(_facts(tally))
+        print_json(tally_facts(tally))
     else:
         _show(tally)
     if not tally.ok:
@@ -100,15 +103,21 @@ async def _rerun(settings: MeshSettings, run: str, definition: Path | None) -> t
     async with open_history(settings) as history, followed_catalog(settings) as catalog:
         if not await history.knows(run):
             return None, None
-        page = await history.page_of([run])
-        if broken := page.broken.get(run):
-            return None, broken
-        [rerun] = await _regression(history, catalog, definition).rerun(page)
-        return (None, rerun.why) if rerun.why else (rerun, None)
+        async with on_record(settings, "rerun", who(), run_id=run) as done:
+            page = await history.page_of([run])
+            if broken := page.broken.get(run):
+                return None, broken
+            [rerun] = await _regression(history, catalog, definition).rerun(page)
+            done.records = rerun.records
+            return (None, rerun.why) if rerun.why else (rerun, None)
 
 
 async def _all(settings: MeshSettings, since: datetime, agent: str | None, definition: Path | None) -> Tally:
-    async with open_history(settings) as history, followed_catalog(settings) as catalog:
+    async with (
+        open_history(settings) as history,
+        followed_catalog(settings) as catalog,
+        on_record(settings, "rerun", who(), agent=agent, range=f"since {since.isoformat()}") as done,
+    ):
         work = _regression(history, catalog, definition)
         columns = (TextColumn("re-running"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
         with Progress(*columns, TimeRemainingColumn(), console=Terminal(stderr=True), transient=True) as bars:
@@ -117,7 +126,9 @@ async def _all(settings: MeshSettings, since: datetime, agent: str | None, defin
             def told(tally: Tally) -> None:
                 bars.update(task, completed=tally.runs, rate=f"{tally.rate:,.0f} runs/s")
 
-            return await work.rerun_all(history.pages(since, agent), told)
+            tally = await work.rerun_all(history.pages(since, agent), told)
+        done.records = tally.runs
+        return tally
 
 
 def _regression(history: History, catalog: Definitions, definition: Path | None) -> Regression:
@@ -133,8 +144,8 @@ class _Instead:
         self._catalog = catalog
         self._definition = definition
 
-    def live(self, name: str) -> AgentDefinition | None:
-        return self._definition if name == self._definition.name else self._catalog.live(name)
+    def live(self, name: str, key: str | None = None) -> AgentDefinition | None:
+        return self._definition if name == self._definition.name else self._catalog.live(name, key)
 
     def get(self, name: str, version: str) -> AgentDefinition | None:
         return self._definition if name == self._definition.name else self._catalog.get(name, version)
@@ -179,16 +190,3 @@ def _show_divergence(rerun: Rerun) -> None:
             ("now", found.now),
         ]
     )
-
-
-def _facts(tally: Tally) -> dict[str, Any]:
-    return {
-        "ok": tally.ok,
-        "runs": tally.runs,
-        "verdicts": {verdict: count for verdict, count in sorted(tally.verdicts.items()) if count},
-        "records": tally.records,
-        "seconds": round(tally.seconds, 3),
-        "runs_per_s": round(tally.rate, 1),
-        "diverged": [asdict(rerun) for rerun in tally.diverged],
-        "broken": tally.broken,
-    }

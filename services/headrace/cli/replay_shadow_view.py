@@ -6,6 +6,7 @@ import sys
 from typing import Any, TextIO
 
 from headrace.cli.output import print_table
+from headrace.cli.replay_evaluators import show_evaluators
 from headrace.replay.shadow.estimate import Estimate
 from headrace.replay.shadow.plan import ShadowPlan
 from headrace.replay.shadow.range import Forecast
@@ -37,6 +38,8 @@ def show_report(facts: dict[str, Any]) -> None:
     for name, reasons in (("skipped", account["skipped"]), ("failed", account["failed"])):
         if reasons:
             print(f"  {name}: {', '.join(f'{count:,} {reason}' for reason, count in reasons.items())}")
+    if account["answered_live"]:
+        print(f"  answered live: {account['answered_live']:,} tool calls")
     print()
     print_table(
         ("live", "shadow", "events"), [tuple(one.values()) for one in facts["transitions"]], empty="no outcomes"
@@ -56,6 +59,12 @@ def show_report(facts: dict[str, Any]) -> None:
         print()
         rows = [(one["field"], one["compared"], one["differ"], one["examples"][:1]) for one in differing[:_SHOWN]]
         print_table(("field", "compared", "differ", "example"), rows, spare=("example",))
+    if sessions := facts["sessions"]:
+        print(
+            f"\n{sessions['turns']:,} turns of {sessions['conversations']:,} conversations in {sessions['sessions']:,} sessions; "
+            f"{sessions['from_live']:,} began from live ones"
+        )
+    show_evaluators(facts["evaluators"])
     print(f"\nspent ${facts['cost']['replay_usd']:.4f}")
 
 

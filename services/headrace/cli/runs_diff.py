@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 from headrace.cli.output import Exit, print_facts, print_json, print_table, stop
 from headrace.cli.target import JsonFlag, Target, run_async
-from headrace.replay.alignment import Alignment, Row, Side, Who, align
-from headrace.replay.chain import BrokenChain, Chain
-from headrace.replay.history import History, open_history
-from headrace.replay.shadowed import shadow_chain
+from headrace.messages.run import Usage
+from headrace.replay.alignment import Alignment, Row, Who
+from headrace.replay.chain import BrokenChain
+from headrace.replay.comparison import Child, Compared, compare
+from headrace.replay.history import open_history
+from headrace.replay.telling import Side
 from headrace.settings import MeshSettings
 
 _NOWHERE = Target()
@@ -19,8 +21,8 @@ _NOWHERE = Target()
 def diff(left: str, right: str, *, target: Target = _NOWHERE, json: JsonFlag = False) -> None:
     """Two runs side by side, step by step: where they first differ, and what each cost.
 
-    Either may be a run of a shadow replay. Ids, times and token counts are no difference. Exits with 5 if the runs differ, with 4
-    if one is not there.
+    A fork is compared with what it took from the other run's records, and sub-agents' runs call by call. Either may be a run of
+    a shadow replay. Ids, times and token counts are no difference. Exits with 5 if the runs differ, with 4 if one is not there.
 
     Example: `headrace runs diff 3f0c… 9ab1…`
 
@@ -33,40 +35,61 @@ def diff(left: str, right: str, *, target: Target = _NOWHERE, json: JsonFlag = F
     json
         Print JSON.
     """
-    found = run_async(_aligned(target.settings(), left, right))
+    found = run_async(_compared(target.settings(), left, right))
     if json:
-        print_json(_facts(left, right, found))
+        print_json(_facts(found))
     else:
-        _show(left, right, found)
-    if found.first:
+        _show(found)
+    if not found.same:
         raise Exit(5)
 
 
-async def _aligned(settings: MeshSettings, left: str, right: str) -> Alignment:
+async def _compared(settings: MeshSettings, left: str, right: str) -> Compared:
     async with open_history(settings) as history:
-        chains = [await _chain(settings, history, run) for run in (left, right)]
-    return await asyncio.to_thread(align, *chains)
+        try:
+            return await compare(settings, history, left, right)
+        except BrokenChain as error:
+            raise stop(str(error), 4) from None
 
 
-async def _chain(settings: MeshSettings, history: History, run: str) -> Chain:
-    try:
-        if not await history.knows(run):
-            return await shadow_chain(settings, history, run)
-        page = await history.page_of([run])
-        if broken := page.broken.get(run):
-            raise BrokenChain(broken)
-        return page.chains[0]
-    except BrokenChain as error:
-        raise stop(f"run {run}: {error}", 4) from None
-
-
-def _show(left: str, right: str, found: Alignment) -> None:
-    rows = [(row.step, row.kind, _place(row.left), _place(row.right), _said(row)) for row in found.rows]
+def _show(found: Compared) -> None:
+    aligned = found.aligned
+    for line in _origins(found):
+        print(line)
+    rows = [
+        (row.step, row.kind, _place(row.left), _place(row.right), _said(row)) for row in aligned.rows[aligned.shared :]
+    ]
+    if rows:
+        columns = ("step", "record", "left", "right", "difference")
+        print_table(columns, rows, whole=("step", "record"), spare=("left", "right"))
+        print()
+    _show_first(aligned)
+    for child in found.children:
+        print(
+            f"step {child.step}, {child.call_id}: sub-agents {child.left or '-'} and {child.right or '-'} {_verdict(child)}"
+        )
     print_table(
-        ("step", "record", "left", "right", "difference"), rows, whole=("step", "record"), spare=("left", "right")
+        ("run", "agent", "model", "model calls", "input tokens", "output tokens", "cost $"),
+        [*_costs(found)],
+        whole=("run",),
+        spare=("model", "agent"),
     )
-    print()
-    if (first := found.first) and first.difference:
+
+
+def _origins(found: Compared) -> Iterator[str]:
+    """Which side is a fork, and up to where both have the same records."""
+    aligned = found.aligned
+    for run, who in ((found.left, aligned.left), (found.right, aligned.right)):
+        if origin := who.forked_from:
+            edited = f" ({', '.join(origin.edited)} edited)" if origin.edited else ""
+            yield f"{run} is a fork of {origin.run_id} at step {origin.step}{edited}"
+    if aligned.shared:
+        last = aligned.rows[aligned.shared - 1]
+        yield f"the same records up to step {last.step}, {last.kind}"
+
+
+def _show_first(aligned: Alignment) -> None:
+    if (first := aligned.first) and first.difference:
         print_facts(
             [
                 ("first difference", f"step {first.step}, {first.kind}, at {first.difference.where}"),
@@ -76,17 +99,27 @@ def _show(left: str, right: str, found: Alignment) -> None:
         )
     else:
         print("the runs say and do the same")
-    print_table(
-        ("run", "agent", "model", "model calls", "input tokens", "output tokens", "cost $"),
-        [_cost(run, who) for run, who in ((left, found.left), (right, found.right))],
-        whole=("run",),
-        spare=("model", "agent"),
-    )
 
 
-def _cost(run: str, who: Who) -> tuple[object, ...]:
-    usage = who.usage
-    return run, who.agent, who.model, usage.model_calls, usage.input_tokens, usage.output_tokens, usage.cost_usd
+def _verdict(child: Child) -> str:
+    if child.compared is None:
+        return "can't be compared: one side has no run, or no records of it"
+    if child.compared.same:
+        return "say and do the same"
+    first = child.compared.aligned.first
+    return f"differ from step {first.step}, {first.kind} on" if first else "differ in their own sub-agents"
+
+
+def _costs(found: Compared) -> Iterator[tuple[object, ...]]:
+    for run, who in ((found.left, found.aligned.left), (found.right, found.aligned.right)):
+        yield run, who.agent, who.model, *_used(who.usage)
+    if found.children:
+        for run, usage in zip((found.left, found.right), found.usage, strict=True):
+            yield f"{run}, with sub-agents", "", "", *_used(usage)
+
+
+def _used(usage: Usage) -> tuple[object, ...]:
+    return usage.model_calls, usage.input_tokens, usage.output_tokens, usage.cost_usd
 
 
 def _place(side: Side | None) -> str:
@@ -97,18 +130,38 @@ def _said(row: Row) -> str:
     return row.difference.where if row.difference else ""
 
 
-def _facts(left: str, right: str, found: Alignment) -> dict[str, Any]:
+def _facts(found: Compared) -> dict[str, Any]:
+    aligned = found.aligned
+    left, right = found.usage
     return {
-        "left": _run(left, found.left),
-        "right": _run(right, found.right),
-        "same": found.first is None,
-        "first": None if found.first is None else _row(found.first),
-        "rows": [_row(row) for row in found.rows],
+        "left": _run(found.left, aligned.left, left),
+        "right": _run(found.right, aligned.right, right),
+        "same": found.same,
+        "shared_rows": aligned.shared,
+        "first": None if aligned.first is None else _row(aligned.first),
+        "rows": [_row(row) for row in aligned.rows],
+        "children": [_child(child) for child in found.children],
     }
 
 
-def _run(run: str, who: Who) -> dict[str, Any]:
-    return {"run_id": run} | who._asdict() | {"usage": who.usage.plain()}
+def _run(run: str, who: Who, family: Usage) -> dict[str, Any]:
+    origin = who.forked_from.plain() if who.forked_from else None
+    return (
+        {"run_id": run}
+        | who._asdict()
+        | {"usage": who.usage.plain(), "forked_from": origin, "usage_with_sub_agents": family.plain()}
+    )
+
+
+def _child(child: Child) -> dict[str, Any]:
+    """With the whole comparison of its runs, in the shape of the outer one."""
+    return {
+        "step": child.step,
+        "call_id": child.call_id,
+        "left": child.left,
+        "right": child.right,
+        "compared": _facts(child.compared) if child.compared else None,
+    }
 
 
 def _row(row: Row) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""What waits for somebody's decision, read from the tables of waits (``wait_calls``); orchestration writes them.
+"""What runs wait for, read from the tables of waits (``wait_calls``); orchestration writes them.
 
-A decision itself is a record, and never written here. Questions are the calls of kind ``approval``, and of kind
-``intent``: calls that may have been made already.
+What settles a wait is a record, and never written here. Questions, which somebody decides, are the calls of kind ``approval``,
+and of kind ``intent``: calls that may have been made already.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
@@ -18,12 +19,13 @@ import msgspec
 import orjson
 
 from headrace.messages.errors import BadMessage
-from headrace.messages.wait import RunWait
+from headrace.messages.wait import Kind, RunWait
 from headrace.postgres.errors import translated
 from headrace.postgres.json import storable_text
 
 MAX_LIMIT: Final = 200
-QuestionState = Literal["pending", "approved", "denied", "reported", "due", "cancelled"]
+QuestionState = Literal["pending", "approved", "denied", "answered", "reported", "due", "cancelled"]
+QUESTIONS: Final[Collection[Kind]] = ("approval", "intent")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DECODE: Final = msgspec.json.Decoder(RunWait).decode
 _COLUMNS: Final = """
@@ -32,27 +34,28 @@ settled_at, decided_by, reason
 """
 _LIST: Final = f"""
 SELECT {_COLUMNS} FROM wait_calls JOIN waits USING (tenant, run_id, step, round)
-WHERE tenant = $1 AND kind IN ('approval', 'intent') AND ($2::text IS NULL OR state = $2)
+WHERE tenant = $1 AND kind = ANY($6) AND ($2::text IS NULL OR state = $2)
     AND ($3::timestamptz IS NULL OR (deadline, pending_id) < ($3, $4::uuid))
 ORDER BY deadline DESC, pending_id DESC LIMIT $5
 """  # noqa: S608 (constants)
 _ONE: Final = f"""
-SELECT {_COLUMNS}, record FROM wait_calls JOIN waits USING (tenant, run_id, step, round)
-WHERE tenant = $1 AND pending_id = $2 AND kind IN ('approval', 'intent')
+SELECT {_COLUMNS}, record, settled FROM wait_calls JOIN waits USING (tenant, run_id, step, round)
+WHERE tenant = $1 AND pending_id = $2 AND kind = ANY($3)
 """  # noqa: S608 (constants)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One call that somebody is asked about. ``arguments`` (or ``arguments_ref``) are known of a single one only.
+    """One call that a run waits for. ``arguments`` (or ``arguments_ref``) and ``outcome`` are known of a single one only.
 
-    ``state`` says what became of it: due is a no for want of an answer. Times are UTC.
+    ``state`` says what became of it: due is a no for want of an answer. ``outcome`` is the ``ToolOutcome`` of one that is settled
+    and not made, as JSON. Times are UTC.
     """
 
     id: str
     run_id: str
     agent: str
-    kind: Literal["approval", "intent"]
+    kind: Kind
     tool: str
     arguments_hash: str
     state: QuestionState
@@ -66,6 +69,7 @@ class Question:
     call_id: str
     arguments: dict[str, Any] | None = None
     arguments_ref: str | None = None
+    outcome: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,33 +87,45 @@ class PostgresApprovals:
         self._pool = pool
 
     async def questions(
-        self, tenant: str, *, state: QuestionState | None, limit: int = 50, cursor: str | None = None
+        self,
+        tenant: str,
+        *,
+        state: QuestionState | None,
+        limit: int = 50,
+        cursor: str | None = None,
+        kinds: Collection[Kind] = QUESTIONS,
     ) -> QuestionPage:
         """Raises ``BadMessage`` for a cursor that is not one of ours."""
         limit = max(1, min(limit, MAX_LIMIT))
         after = (None, None) if cursor is None else _decoded(cursor)
         with translated():
-            rows = await self._pool.fetch(_LIST, storable_text(tenant), state, *after, limit + 1)
+            rows = await self._pool.fetch(_LIST, storable_text(tenant), state, *after, limit + 1, list(kinds))
         more = len(rows) > limit
         last = _encoded(rows[limit - 1]) if more else None
         return QuestionPage([_question(row) for row in rows[:limit]], last)
 
-    async def question(self, tenant: str, question_id: str) -> Question | None:
-        """With its arguments; None if there is none (any more)."""
+    async def question(self, tenant: str, question_id: str, kinds: Collection[Kind] = QUESTIONS) -> Question | None:
+        """With its arguments and outcome; None if there is none (any more)."""
         try:
             name = uuid.UUID(question_id)
         except ValueError:
             return None
         with translated():
-            row = await self._pool.fetchrow(_ONE, storable_text(tenant), name)
+            row = await self._pool.fetchrow(_ONE, storable_text(tenant), name, list(kinds))
         if row is None:
             return None
         call = next(call for call in _DECODE(row["record"]).calls if storable_text(call.call_id) == row["call_id"])
         stored = call.arguments_ref is not None
-        return _question(row, arguments=None if stored else call.arguments, arguments_ref=call.arguments_ref)
+        settled = orjson.loads(row["settled"]) if row["settled"] else {}
+        return _question(
+            row,
+            arguments=None if stored else call.arguments,
+            arguments_ref=call.arguments_ref,
+            outcome=settled.get("outcome"),
+        )
 
 
-def _question(row: asyncpg.Record, **arguments: Any) -> Question:
+def _question(row: asyncpg.Record, **known: Any) -> Question:
     return Question(
         id=str(row["pending_id"]),
         run_id=row["run_id"],
@@ -126,7 +142,7 @@ def _question(row: asyncpg.Record, **arguments: Any) -> Question:
         step=row["step"],
         round=row["round"],
         call_id=row["call_id"],
-        **arguments,
+        **known,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from fastapi import Request
 from starlette.types import Scope
 
-from headrace.auth import Principal, Refused, Role
+from headrace.auth import Principal, Refused, Role, callbacks
 from headrace.auth.authenticator import Authenticator
 from headrace.gateway.compare import digest, same_as_any
 from headrace.gateway.problems import HttpError
@@ -57,9 +57,14 @@ ACCESS: Final[Mapping[tuple[str, str], Need]] = {
     ("GET", "/v1/approvals"): Role.VIEWER,
     ("GET", "/v1/approvals/{approval_id}"): Role.VIEWER,
     ("POST", "/v1/approvals/{approval_id}/decision"): Role.ADMIN,  # who starts runs must not approve what they do
+    ("GET", "/v1/waits"): Role.VIEWER,
+    ("GET", "/v1/waits/{wait_id}"): Role.VIEWER,
+    ("POST", "/v1/waits/{wait_id}/callback"): Role.DEVELOPER,  # or the wait's own token
     ("GET", "/v1/results/{ref}"): Role.VIEWER,
     ("GET", "/v1/agents"): Role.VIEWER,
     ("GET", "/v1/agents/{name}"): Role.VIEWER,
+    ("POST", "/v1/agents/{name}:promote"): Role.ADMIN,  # what is live answers for everybody
+    ("POST", "/v1/agents/{name}:rollback"): Role.ADMIN,
     ("GET", "/v1/usage"): Role.VIEWER,
     ("GET", "/v1/sessions"): Role.VIEWER,
     ("GET", "/v1/sessions/{session_id}"): Role.VIEWER,
@@ -67,6 +72,12 @@ ACCESS: Final[Mapping[tuple[str, str], Need]] = {
     ("GET", "/v1/budgets/usage"): Role.VIEWER,
     ("PUT", "/v1/budgets/{name}"): Role.ADMIN,
     ("DELETE", "/v1/budgets/{name}"): Role.ADMIN,
+    ("POST", "/v1/replays"): Role.ADMIN,  # it may spend money and reads all events
+    ("GET", "/v1/replays"): Role.VIEWER,
+    ("GET", "/v1/replays/{replay_id}"): Role.VIEWER,
+    ("GET", "/v1/replays/{replay_id}/report"): Role.VIEWER,
+    ("POST", "/v1/replays/{replay_id}:cancel"): Role.ADMIN,
+    ("POST", "/v1/replays/{replay_id}:resume"): Role.ADMIN,
     ("POST", "/workflows"): Role.DEVELOPER,
     ("GET", "/workflows"): Role.VIEWER,
     ("GET", "/workflows/{tag}"): Role.VIEWER,
@@ -90,6 +101,8 @@ ACCESS: Final[Mapping[tuple[str, str], Need]] = {
 # The OpenAPI document and its pages are Starlette's routes within FastAPI, and open: they are the same for every mesh.
 
 _EVENTS: Final = ("POST", "/events")
+_CALLBACK: Final = ("POST", "/v1/waits/{wait_id}/callback")
+_BY_TOKEN: Final = "callback-token"  # noqa: S105  # who reports by the token of a wait
 _EXPLAINED: Final = {"expired": "the credential has expired", "revoked": "the credential was revoked"}
 
 
@@ -120,8 +133,17 @@ class Guard:
                 return
             if self._authenticator is None:
                 raise _unauthorized("missing" if credential is None else "unknown", route[1])
-        if self._authenticator is not None:
+        if route == _CALLBACK and credential and credential.startswith(callbacks.PREFIX):
+            scope[_PRINCIPAL] = self._whose_callback(credential, scope["path_params"]["wait_id"], route[1])
+        elif self._authenticator is not None:
             scope[_PRINCIPAL] = await self._authorize(self._authenticator, credential, need, route[1])
+
+    def _whose_callback(self, credential: str, wait_id: str, route: str) -> Principal | None:
+        if self._authenticator is None:
+            return None
+        if not self._authenticator.opens_callback(credential, self._tenant, wait_id):
+            raise _unauthorized("unknown", route)
+        return Principal(_BY_TOKEN, self._tenant, Role.VIEWER)
 
     async def _authorize(self, known: Authenticator, credential: str | None, need: Role, route: str) -> Principal:
         if not credential:
@@ -141,6 +163,20 @@ def decider(scope: Scope) -> str:
     """Who decides with this request: the id of the key or token that let it in."""
     principal: Principal | None = scope.get(_PRINCIPAL)
     return principal.id if principal else _NOBODY
+
+
+def speak_for(scope: Scope, name: str | None, where: str) -> None:
+    """The owner or user that a request names, at ``where``. Raises ``HttpError`` 403 if who asks may not act in their name."""
+    principal: Principal | None = scope.get(_PRINCIPAL)
+    if name is not None and principal is not None and not principal.speaks_for(name):
+        route = scope["route"].path_format
+        raise _forbidden(principal, "owner", "the credential may not act for this name", route, where)
+
+
+def may(scope: Scope, role: Role) -> bool:
+    """Whether who asks has this role, on a route that asks for a lesser one. Nobody has one where no credential is asked for."""
+    principal: Principal | None = scope.get(_PRINCIPAL)
+    return principal is not None and principal.role >= role
 
 
 async def guarded(request: Request) -> None:
@@ -177,6 +213,6 @@ def _unauthorized(reason: str, route: str) -> HttpError:
     return HttpError(401, "unauthorized", message, headers={"WWW-Authenticate": challenge})
 
 
-def _forbidden(principal: Principal, reason: str, message: str, route: str) -> HttpError:
+def _forbidden(principal: Principal, reason: str, message: str, route: str, where: str | None = None) -> HttpError:
     log.warning("request_refused", reason=reason, route=route, credential_id=principal.id)
-    return HttpError(403, "forbidden", message)
+    return HttpError(403, "forbidden", message, where=where)

@@ -20,9 +20,12 @@ from headrace.gateway import (
     access,
     approvals,
     budgets,
+    callbacks,
     openapi,
     operations,
+    promotion,
     queries,
+    replays,
     sessions,
     workflow_runs,
     workflows,
@@ -31,6 +34,7 @@ from headrace.gateway.a2a.door import A2aDoor
 from headrace.gateway.accepted import AcceptedRuns
 from headrace.gateway.agent_runs import AgentRuns
 from headrace.gateway.approvals import ApprovalDecision
+from headrace.gateway.callbacks import WaitCallback
 from headrace.gateway.chat import Chat
 from headrace.gateway.direct import DirectApp, PlainRoute
 from headrace.gateway.doors import Doors
@@ -67,7 +71,8 @@ def create_app(deps: Deps) -> FastAPI:
         PlainRoute("/v1/runs", requests.handle, methods=["POST"]),
         PlainRoute("/v1/runs/{run_id}/cancel", cancels.handle, methods=["POST"]),
         PlainRoute("/v1/runs/{run_id}/fork", RunFork(deps, accepted, limits).handle, methods=["POST"]),
-        PlainRoute("/v1/approvals/{approval_id}/decision", ApprovalDecision(deps).handle, methods=["POST"]),
+        PlainRoute("/v1/approvals/{approval_id}/decision", ApprovalDecision(deps, limits).handle, methods=["POST"]),
+        PlainRoute("/v1/waits/{wait_id}/callback", WaitCallback(deps, limits).handle, methods=["POST"]),
         PlainRoute("/agent", doors.ask, methods=["POST"]),
         PlainRoute("/agents/run", doors.run, methods=["POST"]),
         PlainRoute("/test/chat", Chat(deps, start, waiting).handle, methods=["POST"]),
@@ -99,11 +104,14 @@ def create_app(deps: Deps) -> FastAPI:
     app.router.routes.append(PlainRoute("/.well-known/agent-card.json", a2a.root_card, methods=["GET"]))
     app.router.routes.append(PlainRoute("/a2a/{agent}/.well-known/agent-card.json", a2a.card, methods=["GET"]))
     app.include_router(queries.router(deps, accepted, waiting))
+    app.include_router(promotion.router(deps))
     app.include_router(approvals.router(deps))
+    app.include_router(callbacks.router(deps))
     app.include_router(sessions.router(deps))
     app.include_router(budgets.router(deps))
-    app.include_router(workflows.router(deps))
-    app.include_router(workflow_runs.router(deps))
+    app.include_router(replays.router(deps))
+    app.include_router(workflows.router(deps, limits))
+    app.include_router(workflow_runs.router(deps, limits))
     app.include_router(operations.router(deps))
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid_request)

@@ -8,6 +8,7 @@ others it is refused with 409. Who decided is what the credential says, and noth
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Annotated, Any, Final, Literal
 
 import orjson
@@ -16,15 +17,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headrace.control.approvals import Question, QuestionState
+from headrace.control.approvals import QUESTIONS, Question, QuestionState
 from headrace.gateway.access import decider
 from headrace.gateway.body import header_map
+from headrace.gateway.limits import RateLimits
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import JSON, HttpError
 from headrace.gateway.publishing import publish
 from headrace.gateway.run_start import parsed, read_json
 from headrace.messages.headers import trace_context
-from headrace.messages.wait import SHA256, Decision, WaitCompletion
+from headrace.messages.wait import SHA256, Decision, Kind, WaitCompletion
 from headrace.observe.logging import get_logger
 from headrace.runtime.api import Send
 
@@ -50,8 +52,9 @@ class DecisionRequest(BaseModel):
 class ApprovalDecision:
     """``POST /v1/approvals/{approval_id}/decision``."""
 
-    def __init__(self, deps: Deps) -> None:
+    def __init__(self, deps: Deps, limits: RateLimits) -> None:
         self._deps = deps
+        self._limits = limits
 
     async def handle(self, request: Request) -> Response:
         headers = header_map(request.scope)
@@ -61,24 +64,16 @@ class ApprovalDecision:
         question = await found(self._deps, request.path_params["approval_id"])
         by = decider(request.scope)
         _check(question, wanted)
+        self._limits.request()
         said = _completion(self._deps.tenant, question, wanted, by)
         await publish(self._deps, [Send(said, headers=trace_context(headers))])
         log.info("approval_decided", run_id=question.run_id, tool=question.tool, verdict=wanted.verdict, by=by)
-        settled = await self._settled(question.id)
-        if settled is None:
-            return Response(orjson.dumps(_shown(question)), 202, media_type=JSON)
-        if settled.state != _SETTLED[wanted.verdict] or settled.decided_by != by:
-            raise _decided(settled)
-        return Response(orjson.dumps(_shown(settled)), media_type=JSON)
-
-    async def _settled(self, question_id: str) -> Question | None:
-        """The question once it is settled; None if that takes longer than whoever decides should wait."""
-        for _ in range(round(_PATIENCE_S / _POLL_S)):
-            question = await self._deps.approvals.question(self._deps.tenant, question_id)
-            if question is not None and question.state != "pending":
-                return question
-            await asyncio.sleep(_POLL_S)
-        return None
+        after = await settled(self._deps, question.id)
+        if after is None:
+            return Response(orjson.dumps(shown(question)), 202, media_type=JSON)
+        if after.state != _SETTLED[wanted.verdict] or after.decided_by != by:
+            raise _decided(after)
+        return Response(orjson.dumps(shown(after)), media_type=JSON)
 
 
 def router(deps: Deps) -> APIRouter:
@@ -93,15 +88,25 @@ def router(deps: Deps) -> APIRouter:
     ) -> Response:
         """`pending` ones wait for a decision; `due` ones had none in time, which is a no. Give `cursor` to get the next page."""
         page = await deps.approvals.questions(deps.tenant, state=state, limit=limit, cursor=cursor)
-        rows = [_shown(question) for question in page.approvals]
+        rows = [shown(question) for question in page.approvals]
         return Response(orjson.dumps({"approvals": rows, "cursor": page.cursor}), media_type=JSON)
 
     @routes.get("/approvals/{approval_id}", tags=["approvals"], summary="One approval, with the call's arguments")
     async def get_approval(approval_id: str) -> Response:
         """`arguments_hash` goes into the decision: it says which arguments were seen."""
-        return Response(orjson.dumps(_shown(await found(deps, approval_id))), media_type=JSON)
+        return Response(orjson.dumps(shown(await found(deps, approval_id))), media_type=JSON)
 
     return routes
+
+
+async def settled(deps: Deps, question_id: str, kinds: Collection[Kind] = QUESTIONS) -> Question | None:
+    """The question once it is settled; None if that takes longer than whoever asks should wait."""
+    for _ in range(round(_PATIENCE_S / _POLL_S)):
+        question = await deps.approvals.question(deps.tenant, question_id, kinds)
+        if question is not None and question.state != "pending":
+            return question
+        await asyncio.sleep(_POLL_S)
+    return None
 
 
 async def found(deps: Deps, approval_id: str) -> Question:
@@ -144,7 +149,7 @@ def _completion(tenant: str, question: Question, wanted: DecisionRequest, by: st
     )
 
 
-def _shown(question: Question) -> dict[str, Any]:
+def shown(question: Question) -> dict[str, Any]:
     """Without what only the mesh itself needs."""
     names = (
         "id",

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from headrace.gateway.access import speak_for
 from headrace.gateway.body import header_map
 from headrace.gateway.openapi_parts import body, parameter, refusals
 from headrace.gateway.ports import Deps
@@ -50,11 +51,12 @@ class Chat:
     async def handle(self, request: Request) -> Response:
         headers, wait_s = header_map(request.scope), self._deps.settings.gateway_max_wait_s
         asked = parsed(ChatRequest, await self._given(request, headers))
+        speak_for(request.scope, asked.user_id, "/user_id")
         if self._waiting.full:
             raise unavailable("a further wait")
         wanted = RunRequest(**asked.model_dump())
-        self._start.checked(wanted)
         run_id = str(uuid.uuid4())
+        self._start.checked(wanted, run_id)
         await self._start.publish(wanted, run_id, headers)
         where = {"Location": f"/v1/runs/{run_id}"}
         ended = await self._waiting.outcome(run_id, wait_s)

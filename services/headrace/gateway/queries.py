@@ -9,11 +9,13 @@ import orjson
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from headrace.blobs.tenants import TenantBlobs
 from headrace.gateway.accepted import AcceptedRuns
 from headrace.gateway.ports import Deps, JsonDict, RunFilters
 from headrace.gateway.problems import JSON, HttpError, unavailable
+from headrace.gateway.promotion import shown
 from headrace.gateway.waiting import Waiting
-from headrace.messages.agent import AgentDefinition
+from headrace.messages.agent import AgentDefinition, AgentRecord
 
 State = Literal["pending", "running", "completed", "failed"]
 _BLOB: Final = re.compile(r"(?:cas:(?://)?)?(sha256:[0-9a-f]{64})")
@@ -59,7 +61,7 @@ def router(deps: Deps, accepted: AcceptedRuns, waiting: Waiting) -> APIRouter:
     @routes.get("/results/{ref:path}", tags=["results"], summary="What a reference stands for")
     async def get_result(ref: str) -> Response:
         """`artifact://ID` is asked for as `/v1/results/ID`, `cas://sha256:HEX` as `/v1/results/sha256:HEX`; the full form
-        works too."""
+        works too. What was not made or handed over for the caller's tenant is answered as what is not there."""
         return await _resolve(deps, ref)
 
     @routes.get("/usage", tags=["usage"], summary="Runs, errors, tokens, cost and latency by agent")
@@ -75,7 +77,8 @@ def router(deps: Deps, accepted: AcceptedRuns, waiting: Waiting) -> APIRouter:
     @routes.get("/agents", tags=["agents"], summary="The live agents")
     async def list_agents() -> Response:
         _check_catalog(deps)
-        return _json({"agents": [_summary(definition) for definition in deps.catalog.all_live()]})
+        found = deps.catalog.all_live()
+        return _json({"agents": [_summary(one) | _standing(deps.catalog.pointer(one.name)) for one in found]})
 
     @routes.get("/agents/{name}", tags=["agents"], summary="One agent: schemas, triggers, limits, versions")
     async def get_agent(name: str, request: Request) -> Response:
@@ -84,14 +87,15 @@ def router(deps: Deps, accepted: AcceptedRuns, waiting: Waiting) -> APIRouter:
         definition = deps.catalog.get(name, version) if version else deps.catalog.live(name)
         if definition is None:
             raise HttpError(404, "unknown_agent", "no such agent", where="name")
-        return _json(_detail(definition, deps.catalog.versions(name)))
+        pointer = deps.catalog.pointer(name)
+        return _json(_detail(definition, deps.catalog.versions(name)) | {"live": shown(pointer)})
 
     return routes
 
 
 async def _resolve(deps: Deps, ref: str) -> Response:
     if blob := _BLOB.fullmatch(ref):
-        return _content(await deps.blobs.get(f"cas://{blob[1]}"))
+        return _content(await TenantBlobs(deps.blobs, deps.tenant).get(f"cas://{blob[1]}"))
     artifact = _ARTIFACT.fullmatch(ref)
     if artifact is None:
         raise HttpError(400, "bad_reference", "neither an artifact nor a content reference", where="ref")
@@ -134,6 +138,11 @@ def _summary(definition: AgentDefinition) -> JsonDict:
         "tools": list(definition.tools),
         "definition_hash": definition.definition_hash,
     }
+
+
+def _standing(pointer: AgentRecord | None) -> JsonDict:
+    told = shown(pointer)
+    return {"canary": told["canary"], "revision": told["revision"]}
 
 
 def _detail(definition: AgentDefinition, versions: list[str]) -> JsonDict:

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from headrace.forks.edits import CantFork, Edits, UnknownRun
 from headrace.forks.plan import Asked, Planned
 from headrace.gateway.accepted import AcceptedRuns
-from headrace.gateway.access import decider
+from headrace.gateway.access import decider, speak_for
 from headrace.gateway.body import header_map
 from headrace.gateway.limits import RateLimits
 from headrace.gateway.ports import Deps, JsonDict
@@ -66,6 +66,7 @@ class RunFork:
         if wanted.input is not None and wanted.prompt is not None:
             raise HttpError(422, "request_schema", "give either input or prompt", where="/input")
         plan = await self._plan(request.path_params["run_id"], wanted, decider(request.scope))
+        speak_for(request.scope, plan.job.user_id, "run_id")  # it goes on in the name of the run's user
         answer = _answer(plan)
         if wanted.dry_run:
             return Response(orjson.dumps(answer), 200, media_type=JSON)

@@ -17,12 +17,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.claims import Claim, Outcome
+from headrace.gateway.access import speak_for
 from headrace.gateway.body import header_map
 from headrace.gateway.budgets import refuse_exhausted
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import JSON, HttpError, unavailable
 from headrace.gateway.run_start import RunRequest, RunStart, parsed, read_json
 from headrace.gateway.waiting import Waiting
+from headrace.messages.canonical import canonical_json
 from headrace.messages.errors import TransientError
 from headrace.messages.ids import requested_job_id
 
@@ -39,6 +41,7 @@ class RunRequests:
         headers = header_map(request.scope)
         seconds = self._waiting.seconds(request.query_params.get("wait"))
         wanted = run_request(await read_json(request, headers, self._deps.settings.gateway_max_body_bytes))
+        speak_for(request.scope, wanted.user_id, "/user_id")
         key = _idempotency_key(headers.get("idempotency-key"), wanted.idempotency_key)
         run_id = await self.begin(wanted, key, headers)
         url = f"/v1/runs/{run_id}"
@@ -48,8 +51,8 @@ class RunRequests:
 
     async def begin(self, wanted: RunRequest, key: str | None, headers: Mapping[str, str]) -> str:
         """The id of the run that is wanted, whose job is durable. Raises ``HttpError``."""
-        self._start.checked(wanted)
         run_id = requested_job_id(self._deps.tenant, wanted.agent, key) if key else str(uuid.uuid4())
+        self._start.checked(wanted, run_id)
         if key is None or await self._is_new(wanted, key, run_id):
             await refuse_exhausted(self._deps, wanted)
             await self._start.publish(wanted, run_id, headers, key)
@@ -96,4 +99,4 @@ def _request_digest(wanted: RunRequest) -> str:
     content = wanted.model_dump(mode="json", exclude={"idempotency_key", "stream_tokens"})
     if wanted.double_texting is None:  # it came later: keys that were used before stay good
         del content["double_texting"]
-    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return hashlib.sha256(canonical_json(content)).hexdigest()

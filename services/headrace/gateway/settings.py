@@ -48,6 +48,12 @@ class GatewaySettings(Settings):
     gateway_max_wait_s: float = Field(
         default=60.0, gt=0, description="Longest wait for a run's result within a request; a longer one is cut to it"
     )
+    gateway_unknown_wait_s: float = Field(
+        default=3.0,
+        ge=0,
+        le=30,
+        description="How long cancelling waits for a run to be in the index, where another gateway may have taken it a moment ago",
+    )
     gateway_agent_runs: int = Field(
         default=1, ge=1, description="Runs of one agent that POST /agents/run allows at once; more get 409"
     )

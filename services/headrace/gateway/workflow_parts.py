@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 from headrace.gateway.body import header_map
-from headrace.gateway.openapi_parts import body, refusals
+from headrace.gateway.openapi_parts import LIMITED, body, refusals
 from headrace.gateway.ports import Deps, WorkflowStore
 from headrace.gateway.problems import JSON, HttpError, unavailable
 from headrace.gateway.run_start import parsed, read_json
@@ -27,6 +27,7 @@ _REFUSALS: Final = refusals(
     _413="Body over the limit",
     _415="Content type or encoding",
     _422="Not such a request, or not a workflow that can be stored; where says the first place",
+    _429=LIMITED,
     _503="Not durable; see Retry-After",
 )
 Wanted = TypeVar("Wanted", bound="Body")

@@ -7,13 +7,15 @@ A version never changes; a change is a new version, made by the owner for the ve
 from __future__ import annotations
 
 import uuid
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from headrace.gateway.access import speak_for
 from headrace.gateway.body import header_map
+from headrace.gateway.limits import RateLimits
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import HttpError, unavailable
 from headrace.gateway.publishing import publish
@@ -39,11 +41,13 @@ from headrace.workflows.definition import WorkflowDefinition
 from headrace.workflows.load import InvalidWorkflow, load_value
 from headrace.workflows.patching import patched, read_operations
 from headrace.workflows.repository import Change, Stored, WorkflowError
+from headrace.workflows.schedule import schedule_of
 
 log = get_logger(__name__)
+_TIMES: Final = 5  # of a schedule that are shown
 
 
-def router(deps: Deps) -> APIRouter:
+def router(deps: Deps, limits: RateLimits) -> APIRouter:
     """The routes. Their docstrings are the API's documentation."""
     routes = APIRouter(prefix="/workflows", tags=["workflows"])
 
@@ -54,6 +58,7 @@ def router(deps: Deps) -> APIRouter:
         known = await _known(deps)
         try:
             definition = load_value(value, known)
+            speak_for(request.scope, definition.owner, "/owner")
             stored = await store(deps).repository.create(deps.tenant, definition, definition.owner)
         except (InvalidWorkflow, WorkflowError) as error:
             raise refused(error) from None
@@ -66,7 +71,11 @@ def router(deps: Deps) -> APIRouter:
 
     @routes.get("/{tag}", summary="One workflow: its definition", **described(None))
     async def get(tag: str, version: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None) -> Response:
-        return answer((await _stored(deps, tag, version)).view())
+        """`next_times` has the next times of its schedule, in UTC, if this version is live and has one."""
+        stored = await _stored(deps, tag, version)
+        due = await store(deps).repository.due(stored, deps.tenant)
+        times = schedule_of(stored.definition).upcoming(due, deps.now(), _TIMES)
+        return answer(stored.view() | {"next_times": [time.isoformat() for time in times]})
 
     @routes.get(
         "/{tag}/history", summary="Its versions, the newest first, each with the patch that made it", **described(None)
@@ -81,6 +90,7 @@ def router(deps: Deps) -> APIRouter:
     async def patch(tag: str, request: Request) -> Response:
         """All operations or none; the result is checked as a whole. A `base_version` that is not the live one is a 409."""
         wanted = await read(request, PatchBody)
+        speak_for(request.scope, wanted.workflow_owner, "/workflow_owner")
         known = await _known(deps)
         change = Change(
             author=wanted.workflow_owner,
@@ -102,6 +112,7 @@ def router(deps: Deps) -> APIRouter:
     @routes.post("/{tag}:rollback", summary="Make an old version live again, as a new one", **described(RollbackBody))
     async def rollback(tag: str, request: Request) -> Response:
         wanted = await read(request, RollbackBody)
+        speak_for(request.scope, wanted.workflow_owner, "/workflow_owner")
         known = await _known(deps)
         change = Change(
             author=wanted.workflow_owner,
@@ -124,7 +135,9 @@ def router(deps: Deps) -> APIRouter:
     async def run(tag: str, request: Request) -> Response:
         """The run keeps the version that it begins with. The same `idempotency_key` is the same run."""
         wanted = await read(request, RunBody)
+        speak_for(request.scope, wanted.user_id, "/user_id")
         stored = await _stored(deps, tag, wanted.version)
+        limits.request()
         key = wanted.idempotency_key
         run_id = workflow_run_id(deps.tenant, tag, f"request:{key}") if key else str(uuid.uuid4())
         start = WorkStart(tag=tag, version=stored.version, input=wanted.input, user_id=wanted.user_id)

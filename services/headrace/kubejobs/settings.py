@@ -1,4 +1,7 @@
-"""Settings of Kubernetes Jobs (``HEADRACE_KUBE_*``): whether there is a cluster, and what a Job may be at most."""
+"""Settings of Kubernetes Jobs (``HEADRACE_KUBE_*``): whether there is a cluster, and what a Job may be at most.
+
+Tools, which submits Jobs, and orchestration, which sees how they end, are given the same.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,11 @@ class KubeSettings(Settings):
     max_disk_mb: int = Field(default=256, ge=1, description="Files of a Job at most, in MiB")
     max_input_bytes: int = Field(default=64_000, ge=100, le=100_000, description="JSON that a Job is given")
     max_output_bytes: int = Field(default=500_000, ge=100, description="Output of a Job that is read; more is cut off")
-    keep_seconds: int = Field(default=600, ge=0, description="How long a finished Job stays in the cluster")
+    keep_seconds: int = Field(
+        default=3_600,
+        ge=0,
+        description="How long a finished Job stays in the cluster; its result is lost if orchestration is away for longer",
+    )
 
     @field_validator("images")
     @classmethod

@@ -26,6 +26,7 @@ Kind = Literal[
     "agent_published",  # agent.definitions
     "budget_changed",  # budget.changes
     "workflow_signalled",  # workflow.signals
+    "replay_acted",  # replay.actions
     "undecodable",  # a record that is not what its topic declares: its digest alone
 ]
 SHA256 = r"^[0-9a-f]{64}$"
@@ -67,7 +68,10 @@ class AuditEvent(Message, frozen=True, kw_only=True):
     event_source: str | None = None
     session_id: str | None = None
     replay_id: str | None = None
-    user_id: Annotated[str | None, Meta(description="wait_completed: who decided, by credential")] = None
+    user_id: Annotated[
+        str | None,
+        Meta(description="wait_completed: who decided, agent_published: who did it, by credential; replay_acted: who"),
+    ] = None
     agent_name: str | None = None
     agent_version: str | None = None
     definition_hash: str | None = None
@@ -77,14 +81,23 @@ class AuditEvent(Message, frozen=True, kw_only=True):
     status: Annotated[
         str | None,
         Meta(
-            description="run_finished: completed, failed; tool_finished: ok, error; agent_published: defined, live, deleted; "
+            description="run_finished: completed, failed; tool_finished: ok, error; "
+            "agent_published: defined, live, canary, rolled_back, deleted; "
             "run_parked: what it waits for; wait_completed: approve, deny, reported, due, cancelled; "
-            "budget_changed: set, removed"
+            "budget_changed: set, removed; replay_acted: what, and begun, completed, failed or interrupted"
         ),
     ] = None
     error_type: Annotated[str | None, Meta(description="Stable code of an error, never its text")] = None
-    service: Annotated[str | None, Meta(description="dead_lettered: whose dead letter it is")] = None
-    origin: Annotated[str | None, Meta(description="dead_lettered: topic/partition/offset of the record it was")] = None
+    service: Annotated[
+        str | None, Meta(description="dead_lettered: whose dead letter it is; replay_acted: whose offsets")
+    ] = None
+    origin: Annotated[
+        str | None,
+        Meta(
+            description="dead_lettered: topic/partition/offset of the record it was; "
+            "agent_published: the version before; replay_acted: what of history"
+        ),
+    ] = None
     model_calls: int | None = None
     tool_calls: Annotated[int | None, Meta(description="run_finished: of the whole run; else in this record")] = None
     input_tokens: Annotated[

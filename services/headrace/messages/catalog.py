@@ -10,6 +10,7 @@ from headrace.messages.base import Message
 from headrace.messages.budget import BudgetChange
 from headrace.messages.event import Event, RawDelivery
 from headrace.messages.job import Job
+from headrace.messages.replay import ReplayAction
 from headrace.messages.result import AgentResult
 from headrace.messages.run import ToolCalls, ToolResults
 from headrace.messages.tokens import RunTokens
@@ -32,6 +33,7 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     RunTokens,
     BudgetChange,
     WorkflowSignal,
+    ReplayAction,
 )
 BY_TOPIC: Final[dict[str, type[Message]]] = {message.TOPIC: message for message in MESSAGES}
 SHADOWS: Final[dict[str, type[Message]]] = {  # what a shadow replay writes instead of the live topics

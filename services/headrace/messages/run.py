@@ -224,6 +224,9 @@ class ToolOutcome(Part, frozen=True, kw_only=True):
     error: ToolError | None = None
     duration_ms: int = 0
     cache_hit: Annotated[bool, Meta(description="Given from a cache, not computed for this call")] = False
+    asked_live: Annotated[
+        bool, Meta(description="In a shadow replay: asked of the tool, since nothing was recorded")
+    ] = False
 
 
 class Approval(Part, frozen=True, kw_only=True):

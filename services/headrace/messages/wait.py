@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-import orjson
 from msgspec import Meta
 
 from headrace.messages.base import SCHEMA_VERSION, JsonObject, Message, Part, Version
+from headrace.messages.canonical import canonical_json
 from headrace.messages.ids import short_hash
 from headrace.messages.job import Job
 from headrace.messages.run import Continuation, ToolCall, ToolError, ToolOutcome
@@ -24,6 +24,7 @@ Kind = Literal[
     "callback",  # an outcome that somebody outside reports
     "timer",  # a moment
     "intent",  # a call that may have been made already, and must not be made twice
+    "kube_job",  # the end of a Job that was submitted to Kubernetes
 ]
 HUMAN: Final = frozenset({"approval", "callback", "intent"})  # the time that these take is not the run's own
 SHA256: Final = r"^[0-9a-f]{64}$"
@@ -31,13 +32,16 @@ Digest = Annotated[str, Meta(pattern=SHA256)]
 
 
 class PendingCall(Part, frozen=True, kw_only=True):
-    """One call that is not finished. ``job`` is what a call of kind ``agent`` begins."""
+    """One call that is not finished. ``job`` is what a call of kind ``agent`` begins, ``kube_job`` the name of the Job that one of
+    that kind waits for.
+    """
 
     call_id: str
     kind: Kind
     deadline_ms: Annotated[int, Meta(description="Epoch milliseconds; then the declared outcome counts")]
     arguments_hash: Annotated[Digest, Meta(description="SHA-256 of the arguments as canonical JSON")]
     job: Job | None = None
+    kube_job: Annotated[str, Meta(max_length=63)] | None = None
 
 
 class RunWait(Continuation, frozen=True, kw_only=True):
@@ -70,6 +74,7 @@ class Reported(Part, frozen=True, kw_only=True):
 
     content: Any = None
     error: ToolError | None = None
+    by: Annotated[str, Meta(max_length=128, description="Id of the credential, never the credential")] | None = None
 
 
 class WaitCompletion(Message, frozen=True, kw_only=True):
@@ -91,7 +96,7 @@ class WaitCompletion(Message, frozen=True, kw_only=True):
 
     def message_id(self) -> str:
         said = self.decision or self.reported
-        mark = f":{short_hash(orjson.dumps(said.plain(), option=orjson.OPT_SORT_KEYS))}" if said else ""
+        mark = f":{short_hash(canonical_json(said.plain()))}" if said else ""
         return f"{self.run_id}:{self.step}:{self.round}:{self.call_id}:{self.cause}{mark}"
 
     def record_key(self) -> str:
@@ -103,7 +108,7 @@ class WaitCompletion(Message, frozen=True, kw_only=True):
 
 def arguments_hash(arguments: JsonObject) -> str:
     """SHA-256 (hex) of ``arguments`` as JSON with sorted keys and no spaces: what an approval is bound to."""
-    return hashlib.sha256(orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return hashlib.sha256(canonical_json(arguments)).hexdigest()
 
 
 def human(pending: tuple[PendingCall, ...]) -> bool:

@@ -20,6 +20,11 @@ AGENT_REQUESTS = Counter("agent_requests_total", "Finished agent runs.", ["agent
 AGENT_SECONDS = Histogram(
     "agent_processing_seconds", "Seconds from the job record to the result.", ["agent_name"], buckets=_SECONDS
 )
+AGENT_VERSIONS = Counter(
+    "headrace_agent_version_runs_total",
+    "Finished runs by version; past 32 versions of an agent in one process, `other`.",
+    ["agent_name", "agent_version", "status"],
+)
 MODEL_CALLS = Counter(
     "headrace_model_calls_total", "Model calls by outcome (ok, or the error's kind).", ["model", "outcome"]
 )
@@ -43,6 +48,25 @@ BUDGET_REFUSALS = Counter("headrace_budget_refusals_total", "Model calls that a 
 WORKFLOWS = Counter("workflow_executions_total", "Workflow runs that ended (completed, failed, cancelled).", ["status"])
 WORKFLOW_SECONDS = Histogram(
     "workflow_duration_seconds", "Seconds from the start of a workflow run to its end.", buckets=_SECONDS
+)
+
+WORKFLOWS_OPEN = Gauge(
+    "headrace_workflow_runs", "Workflow runs that have not ended (running, paused, compensating).", ["status"]
+)
+WORKFLOWS_OLDEST = Gauge(
+    "headrace_workflow_oldest_seconds", "Age of the oldest workflow run that has not ended.", ["status"]
+)
+
+# --- waits ---------------------------------------------------------------------------------------------------------------
+PARKED = Gauge(
+    "headrace_parked_runs", "Runs that wait, by what for (approval, agent, callback, timer, intent).", ["kind"]
+)
+PARKED_OLDEST = Gauge("headrace_parked_oldest_seconds", "How long the oldest of them has waited.", ["kind"])
+PARKED_OVERDUE = Gauge(
+    "headrace_parked_overdue_calls", "Calls that are pending more than a minute after their deadline.", ["kind"]
+)
+FORGOTTEN = Counter(
+    "headrace_forgotten_total", "What was removed since its time was over (wait, intent, workflow_run).", ["what"]
 )
 
 # --- runtime: one set per worker ----------------------------------------------------------------------------------------

@@ -15,6 +15,12 @@ class OrchestrationSettings(Settings):
         default=1.0, gt=0, le=60, description="How often it looks for calls whose time is up, and for cancelled runs"
     )
     inline_bytes: int = Field(
-        default=1_024, ge=256, le=65_536, description="A sub-agent's answer past this goes to the blob store"
+        default=1_024,
+        ge=256,
+        le=65_536,
+        description="An answer of a sub-agent or a Job past this goes to the blob store",
     )
     keep_hours: int = Field(default=168, ge=1, description="How long a wait that is over is kept")
+    workflows_keep_hours: int = Field(
+        default=720, ge=0, description="How long a run of a workflow is kept after its end; 0: for good"
+    )

@@ -15,7 +15,9 @@ from typing import Any, Final, Protocol
 import orjson
 
 from headrace.blobs import BlobStore
+from headrace.blobs.tenants import TenantBlobs
 from headrace.messages import ids
+from headrace.messages.canonical import canonical_json
 from headrace.messages.result import SessionTurn
 from headrace.messages.run import Entry, RunInfo, SessionState, Transcript
 from headrace.reasoning.compaction import compacted, size_of
@@ -53,7 +55,7 @@ async def session_turn(run: RunInfo, entries: Sequence[Entry], end: EmitResult, 
         turns=found.turns + 1,
         head=kept.head,
         stored=kept.stored,
-        result_ref=found.result_ref if end.error else await _result_ref(own, end.output, stores),
+        result_ref=found.result_ref if end.error else await _result_ref(own, end.output, stores, run.tenant),
     )
     return SessionTurn(found=found, left=left, pipeline_usage=await _pipelines(own, stores.transcripts))
 
@@ -79,13 +81,14 @@ async def _conversation(
     return await transcripts.close(Transcript(), compacted(whole, settings.session_chars))
 
 
-async def _result_ref(own: Sequence[Entry], output: Any, stores: Stores) -> str:
-    """What the last tool that gave something gave; else the answer itself."""
+async def _result_ref(own: Sequence[Entry], output: Any, stores: Stores, tenant: str) -> str:
+    """What the last tool that gave something gave; else the answer itself. The next run's tools may read what is put here."""
+    blobs = TenantBlobs(stores.blobs, tenant)
     for entry in reversed(own):
         if entry.role == "tool" and not entry.is_error:
             [whole] = await stores.transcripts.resolve((entry,), max_chars=_WHOLE)
-            return await _data_ref(orjson.loads(whole.content or "null"), stores.blobs)
-    return await stores.blobs.put(_text(output).encode())  # the very blob of the answer, where that is a long one
+            return await _data_ref(orjson.loads(whole.content or "null"), blobs)
+    return await blobs.put(_text(output).encode())  # the very blob of the answer, where that is a long one
 
 
 async def _data_ref(content: Any, blobs: BlobStore) -> str:
@@ -103,5 +106,5 @@ async def _pipelines(own: Sequence[Entry], transcripts: Transcripts) -> dict[str
     used: Counter[str] = Counter()
     for call in (call for entry in own for call in entry.tool_calls if call.name == _PIPELINE):
         steps = (await transcripts.arguments(call)).get("pipeline")
-        used[f"pipeline_{ids.short_hash(canonical(steps).encode())}"] += 1
+        used[f"pipeline_{ids.short_hash(canonical_json(steps))}"] += 1
     return dict(sorted(used.items()))

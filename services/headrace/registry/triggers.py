@@ -50,7 +50,7 @@ def match(event: Event, trigger: Trigger, *, agent: str = "") -> bool:
     if trigger.filter is None:
         return True
     try:
-        return compile_filter(trigger.filter).passes(_view(event))
+        return compile_filter(trigger.filter).passes(view(event))
     except (FilterFailed, InvalidFilter) as error:
         TRIGGER_ERRORS.inc()
         log.warning("trigger_filter_failed", agent_type=agent, event_uid=event.uid, error=type(error).__name__)
@@ -73,7 +73,7 @@ def miss(event: Event, trigger: Trigger) -> Miss | None:
     if trigger.filter is None:
         return None
     try:
-        passed = compile_filter(trigger.filter).passes(_view(event))
+        passed = compile_filter(trigger.filter).passes(view(event))
     except (FilterFailed, InvalidFilter) as error:
         return Miss(2, f"filter {trigger.filter} fails: {error}")
     return None if passed else Miss(2, f"filter {trigger.filter} is false")
@@ -84,7 +84,7 @@ def _like(text: str, pattern: str) -> bool:
     return len(pattern) <= MAX_PATTERN and fnmatchcase(text, pattern)
 
 
-def _view(event: Event) -> dict[str, Any]:
+def view(event: Event) -> dict[str, Any]:
     """The event as an expression sees it: the fields of the message. ``data`` is shared, not copied."""
     view = msgspec.structs.asdict(event)
     view["origin"] = msgspec.structs.asdict(event.origin)

@@ -6,28 +6,23 @@ definition, model) is told, and is no difference either: it is why one compares.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import zip_longest
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from itertools import takewhile, zip_longest
+from typing import NamedTuple
 
-from headrace.messages.base import JsonObject
-from headrace.messages.job import Job
+from headrace.messages.lineage import ForkedFrom
 from headrace.messages.result import AgentResult
-from headrace.messages.run import ToolCalls, ToolResults, Usage
-from headrace.replay.chain import Chain, Filed
+from headrace.messages.run import Usage
+from headrace.replay.chain import Chain
 from headrace.replay.differences import Difference, differences
-
-
-class Side(NamedTuple):
-    """One record of a run: where it lies, what it says, and what the model calls that led to it used."""
-
-    place: str
-    content: JsonObject
-    usage: Usage
+from headrace.replay.telling import Entry, Side, told
 
 
 class Row(NamedTuple):
-    """One record of each run (None: that run has ended before). ``kind``: job, tool_calls, tool_results or result."""
+    """One record of each run (None: that run has ended before). ``kind``: job, tool_calls, tool_results or result.
+
+    ``shared``: it is one record, since one run is a fork of the other, or both are of a third.
+    """
 
     step: int
     kind: str
@@ -35,14 +30,19 @@ class Row(NamedTuple):
     right: Side | None
     difference: Difference | None
 
+    @property
+    def shared(self) -> bool:
+        return self.left is not None and self.right is not None and self.left.place == self.right.place
+
 
 class Who(NamedTuple):
-    """Which agent ran, on which model, and what all its model calls used."""
+    """Which agent ran, on which model, and what its own model calls used: a fork has not paid for what it took."""
 
     agent: str
     definition_hash: str
     model: str
     usage: Usage
+    forked_from: ForkedFrom | None
 
 
 class Alignment(NamedTuple):
@@ -53,80 +53,37 @@ class Alignment(NamedTuple):
     left: Who
     right: Who
 
+    @property
+    def shared(self) -> int:
+        """How many rows, from the first on, are the same records on both sides."""
+        return sum(1 for _ in takewhile(lambda row: row.shared, self.rows))
 
-def align(left: Chain, right: Chain) -> Alignment:
-    """The records of two runs in the order of the flow."""
-    rows = tuple(_rows(left, right))
+
+def align(left: Sequence[Chain], right: Sequence[Chain]) -> Alignment:
+    """The records of two runs in the order of the flow. Each side is a run and, of a fork, the run that it left, and so on.
+
+    A fork whose origin is not given is compared from its first step on.
+    """
+    rows = tuple(_rows(told(left), told(right)))
     first = next((row for row in rows if row.difference), None)
-    return Alignment(rows, first, _who(left), _who(right))
+    return Alignment(rows, first, _who(left[0]), _who(right[0]))
 
 
-def _rows(left: Chain, right: Chain) -> Iterator[Row]:
-    for number, (one, other) in enumerate(zip_longest(_records(left), _records(right))):
-        a, b = _side(one) if one else None, _side(other) if other else None
-        kind = _kind((one or other).message)
+def _rows(left: list[Entry], right: list[Entry]) -> Iterator[Row]:
+    begin = max((entries[0].order for entries in (left, right) if entries), default=(0, 0))
+    sides = [[entry for entry in entries if entry.order >= begin] for entries in (left, right)]
+    for one, other in zip_longest(*sides):
+        a, b = one and one.side, other and other.side
         found = next(differences(a.content if a else "(ended)", b.content if b else "(ended)"), None)
-        yield Row((number + 1) // 2, kind, a, b, found)
-
-
-def _records(chain: Chain) -> Iterator[Filed]:
-    for stretch in chain.stretches:
-        yield stretch.came
-        yield stretch.led_to
-
-
-def _side(filed: Filed) -> Side:
-    message = filed.message
-    usage = Usage.of(message.turns) if isinstance(message, ToolCalls | AgentResult) else Usage()
-    return Side(str(filed.source), _content(filed), usage)
-
-
-def _kind(message: object) -> str:
-    kinds = {Job: "job", ToolCalls: "tool_calls", ToolResults: "tool_results", AgentResult: "result"}
-    return kinds[type(message)]  # type: ignore[index]
-
-
-def _content(filed: Filed) -> JsonObject:
-    match filed.message:
-        case Job() as job:
-            event = job.event.data if job.event else None
-            return _given(agent=job.agent, prompt=job.prompt, input=job.input, event=event)
-        case ToolCalls() as calls:
-            said = calls.turns[-1] if calls.turns else None
-            return _given(
-                text=said and (said.text or said.text_ref),
-                calls=[_given(tool=one.tool, arguments=one.arguments_ref or one.arguments) for one in calls.calls],
-            )
-        case ToolResults() as results:
-            return {
-                "results": [
-                    _given(
-                        tool=one.tool,
-                        status=one.status,
-                        content=one.content_ref or one.content,
-                        error=one.error and one.error.plain(),
-                    )
-                    for one in results.results
-                ]
-            }
-        case AgentResult() as result:
-            return _given(
-                status=result.status,
-                error=result.error and result.error.plain(),
-                output=result.output_ref or result.output,
-            )
-        case other:
-            raise AssertionError(f"{type(other).__name__} is no record of a run")
-
-
-def _given(**values: Any) -> JsonObject:
-    return {name: value for name, value in values.items() if value is not None}
+        either = one or other
+        yield Row(either.step, either.kind, a, b, found)
 
 
 def _who(chain: Chain) -> Who:
     last = chain.stretches[-1].output
     usage = Usage.of(turn for stretch in chain.stretches for turn in stretch.output.turns)
     if isinstance(last, AgentResult):
-        return Who(f"{last.agent_name}@{last.agent_version}", last.definition_hash, last.metadata.llm_model, usage)
-    agent = last.run.agent
-    return Who(f"{agent.name}@{agent.version}", agent.definition_hash, last.run.model, usage)
+        agent, model = f"{last.agent_name}@{last.agent_version}", last.metadata.llm_model
+        return Who(agent, last.definition_hash, model, usage, chain.forked_from)
+    named = last.run.agent
+    return Who(f"{named.name}@{named.version}", named.definition_hash, last.run.model, usage, chain.forked_from)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from headrace.messages.base import Message
 from headrace.messages.errors import HeadraceError
 from headrace.messages.job import Job
+from headrace.messages.lineage import ForkedFrom
 from headrace.messages.result import AgentResult
 from headrace.messages.run import ToolCalls, ToolResults
 from headrace.runtime.api import Context, Source
@@ -55,6 +56,12 @@ class Chain:
     @property
     def ended(self) -> bool:
         return bool(self.stretches) and isinstance(self.stretches[-1].output, AgentResult)
+
+    @property
+    def forked_from(self) -> ForkedFrom | None:
+        """Where the run comes from, if it is a fork."""
+        job = self.stretches[0].came.message if self.stretches else None
+        return job.fork.origin if isinstance(job, Job) and job.fork else None
 
     @property
     def result(self) -> AgentResult | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
+from headrace.blobs.tenants import TenantBlobs
 from headrace.messages import headers as record_headers
 from headrace.messages.base import Message
 from headrace.messages.codec import Codec, Encoded, UnknownSchema
@@ -29,6 +30,7 @@ class Wire:
         self._bound = settings.max_record_bytes
         self._prefix = settings.topic_prefix
         self._claim_check = claim_check
+        self._granting = TenantBlobs(claim_check, settings.tenant)  # who reads the record may ask for its value by name
         self._schemas = Schemas(settings)
         self._codec = Codec(self._schemas)
 
@@ -97,6 +99,6 @@ class Wire:
         return record if send.topic is None else record._replace(topic=send.topic)
 
     async def _checked(self, record: Encoded) -> Encoded:
-        ref = await self._claim_check.put(record.value)
+        ref = await self._granting.put(record.value)
         metrics.CLAIM_CHECKS.labels(self._service).inc()
         return record._replace(value=b"", headers=[*record.headers, (record_headers.DATA_REF, ref.encode())])

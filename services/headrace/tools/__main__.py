@@ -54,8 +54,8 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         theirs = OrchestratorSettings()
         orchestrator = await stack.enter_async_context(orchestrator_client(theirs.api_url, theirs.api_key))
         cache, usage = PipelineCache(pool), PipelineUsage(pool)
-        jq = await stack.enter_async_context(JqPool(_jq_limits(tools), size=tools.jq_processes))
-        executing = ExecutePipeline(client, blobs, jq, _limits(tools))
+        jq = await stack.enter_async_context(JqPool(jq_limits(tools), size=tools.jq_processes))
+        executing = ExecutePipeline(client, blobs, jq, pipeline_limits(tools))
         pipelines = RememberedPipelines(executing, cache, usage, _memory(tools))
         composites = CompositeTools(Composites(pool), pipelines, max_output_bytes=tools.max_output_bytes)
         await stack.enter_async_context(swept(cache, usage))
@@ -68,9 +68,9 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
             DelegateToAgent({MESH_AGENT: MeshAgents(catalog), **jobs}),
             PatchWorkflow(orchestrator),
         ]
-        pinned = await stack.enter_async_context(_pinned(profiles))
+        mcp = await stack.enter_async_context(pinned(profiles))
         registry = ToolRegistry(
-            [*own, *pinned],
+            [*own, *mcp],
             max_output_bytes=tools.max_output_bytes,
             intents=PostgresIntents(pool),
             find=composites.find,
@@ -79,7 +79,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         yield Worker(STAGES["tools"], processor, settings, blobs)
 
 
-def _pinned(profiles: Mapping[str, AuthProfile]) -> AbstractAsyncContextManager[list[Tool]]:
+def pinned(profiles: Mapping[str, AuthProfile]) -> AbstractAsyncContextManager[list[Tool]]:
     """The tools of MCP servers; where none is set up, nothing of the protocol is loaded."""
     settings = McpSettings()
     if settings.servers is None:
@@ -89,7 +89,7 @@ def _pinned(profiles: Mapping[str, AuthProfile]) -> AbstractAsyncContextManager[
     return mcp_tools(settings, profiles)
 
 
-def _limits(tools: ToolsSettings) -> PipelineLimits:
+def pipeline_limits(tools: ToolsSettings) -> PipelineLimits:
     return PipelineLimits(
         timeout_s=tools.pipeline_timeout_s,
         max_rows=tools.pipeline_max_rows,
@@ -98,7 +98,7 @@ def _limits(tools: ToolsSettings) -> PipelineLimits:
     )
 
 
-def _jq_limits(tools: ToolsSettings) -> JqLimits:
+def jq_limits(tools: ToolsSettings) -> JqLimits:
     return JqLimits(
         wall_s=tools.jq_timeout_s,
         cpu_s=max(1, round(tools.jq_timeout_s / 2)),

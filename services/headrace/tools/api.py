@@ -82,14 +82,16 @@ class Tool(Protocol):
 class CallParked(HeadraceError):
     """Raised by a tool whose outcome comes later: the run waits for it, and no worker does.
 
-    At ``deadline_ms`` (epoch milliseconds) the outcome that ``kind`` declares counts. ``job`` is begun for the kind ``agent``.
+    At ``deadline_ms`` (epoch milliseconds) the outcome that ``kind`` declares counts. ``job`` is begun for the kind ``agent``;
+    ``kube_job`` was submitted, for the kind of that name.
     """
 
-    def __init__(self, kind: Kind, deadline_ms: int, job: Job | None = None) -> None:
+    def __init__(self, kind: Kind, deadline_ms: int, job: Job | None = None, *, kube_job: str | None = None) -> None:
         super().__init__(f"the call is parked ({kind})")
         self.kind: Kind = kind
         self.deadline_ms = deadline_ms
         self.job = job
+        self.kube_job = kube_job
 
 
 class ToolFailure(HeadraceError):

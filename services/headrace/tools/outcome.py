@@ -7,9 +7,9 @@ from typing import Any, Final
 import orjson
 
 from headrace.blobs import BlobStore
+from headrace.blobs.preview import preview
 from headrace.messages.run import ToolCall, ToolError, ToolOutcome
 from headrace.tools.api import ToolFailure
-from headrace.tools.preview import preview
 
 _MAX_MESSAGE: Final = 1_000  # characters
 

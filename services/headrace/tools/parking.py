@@ -61,6 +61,7 @@ def pending(call: ToolCall, arguments: JsonObject, parked: CallParked) -> Pendin
         deadline_ms=parked.deadline_ms,
         arguments_hash=arguments_hash(arguments),
         job=parked.job,
+        kube_job=parked.kube_job,
     )
 
 

@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from headrace.blobs import BlobStore
+from headrace.blobs.tenants import TenantBlobs
 from headrace.messages import strict_json
 from headrace.messages.agent import AgentDefinition
 from headrace.messages.base import JsonObject, Message
@@ -154,7 +155,7 @@ class ToolsProcessor:
             version,
             _shown(output.content, arguments, approval),
             duration,
-            self._blobs,
+            TenantBlobs(self._blobs, message.run.tenant),
             self._settings.inline_bytes,
             cache_hit=output.cache_hit,
         )

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from headrace.blobs import BlobStore
+from headrace.blobs.tenants import TenantBlobs
 from headrace.control.cancellations import PostgresCancellations
 from headrace.messages import strict_json
 from headrace.messages.base import Message
@@ -86,7 +87,7 @@ class WorkflowProcessor:
     async def _output(self, result: AgentResult) -> Any:
         if result.output is not None or result.output_ref is None:
             return result.output
-        data = await self._blobs.get(result.output_ref)
+        data = await TenantBlobs(self._blobs, result.tenant).get(result.output_ref)
         if len(data) <= MAX_OUTPUT_BYTES:
             return strict_json.loads(data)
         return {"result_ref": result.output_ref, "preview": result.result_preview}

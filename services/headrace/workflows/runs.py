@@ -15,7 +15,6 @@ import asyncpg
 import msgspec
 
 from headrace.messages.base import JsonObject, Part
-from headrace.messages.errors import TransientError
 from headrace.messages.workflow import WorkStart
 from headrace.postgres.errors import encoding, translated
 from headrace.postgres.json import storable_text
@@ -105,8 +104,8 @@ class WorkflowRuns:
         with translated(), encoding():
             async with self._pool.acquire() as connection, connection.transaction():
                 row = await connection.fetchrow(_LOCKED, run.tenant, run.run_id, event_id)
-                if row is None:
-                    raise TransientError("the run of a workflow is gone")
+                if row is None:  # it ended long ago, and was removed
+                    return Applied(run=run, commands=(), again=True)
                 if row["seen"] is not None:
                     return Applied(run=run, commands=_commands(row["seen"]), again=True)
                 before = RunState.checked(row["state"])

@@ -17,9 +17,9 @@ from headrace.messages.errors import RejectedMessage
 from headrace.messages.result import AgentResult
 from headrace.messages.wait import RunWait, WaitCompletion
 from headrace.observe.logging import get_logger
-from headrace.orchestration.waits.answer import answer_of
+from headrace.orchestration.waits.answer import answer_of, reported_answer
 from headrace.orchestration.waits.resume import ended, resumed
-from headrace.orchestration.waits.settle import by_completion, by_result
+from headrace.orchestration.waits.settle import Question, Settled, by_completion, by_result
 from headrace.orchestration.waits.store import Closed, Name, PostgresWaits
 from headrace.runtime.api import Context, Send
 
@@ -27,7 +27,7 @@ log = get_logger(__name__)
 
 
 class Waits:
-    """The part of the orchestration service that keeps runs that wait. ``inline_bytes`` bounds a sub-agent's answer in a record."""
+    """The part of the orchestration service that keeps runs that wait. ``inline_bytes`` bounds an answer in a record."""
 
     takes: Final = (RunWait, WaitCompletion, AgentResult)
 
@@ -58,7 +58,17 @@ class Waits:
 
     async def _complete(self, said: WaitCompletion, context: Context) -> Closed | None:
         name = Name(said.tenant, said.run_id, said.step, said.round)
-        return await self._store.settle(name, said.call_id, context, lambda asked: by_completion(asked, said))
+        answer = None
+        if said.reported is not None:
+            answer = await reported_answer(said.reported, said.tenant, self._blobs, self._inline_bytes)
+
+        def decide(asked: Question) -> Settled | None:
+            settled = by_completion(asked, said)
+            if answer is None or settled is None or settled.state != "reported":
+                return settled
+            return settled.replace(outcome=answer.to(asked.call))
+
+        return await self._store.settle(name, said.call_id, context, decide)
 
     async def _answer(self, result: AgentResult, context: Context) -> Closed | None:
         if result.parent_run_id is None:

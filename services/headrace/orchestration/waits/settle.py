@@ -6,6 +6,7 @@
     callback   -                outcome    -          timed out       cancelled
     timer      -                -          -          the time        cancelled
     intent     made, or denied  outcome    -          stays unknown   cancelled
+    kube_job   -                outcome    -          timed out       cancelled
 
 A cell without an entry settles nothing. *Made* means that the call goes to the tools service, with the approval as proof.
 """
@@ -92,7 +93,7 @@ def _reported(asked: Question, said: WaitCompletion) -> Settled | None:
         return None
     error = said.reported.error
     outcome = _outcome(asked.call, None if error else said.reported.content, error)
-    return Settled(state="reported", outcome=outcome)
+    return Settled(state="reported", outcome=outcome, decided_by=said.reported.by)
 
 
 def _unanswered(asked: Question, said: WaitCompletion) -> Settled:
@@ -154,4 +155,7 @@ TABLE: Final[Mapping[tuple[Kind, Cause], Verb]] = {
     ("intent", "reported"): _reported,
     ("intent", "due"): _unknown,
     ("intent", "cancelled"): _cancelled,
+    ("kube_job", "reported"): _reported,
+    ("kube_job", "due"): _late,
+    ("kube_job", "cancelled"): _cancelled,
 }

@@ -30,8 +30,10 @@ INSERT INTO waits (tenant, run_id, step, round, agent, parked_at, record, correl
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING
 """
 _PARK_CALL: Final = """
-INSERT INTO wait_calls (tenant, run_id, step, round, call_id, pending_id, kind, tool, arguments_hash, child_run_id, deadline)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING
+INSERT INTO wait_calls
+    (tenant, run_id, step, round, call_id, pending_id, kind, tool, arguments_hash, child_run_id, deadline, kube_job, look_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, CASE WHEN $12::text IS NULL THEN NULL ELSE now() END)
+ON CONFLICT DO NOTHING
 """
 _OPEN: Final = f"SELECT closed_by IS NULL FROM waits WHERE {_KEY}"  # noqa: S608 (constants)
 _LOCK: Final = (
@@ -168,6 +170,7 @@ def _row(name: Name, pending: PendingCall, tools: Mapping[str, str]) -> tuple[An
         pending.arguments_hash,
         child,
         _time(pending.deadline_ms),
+        None if pending.kube_job is None else storable_text(pending.kube_job),
     )
 
 

@@ -20,6 +20,7 @@ import asyncpg
 from headrace.messages.errors import HeadraceError
 from headrace.messages.wait import WaitCompletion
 from headrace.observe.logging import get_logger
+from headrace.observe.metrics import FORGOTTEN
 from headrace.postgres.errors import translated
 from headrace.runtime.api import Send
 
@@ -52,8 +53,10 @@ WHERE call.settled_by IS NULL AND call.child_run_id IS NOT NULL AND (
 )
 ON CONFLICT DO NOTHING
 """
-_FORGET: Final = "DELETE FROM waits WHERE closed_at < now() - $1::interval"
-_FORGET_INTENTS: Final = "DELETE FROM tool_intents WHERE outcome IS NOT NULL AND begun_at < now() - $1::interval"
+_FORGET: Final = {
+    "wait": "DELETE FROM waits WHERE closed_at < now() - $1::interval",
+    "intent": "DELETE FROM tool_intents WHERE outcome IS NOT NULL AND begun_at < now() - $1::interval",
+}
 
 
 class Publisher(Protocol):
@@ -75,8 +78,9 @@ class Sweeper:
         with translated():
             await self._pool.execute(_CANCEL_CHILDREN)
             rows = await self._pool.fetch(_DUE, _AGAIN, _AT_ONCE)
-            await self._pool.execute(_FORGET, self._keep)
-            await self._pool.execute(_FORGET_INTENTS, self._keep)
+            for what, statement in _FORGET.items():
+                done = await self._pool.execute(statement, self._keep)
+                FORGOTTEN.labels(what).inc(int(done.split()[-1]))
         if rows:
             await self._publisher.publish([Send(_completion(row)) for row in rows])
         return len(rows)

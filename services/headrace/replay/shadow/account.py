@@ -14,14 +14,16 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from headrace.messages.errors import BadMessage
 from headrace.messages.result import AgentResult
+from headrace.messages.run import ToolResults
 from headrace.replay.shadow.choice import skipped
-from headrace.replay.shadow.plan import DEAD_LETTERS, RESULTS, ShadowPlan
+from headrace.replay.shadow.plan import DEAD_LETTERS, RESULTS, TOOL_RESULTS, ShadowPlan
 from headrace.replay.shadow.range import UNDECODABLE, Seen, decoded, events_of, since
 from headrace.replay.shadow.runs import failed_replay
+from headrace.replay.shadow.sessions import SessionsAccount, place_of
 from headrace.runtime import deadletter
 from headrace.runtime.scan import Scan
 from headrace.runtime.wire import Wire
@@ -43,7 +45,11 @@ class Pair:
 
 @dataclass(slots=True)
 class Account:
-    """``records`` in the range are ``replayed + skipped + failed + missing``; a replay that is done has none missing."""
+    """``records`` in the range are ``replayed + skipped + failed + missing``; a replay that is done has none missing.
+
+    ``judges_usd`` is part of ``spent_usd``; ``answered_live`` counts calls that tools answered now; ``evaluated`` has the facts of
+    each evaluator.
+    """
 
     records: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
@@ -51,6 +57,10 @@ class Account:
     missing: int = 0
     pairs: list[Pair] = field(default_factory=list)
     spent_usd: float = 0.0
+    judges_usd: float = 0.0
+    answered_live: int = 0
+    sessions: SessionsAccount = field(default_factory=SessionsAccount)
+    evaluated: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def replayed(self) -> int:
@@ -76,6 +86,8 @@ async def take_account(settings: MeshSettings, plan: ShadowPlan, wire: Wire) -> 
     results = Results(await _live_results(settings, plan, wire), shadow, baseline)
     dead = await _dead_letters(settings, plan)
     account = Account(spent_usd=cost_of(shadow, baseline))
+    if plan.on_miss == "live-readonly":
+        account.answered_live = await _answered_live(settings, plan, wire)
     async for batch in events_of(settings, plan.ranges, wire):
         for seen in batch:
             note(account, plan, seen, results, dead=(seen.source.partition, seen.source.offset) in dead)
@@ -99,6 +111,8 @@ def note(account: Account, plan: ShadowPlan, seen: Seen, results: Results, *, de
         account.failed[why] += 1
     else:
         live, baseline = results.live.get(event.uid), results.baseline.get(event.uid)
+        if place := place_of(plan, event, seen.source, plan.replay_id):
+            account.sessions.note(place, shadow)
         usable = None if baseline is None or failed_replay(baseline) else baseline
         account.pairs.append(Pair(event.uid, event.type, live, shadow, usable))
 
@@ -136,6 +150,19 @@ async def _live_results(settings: MeshSettings, plan: ShadowPlan, wire: Wire) ->
                 before = found.get(result.event_uid)
                 if before is None or before.agent_version != plan.live.version:
                     found[result.event_uid] = _slim(result)
+    return found
+
+
+async def _answered_live(settings: MeshSettings, plan: ShadowPlan, wire: Wire) -> int:
+    """Calls of this replay's runs that tools answered now, the baseline's too."""
+    found = 0
+    start = await asyncio.to_thread(since, settings, [TOOL_RESULTS], plan.from_ms)
+    async with Scan(settings, [TOOL_RESULTS], start=start) as scan:
+        async for batch in scan:
+            for record in batch:
+                answered = await decoded(wire, record)
+                if isinstance(answered, ToolResults) and answered.run.replay_id in (plan.replay_id, plan.baseline_id):
+                    found += sum(outcome.asked_live for outcome in answered.results)
     return found
 
 

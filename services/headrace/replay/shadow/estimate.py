@@ -13,7 +13,8 @@ from headrace.messages.run import Usage
 from headrace.models import pricing
 from headrace.models.resolve import OFFLINE
 from headrace.postgres.errors import translated
-from headrace.replay.shadow.plan import ShadowPlan
+from headrace.replay.evaluators.definitions import Judge
+from headrace.replay.shadow.plan import InvalidPlan, ShadowPlan
 from headrace.replay.shadow.range import Forecast
 
 _MEANS: Final = """
@@ -21,6 +22,8 @@ SELECT count(*) AS runs, avg(input_tokens) AS input, avg(output_tokens) AS outpu
   avg(cache_write_tokens) AS written, avg(cost_usd) AS cost
 FROM runs WHERE tenant = $1 AND agent_name = $2 AND replay_id IS NULL AND created_at >= $3 AND state IN ('completed', 'failed')
 """
+_QUESTION: Final = 500  # tokens
+_VERDICT: Final = 80
 
 
 class Estimate(NamedTuple):
@@ -38,12 +41,24 @@ async def estimate(pool: asyncpg.Pool, plan: ShadowPlan, expected: Forecast, res
         means = cast("Any", await pool.fetchrow(_MEANS, plan.tenant, plan.agent, since))  # an aggregate has a row
     counts = {plan.candidate.model: expected.chosen, plan.live.model: 0}
     counts[plan.live.model] += expected.baseline
+    judged = expected.chosen + expected.baseline
+    judges = [resolve(one.model) for one in plan.evaluators if isinstance(one, Judge) and judged]
+    if OFFLINE in judges:
+        raise InvalidPlan("a judge has to be a model; the offline rules can't judge")
     specs = {spec: resolve(spec) for spec, runs in counts.items() if runs}
-    paid = sorted({spec for spec in specs.values() if spec != OFFLINE})
+    paid = sorted({spec for spec in (*specs.values(), *judges) if spec != OFFLINE})
     cost = 0.0
     for asked, spec in specs.items():
         cost += counts[asked] * await asyncio.to_thread(_price, spec, means)
+    for spec in judges:
+        cost += judged * await asyncio.to_thread(_price, spec, _judging(means))
     return Estimate(cost, ", ".join(paid), int(means["runs"]))
+
+
+def _judging(means: Any) -> dict[str, Any]:
+    """The usage of one verdict, at most about: the event, which was the run's input, and two answers. Equal answers ask nobody."""
+    most = {"input": (means["input"] or 0) + 2 * (means["output"] or 0) + _QUESTION, "output": _VERDICT}
+    return {"runs": means["runs"], "read": 0, "written": 0, "cost": 0.0, **most}
 
 
 def _price(spec: str, means: Any) -> float:

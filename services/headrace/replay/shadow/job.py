@@ -5,25 +5,29 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from typing import Final
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
 from headrace.blobs import BlobStore
 from headrace.blobs.settings import open_blobs
+from headrace.control.replays.leases import Purse
 from headrace.messages.errors import FatalError
 from headrace.messages.event import Event
 from headrace.messages.run import ToolCalls, ToolResults
 from headrace.models.resolve import Models
 from headrace.models.settings import ModelSettings
 from headrace.reasoning.settings import ReasoningSettings
+from headrace.replay.actions import on_record
+from headrace.replay.evaluators.evaluation import evaluate
 from headrace.replay.shadow.account import Account, cost_of, shadow_results, take_account
 from headrace.replay.shadow.answers import Answers
 from headrace.replay.shadow.plan import RESULTS, ShadowPlan
 from headrace.replay.shadow.processor import ShadowProcessor
 from headrace.replay.shadow.range import Forecast, decoded, forecast, since
-from headrace.replay.shadow.runs import ShadowRuns
+from headrace.replay.shadow.runs import Definitions, ShadowRuns
+from headrace.replay.shadow.sessions import ShadowSessions
 from headrace.replay.shadow.spending import Budgeted
 from headrace.runtime.engine import Bounds
 from headrace.runtime.groups import Group
@@ -33,6 +37,9 @@ from headrace.runtime.wire import Wire
 from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
 
+if TYPE_CHECKING:
+    from headrace.replay.shadow.reading import LiveReads
+
 _POLL_S: Final = 0.25
 _EMPTY_S: Final = 60.0  # a member that was killed before it had committed anything is in the group for so long
 
@@ -40,11 +47,15 @@ _EMPTY_S: Final = 60.0  # a member that was killed before it had committed anyth
 class ShadowJob:
     """One replay over one mesh. Make it with ``open_job``."""
 
-    def __init__(self, settings: MeshSettings, plan: ShadowPlan, wire: Wire, blobs: BlobStore) -> None:
+    def __init__(
+        self, settings: MeshSettings, plan: ShadowPlan, wire: Wire, blobs: BlobStore, pool: asyncpg.Pool
+    ) -> None:
         self._settings = settings
         self.plan = plan
         self._wire = wire
         self._blobs = blobs
+        self._pool = pool
+        self._purse = Purse(pool, plan.tenant, plan.replay_id)
         self._group = Group(settings, plan.stage.group)
 
     async def forecast(self) -> Forecast:
@@ -52,34 +63,65 @@ class ShadowJob:
         return await forecast(self._settings, self.plan, self._wire)
 
     async def account(self) -> Account:
-        return await take_account(self._settings, self.plan, self._wire)
+        """What became of the range, with the verdicts of the plan's evaluators: judges are asked what they were not asked yet."""
+        account = await take_account(self._settings, self.plan, self._wire)
+        await evaluate(self._settings, self.plan, self._wire, self._blobs, self._pool, account)
+        return account
 
-    async def run(self, expected: Forecast, told: Callable[[int, float], None]) -> None:
-        """Replay until the group has passed the last event. ``told``: records passed, and US dollars spent.
+    async def run(self, expected: Forecast, told: Callable[[int, float], None], *, by: str) -> None:
+        """Replay until the group has passed the last event. ``told``: records passed, and US dollars spent. ``by``: who began it,
+        for the record.
 
         Raises:
             GroupActive: another process began this replay and is still at it.
             FatalError: the stage stopped; the text says why.
             DependencyUnavailable: a server is away.
         """
+        plan = self.plan
+        async with on_record(
+            self._settings, "shadow", by, replay_id=plan.replay_id, agent=plan.agent, range=plan.span
+        ) as done:
+            done.records = expected.total
+            await self._run(expected, told)
+
+    async def _run(self, expected: Forecast, told: Callable[[int, float], None]) -> None:
         await self._stand_at_the_start()
         answers = await self._answers()
-        spent = cost_of(*await shadow_results(self._settings, self.plan, self._wire))  # by an earlier attempt
+        recorded = cost_of(*await shadow_results(self._settings, self.plan, self._wire))  # by an earlier attempt
+        spent = await self._purse.at_least(recorded)
         models = Models(ModelSettings())
         try:
-            budgeted = Budgeted(models, self.plan.max_cost_usd, spent_usd=spent)
-            runs = ShadowRuns(self.plan, budgeted, models.resolve, answers, self._blobs, ReasoningSettings(), _now_ms)
-            bounds = Bounds(max_in_flight=self.plan.max_in_flight)
-            worker = Worker(
-                self.plan.stage, ShadowProcessor(self.plan, runs), self._settings, self._blobs, bounds=bounds
-            )
-            await worker.start()
-            try:
-                await self._follow(worker, expected, lambda passed: told(passed, budgeted.spent_usd))
-            finally:
-                await worker.stop()
+            budgeted = Budgeted(models, self.plan.max_cost_usd, self._purse, spent_usd=spent)
+            sessions = ShadowSessions(self._pool, self.plan)
+            await sessions.forget_old()
+            async with self._reads() as reads:
+                runs = ShadowRuns(
+                    *(self.plan, budgeted, models.resolve, answers, self._blobs, ReasoningSettings(), _now_ms),
+                    sessions=sessions,
+                    reads=reads,
+                )
+                await self._work(ShadowProcessor(self.plan, runs, sessions), expected, told, budgeted)
         finally:
             await models.close()
+
+    async def _work(
+        self, processor: ShadowProcessor, expected: Forecast, told: Callable[[int, float], None], budgeted: Budgeted
+    ) -> None:
+        bounds = Bounds(max_in_flight=self.plan.max_in_flight)
+        worker = Worker(self.plan.stage, processor, self._settings, self._blobs, bounds=bounds)
+        await worker.start()
+        try:
+            await self._follow(worker, expected, lambda passed: told(passed, budgeted.spent_usd))
+        finally:
+            await worker.stop()
+
+    def _reads(self) -> AbstractAsyncContextManager[LiveReads | None]:
+        """The tools that a miss may be asked of, if any may."""
+        if self.plan.on_miss != "live-readonly":
+            return nullcontext()
+        from headrace.replay.shadow.reading import live_reads  # with all that tools need: only where they are asked
+
+        return live_reads(Definitions(self.plan), self._pool, self._blobs)
 
     async def _stand_at_the_start(self) -> None:
         """The group's first offsets are the range's; where it has committed already, it goes on."""
@@ -128,7 +170,7 @@ async def open_job(settings: MeshSettings, plan: ShadowPlan, pool: asyncpg.Pool)
     wire = Wire("shadow", settings, blobs, topics=("agent.results",))
     await wire.open()
     try:
-        yield ShadowJob(settings, plan, wire, blobs)
+        yield ShadowJob(settings, plan, wire, blobs, pool)
     finally:
         await wire.close()
 

@@ -19,6 +19,7 @@ from headrace.messages.run import ToolCalls, ToolResults
 from headrace.replay.shadow.choice import in_baseline, shadow_job, skipped
 from headrace.replay.shadow.plan import CALLS, JOBS, RESULTS, TOOL_RESULTS, ShadowPlan
 from headrace.replay.shadow.runs import ShadowRuns
+from headrace.replay.shadow.sessions import ShadowSessions, place_of
 from headrace.runtime.api import Context, Send
 
 _TOPICS: Final[Mapping[type[Message], str]] = {
@@ -32,8 +33,9 @@ _TOPICS: Final[Mapping[type[Message], str]] = {
 class ShadowProcessor:
     """A processor of ``ingest.events`` for one replay."""
 
-    def __init__(self, plan: ShadowPlan, runs: ShadowRuns) -> None:
+    def __init__(self, plan: ShadowPlan, runs: ShadowRuns, sessions: ShadowSessions) -> None:
         self._plan = plan
+        self._sessions = sessions
         self._runs = runs
 
     async def handle(self, message: Message, context: Context) -> Sequence[Send]:
@@ -46,7 +48,10 @@ class ShadowProcessor:
         sends: list[Send] = []
         for definition, replay_id in self._tried(message):
             job = shadow_job(self._plan, message, definition, replay_id)
-            made = await self._runs.run(job, definition, context.headers)
+            place = place_of(self._plan, message, context.source, replay_id)
+            with self._sessions.turn(job.job_id, place):
+                made = await self._runs.run(job, definition, context.headers)
+            await self._sessions.keep(place, made[-1])
             sends += [Send(one, topic=_TOPICS[type(one)]) for one in made]
         return sends
 

@@ -28,6 +28,8 @@ def report(plan: ShadowPlan, account: Account, field: str | None = None) -> Fact
         "fields": [one._asdict() | {"examples": [*map(_example, one.examples)]} for one in compared.fields],
         "deltas": [one._asdict() | {"difference": one.difference._asdict()} for one in compared.deltas],
         "worst": [one._asdict() for one in compared.worst],
+        "sessions": account.sessions.facts() if plan.session else None,
+        "evaluators": account.evaluated,
         "cost": _cost(account),
     }
 
@@ -44,6 +46,7 @@ def _replay(plan: ShadowPlan) -> Facts:
         "sample": plan.sample,
         "baseline": plan.baseline,
         "cohort": plan.cohort,
+        "session": plan.session,
         "on_miss": plan.on_miss,
         "max_cost_usd": plan.max_cost_usd,
     }
@@ -66,6 +69,7 @@ def _account(account: Account) -> Facts:
         "failed": dict(sorted(account.failed.items())),
         "missing": account.missing,
         "complete": account.complete,
+        "answered_live": account.answered_live,
         "without_live_run": sum(pair.live is None for pair in account.pairs),
     }
 
@@ -73,6 +77,7 @@ def _account(account: Account) -> Facts:
 def _cost(account: Account) -> Facts:
     return {
         "replay_usd": account.spent_usd,
+        "judges_usd": account.judges_usd,
         "live_usd": sum(pair.live.usage.cost_usd for pair in account.pairs if pair.live),
     }
 

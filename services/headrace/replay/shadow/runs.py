@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from headrace.blobs import BlobStore
 from headrace.messages.agent import AgentDefinition, Limits
@@ -32,6 +32,7 @@ from headrace.reasoning.ledger import Asked
 from headrace.reasoning.machine import EmitResult, Phase, State
 from headrace.reasoning.processor import ReasoningProcessor
 from headrace.reasoning.results import result_record
+from headrace.reasoning.sessions import Sessions
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.reasoning.transcript import Transcripts
 from headrace.replay.shadow.answers import Answers
@@ -39,6 +40,9 @@ from headrace.replay.shadow.plan import OnMiss, ShadowPlan
 from headrace.replay.shadow.spending import BudgetSpent
 from headrace.runtime.api import Context, Source
 from headrace.toolspecs import SPECS
+
+if TYPE_CHECKING:
+    from headrace.replay.shadow.reading import LiveReads
 
 MISS: Final = "replay_tool_miss"
 BUDGET: Final = "replay_budget"
@@ -58,7 +62,7 @@ class Definitions:
     def __init__(self, plan: ShadowPlan) -> None:
         self._known = {(one.name, one.version): one for one in (plan.live, plan.candidate)}
 
-    def live(self, _name: str) -> AgentDefinition | None:
+    def live(self, _name: str, _key: str | None = None) -> AgentDefinition | None:
         """None: a shadow job names its version."""
         return None
 
@@ -67,7 +71,7 @@ class Definitions:
 
 
 class ShadowRuns:
-    """``clock`` gives epoch milliseconds. ``models`` is asked; nothing else outside is."""
+    """``clock`` gives epoch milliseconds. ``models`` is asked, and ``reads`` for what was never recorded; nothing else outside."""
 
     def __init__(
         self,
@@ -78,11 +82,14 @@ class ShadowRuns:
         blobs: BlobStore,
         settings: ReasoningSettings,
         clock: Callable[[], int],
+        sessions: Sessions | None = None,
+        reads: LiveReads | None = None,
     ) -> None:
         agents = Agents(Definitions(plan), SPECS)
         tools = Tools(models, blobs, Transcripts(blobs), SPECS, settings, clock)
-        self._reasoning = ReasoningProcessor(tools, agents, CatalogAdmission(agents, _Nobody(), resolve))
+        self._reasoning = ReasoningProcessor(tools, agents, CatalogAdmission(agents, _Nobody(), resolve), sessions)
         self._on_miss: OnMiss = plan.on_miss
+        self._reads = reads
         self._answers = answers
         self._blobs = blobs
         self._clock = clock
@@ -120,7 +127,7 @@ class ShadowRuns:
     async def _answered(self, calls: ToolCalls) -> ToolResults | AgentResult:
         outcomes: list[ToolOutcome] = []
         for call in calls.calls:
-            outcome = self._answers.find(call, calls.run.event_uid) or self._missed(call)
+            outcome = self._answers.find(call, calls.run.event_uid) or await self._missed(calls, call)
             if outcome is None:
                 text = f"no recorded result for these arguments of {call.tool[:64]}"
                 return await self._failed(calls.run, calls, ResultError(type=MISS, message=text, tool=call.tool[:64]))
@@ -131,8 +138,10 @@ class ShadowRuns:
         )
         return ToolResults(run=calls.run, progress=progress, transcript=calls.transcript, results=tuple(outcomes))
 
-    def _missed(self, call: ToolCall) -> ToolOutcome | None:
+    async def _missed(self, calls: ToolCalls, call: ToolCall) -> ToolOutcome | None:
         """What stands in for a result that was never recorded, if anything may."""
+        if self._reads is not None:
+            return await self._reads.ask(calls, call)
         if self._on_miss == "fail":
             return None
         error = ToolError(type="not_recorded", message="there is no recorded result of this call")

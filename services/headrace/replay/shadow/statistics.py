@@ -39,3 +39,30 @@ def mean_difference(before: Sequence[float], after: Sequence[float]) -> Interval
         return Interval(mean, None, None, len(differences))
     half = _Z * stdev(differences) / math.sqrt(len(differences))
     return Interval(mean, mean - half, mean + half, len(differences))
+
+
+def quantiles(values: Sequence[float]) -> tuple[float, ...]:
+    """The values at 5, 25, 50, 75 and 95 %, each one that occurred; of at least one."""
+    ordered = sorted(values)
+    return tuple(ordered[round(q * (len(ordered) - 1))] for q in (0.05, 0.25, 0.5, 0.75, 0.95))
+
+
+def paired_shares(n: int, gained: int, lost: int) -> Interval | None:
+    """The difference of two shares over the same ``n`` pairs, of which ``gained`` hold only after and ``lost`` only before.
+
+    By Bonett and Price (2012), which holds for small numbers and where nothing changed; None of nothing.
+    """
+    if n == 0:
+        return None
+    up, down = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
+    half = _Z * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
+    return Interval((gained - lost) / n, max(-1.0, up - down - half), min(1.0, up - down + half), n)
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """The exact two-sided p of McNemar's test: how likely so uneven a split is, or a more uneven one, were both as likely."""
+    n, fewer = gained + lost, min(gained, lost)
+    logs = (
+        math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2) for k in range(fewer + 1)
+    )
+    return min(1.0, 2 * math.fsum(map(math.exp, logs)))

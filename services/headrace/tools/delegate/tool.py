@@ -16,7 +16,7 @@ IMAGE: Final = "container_image"
 class Target(Protocol):
     """A type of agent that work can be handed to. Raises as ``Tool.run`` does, ``CallParked`` above all.
 
-    ``timeout_s``: how long handing it over may take, with the work itself where that is waited for.
+    ``timeout_s``: how long handing it over may take.
     """
 
     @property

@@ -17,6 +17,7 @@ import orjson
 
 from headrace.auth_profiles import AuthProfile
 from headrace.blobs import BlobStore
+from headrace.blobs.preview import preview
 from headrace.blobs.tenants import TenantBlobs
 from headrace.egress import EgressDenied, EgressFailed, GuardedClient, GuardedResponse
 from headrace.messages import strict_json
@@ -27,7 +28,6 @@ from headrace.tools.credentials import Credentials, Proof
 from headrace.tools.openapi.errors import BadParams, SpecProblem
 from headrace.tools.openapi.operation import Operation, Request
 from headrace.tools.openapi.specs import SpecLimits, Specs
-from headrace.tools.preview import preview
 from headrace.toolspecs import Spec
 from headrace.toolspecs.openapi_action import OPENAPI_ACTION
 

@@ -18,8 +18,9 @@ from functools import partial
 from typing import Any, Final
 
 from headrace.messages.base import JsonObject
-from headrace.tools.pipeline.rows import NUMBER, Rows, StepError, bad_argument, checked_path, rank, reader
+from headrace.tools.pipeline.rows import NUMBER, StepError, bad_argument, checked_path, rank, reader
 from headrace.tools.pipeline.step import Transform
+from headrace.tools.pipeline.table import Table
 
 MAX_FORMAT: Final = 100  # characters
 _MAX_TEXT: Final = 100  # characters of a date
@@ -52,8 +53,8 @@ def parse_date(arguments: JsonObject) -> Transform:
     field = checked_path(arguments["field"])
     read, parse = reader(field), _parser(arguments.get("format", "iso8601"))
 
-    def apply(rows: Rows) -> Rows:
-        return [row | {field: _read(parse, read(row), number)} for number, row in enumerate(rows)]
+    def apply(table: Table) -> Table:
+        return Table([row | {field: _read(parse, read(row), number)} for number, row in enumerate(table.rows())])
 
     return apply
 

@@ -23,13 +23,22 @@ def parsed(data: bytes) -> Any:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
         return strict_json.loads(data)  # says what is wrong, and where
-    if orjson.dumps(value) == data and not _deeper_than(value, strict_json.MAX_DEPTH):
+    if orjson.dumps(value) == data and not _deeper_than(value, data, strict_json.MAX_DEPTH):
         return value
     del value
     return strict_json.loads(data)
 
 
-def _deeper_than(value: Any, limit: int) -> bool:
+def _deeper_than(value: Any, data: bytes, limit: int) -> bool:
+    """Whether ``value``, written as ``data``, nests deeper. Levels need brackets, and most tables have one a row."""
+    if type(value) is list and _CONTAINERS.issuperset(map(type, value)):
+        spare = data.count(b"[") + data.count(b"{") - 1 - len(value)  # in all rows together, and in texts
+        if 2 + spare <= limit:
+            return False
+    return _levels_past(value, limit)
+
+
+def _levels_past(value: Any, limit: int) -> bool:
     """Level by level, since most documents have few levels and many values."""
     level = [value] if type(value) in _CONTAINERS else []
     for _ in range(limit):
@@ -41,6 +50,4 @@ def _deeper_than(value: Any, limit: int) -> bool:
 
 def _within(level: list[Any]) -> Iterator[Any]:
     """What these lists and objects hold."""
-    lists = (held for held in level if type(held) is list)
-    objects = (held.values() for held in level if type(held) is dict)
-    return chain(chain.from_iterable(lists), chain.from_iterable(objects))
+    return chain.from_iterable(held if type(held) is list else held.values() for held in level)

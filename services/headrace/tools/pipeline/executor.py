@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 import orjson
 
 from headrace.blobs import BlobStore
+from headrace.blobs.preview import sample
 from headrace.blobs.tenants import TenantBlobs
 from headrace.egress import GuardedClient
 from headrace.messages.base import JsonObject
@@ -24,7 +25,7 @@ from headrace.tools.pipeline.jq.pool import JqPool
 from headrace.tools.pipeline.jq.program import JqProgram
 from headrace.tools.pipeline.plan import SOURCE, Plan, Step, make_plan, step_failure
 from headrace.tools.pipeline.rows import Rows, StepError, encoded, rows_of
-from headrace.tools.preview import sample
+from headrace.tools.pipeline.table import Table
 from headrace.toolspecs import Spec
 from headrace.toolspecs.execute_pipeline import EXECUTE_PIPELINE
 
@@ -85,26 +86,27 @@ class ExecutePipeline:
         return Executed(await self._dataset(data, context.tenant), fresh_s)
 
     async def _source(self, plan: Plan, ref: str | None, context: ToolContext) -> Fetched:
-        """Rows, or the document as it came where the first step wants that."""
+        """A table, or the document as it came where the first step wants that."""
         if plan.begins_with_join:
-            return Fetched([])
+            return Fetched(Table([]))
         try:
             fetched = (
                 await fetch(self._client, plan.request, context)
                 if plan.request is not None
                 else Fetched(await load(TenantBlobs(self._blobs, context.tenant), ref or ""))
             )
-            return fetched if plan.begins_with_jq else fetched._replace(document=self._rows(fetched.document))
+            return fetched if plan.begins_with_jq else fetched._replace(document=self._table(fetched.document))
         except StepError as error:
             if plan.request is not None:
                 raise step_failure(error, 0, SOURCE) from None
             raise ToolFailure(error.type, str(error), retryable=error.retryable) from None
 
-    async def _applied(self, step: Step, data: Any, tenant: str) -> Rows:
+    async def _applied(self, step: Step, data: Any, tenant: str) -> Table:
         try:
             match step.work:
                 case JqProgram(query):
-                    return self._rows(await self._jq.rows(query, data))
+                    given = data.rows() if isinstance(data, Table) else data
+                    return self._table(await self._jq.rows(query, given))
                 case Join() as join:
                     return await self._joined(join, data, TenantBlobs(self._blobs, tenant))
                 case transform:
@@ -112,23 +114,28 @@ class ExecutePipeline:
         except StepError as error:
             raise step_failure(error, step.index, step.name) from None
 
-    async def _joined(self, join: Join, rows: Rows, blobs: BlobStore) -> Rows:
-        left = rows if join.left is None else self._rows(await load(blobs, join.left, "left"))
-        right = rows if join.right is None else self._rows(await load(blobs, join.right, "right"))
-        limits = self._limits
+    async def _joined(self, join: Join, table: Table, blobs: BlobStore) -> Table:
+        left = table if join.left is None else self._table(await load(blobs, join.left, "left"))
+        right = table if join.right is None else self._table(await load(blobs, join.right, "right"))
+        most = {"max_rows": self._limits.max_rows, "max_bytes": 4 * self._limits.max_result_bytes}
 
-        def work() -> Rows:
-            return joined(left, right, join.on, max_rows=limits.max_rows, max_bytes=4 * limits.max_result_bytes)
+        def work() -> Table:
+            return Table(joined(left.rows(), right.rows(), join.on, **most))
 
         return await _calculated(len(left) + len(right), work)
 
-    def _rows(self, document: Any) -> Rows:
-        return rows_of(document, self._limits.max_rows)
+    def _table(self, document: Any) -> Table:
+        return Table(rows_of(document, self._limits.max_rows))
 
-    async def _dataset(self, rows: Rows, tenant: str) -> JsonObject:
+    async def _dataset(self, table: Table, tenant: str) -> JsonObject:
         """``{type, row_count, rows, result_ref}``, or with ``sample`` instead of ``rows``."""
+
+        def result() -> tuple[Rows, bytes]:
+            rows = table.rows()
+            return rows, encoded(rows, self._limits.max_result_bytes)
+
         try:
-            data = await _calculated(len(rows), encoded, rows, self._limits.max_result_bytes)
+            rows, data = await _calculated(len(table), result)
         except StepError as error:
             raise ToolFailure(error.type, f"the result {error}") from None
         ref = await TenantBlobs(self._blobs, tenant).put(data)

@@ -16,8 +16,9 @@ from typing import Any, Final
 import re2  # type: ignore[import-untyped]
 
 from headrace.messages.base import JsonObject
-from headrace.tools.pipeline.rows import Rows, bad_argument, checked_path, reader
+from headrace.tools.pipeline.rows import bad_argument, checked_path, reader
 from headrace.tools.pipeline.step import Transform
+from headrace.tools.pipeline.table import Table
 
 MAX_PATTERN: Final = 1_000  # characters
 MAX_GROUPS: Final = 20
@@ -31,8 +32,8 @@ def regex_extract(arguments: JsonObject) -> Transform:
     field = checked_path(arguments["field"])
     read, fields = reader(field), _fields(_compiled(arguments["pattern"]), field + SUFFIX)
 
-    def apply(rows: Rows) -> Rows:
-        return [row | fields(read(row)) for row in rows]
+    def apply(table: Table) -> Table:
+        return Table([row | fields(read(row)) for row in table.rows()])
 
     return apply
 

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from itertools import repeat
 from typing import Any, Final
 
 from headrace.messages.base import JsonObject
-from headrace.tools.pipeline.rows import NUMBER, STRING, Row, Rows, bad_argument, checked_path, identity, rank, reader
+from headrace.tools.pipeline.rows import NUMBER, STRING, bad_argument, checked_path, identity, rank, ranks
 from headrace.tools.pipeline.step import Transform
+from headrace.tools.pipeline.table import Table
 
-Condition = Callable[[Row], bool]
-Test = Callable[[Any], bool]
+Marks = list[bool]  # of each row, or value: whether it holds
+Condition = Callable[[Table], Marks]
+Test = Callable[[list[Any]], Marks]
 
 MAX_DEPTH: Final = 16
 MAX_CONDITIONS: Final = 50
@@ -26,10 +29,7 @@ MAX_CONDITIONS: Final = 50
 def table_filter(arguments: JsonObject) -> Transform:
     condition = _Reader().read(arguments["condition"], "condition", MAX_DEPTH)
 
-    def apply(rows: Rows) -> Rows:
-        return [row for row in rows if condition(row)]
-
-    return apply
+    return lambda table: table.kept(condition(table))
 
 
 class _Reader:
@@ -49,7 +49,7 @@ class _Reader:
             return self._junction(condition, where, depth)
         if keys == {"not"}:
             inner = self.read(condition["not"], f"{where}.not", depth - 1)
-            return lambda row: not inner(row)
+            return lambda table: list(map(operator.not_, inner(table)))
         if keys == {"field", "op", "value"}:
             return _comparison(condition, where)
         raise bad_argument(f"{where} must be {{field, op, value}}, {{all}}, {{any}} or {{not}}")
@@ -59,9 +59,15 @@ class _Reader:
         if not isinstance(parts, list):
             raise bad_argument(f"{where}.{name} must be a list of conditions")
         inner = [self.read(part, f"{where}.{name}[{index}]", depth - 1) for index, part in enumerate(parts)]
-        if name == "all":
-            return lambda row: all(part(row) for part in inner)
-        return lambda row: any(part(row) for part in inner)
+        both, first = (operator.and_, True) if name == "all" else (operator.or_, False)
+
+        def marks(table: Table) -> Marks:
+            held = [first] * len(table)
+            for part in inner:
+                held = list(map(both, held, part(table)))
+            return held
+
+        return marks
 
 
 def _comparison(condition: JsonObject, where: str) -> Condition:
@@ -73,42 +79,50 @@ def _comparison(condition: JsonObject, where: str) -> Condition:
         raise bad_argument(f"{where}.op must be one of {' '.join(_OPERATORS)}")
     if name == "in" and not isinstance(value, list):
         raise bad_argument(f"{where}.value must be a list for the operator in")
-    read, test = reader(checked_path(field)), make(value)
-    return lambda row: test(read(row))
+    path, test = checked_path(field), make(value)
+    return lambda table: test(table.column(path))
 
 
 def _equals(value: Any) -> Test:
+    if isinstance(value, str):  # no other JSON value is equal to one in Python either
+        return lambda found: [item == value for item in found]
     wanted = identity(value)
-    return lambda found: identity(found) == wanted
+    return lambda found: [identity(item) == wanted for item in found]
 
 
 def _differs(value: Any) -> Test:
-    wanted = identity(value)
-    return lambda found: identity(found) != wanted
+    equals = _equals(value)
+    return lambda found: list(map(operator.not_, equals(found)))
 
 
 def _in(value: list[Any]) -> Test:
     wanted = {identity(item) for item in value}
-    return lambda found: identity(found) in wanted
+    return lambda found: [identity(item) in wanted for item in found]
 
 
 def _contains(value: Any) -> Test:
     wanted = identity(value)
 
-    def test(found: Any) -> bool:
+    def holds(found: Any) -> bool:
         if isinstance(found, str):
             return isinstance(value, str) and value in found
         return isinstance(found, list) and any(identity(item) == wanted for item in found)
 
-    return test
+    return lambda found: list(map(holds, found))
 
 
 def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any], Test]:
     def make(value: Any) -> Test:
         kind = rank(value)
         if kind not in (NUMBER, STRING):
-            return lambda found: False
-        return lambda found: rank(found) == kind and compare(found, value)
+            return lambda found: [False] * len(found)
+
+        def test(found: list[Any]) -> Marks:
+            if ranks(found) == {kind}:
+                return list(map(compare, found, repeat(value)))
+            return [rank(item) == kind and compare(item, value) for item in found]
+
+        return test
 
     return make
 

@@ -9,25 +9,24 @@ never a guess. An empty ``by`` makes the whole table one group.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from headrace.messages.base import JsonObject
 from headrace.tools.pipeline.rows import (
-    CONTAINER,
     NUMBER,
-    RANKS,
     STRING,
     Row,
-    Rows,
     StepError,
     bad_argument,
     checked_path,
     checked_paths,
-    column,
     identity,
+    ranks,
 )
 from headrace.tools.pipeline.step import Transform
+from headrace.tools.pipeline.table import Table
 
 Aggregate = Callable[[list[Any], str], Any]
 _INT64: Final = 2**63
@@ -46,25 +45,25 @@ def groupby(arguments: JsonObject) -> Transform:
             f"a field to group by is called {agg}, as the aggregate is: rename it with another step or tool"
         )
 
-    def apply(rows: Rows) -> Rows:
-        members = rows if field is None else column(rows, field)
-        groups = [({}, members)] if not by else _grouped([column(rows, name) for name in by], by, members)
-        return [keys | {agg: _aggregate(values, agg, field)} for keys, values in groups]
+    def apply(table: Table) -> Table:
+        members = range(len(table)) if field is None else table.column(field)
+        groups = _grouped([table.column(name) for name in by], by, members) if by else [({}, list(members))]
+        return Table([keys | {agg: _aggregate(values, agg, field)} for keys, values in groups])
 
     return apply
 
 
-def _grouped(columns: list[list[Any]], by: list[str], members: Sequence[Any]) -> list[tuple[Row, list[Any]]]:
+def _grouped(columns: list[list[Any]], by: list[str], members: Iterable[Any]) -> list[tuple[Row, list[Any]]]:
     """The ``by`` values of each group, as its first row has them, and its members."""
-    groups: dict[tuple[Any, ...], tuple[Row, list[Any]]] = {}
-    keys, values = zip(*map(_keys, columns), strict=True), zip(*columns, strict=True)
-    for key, firsts, member in zip(keys, values, members, strict=True):
-        group = groups.get(key)
-        if group is None:
-            groups[key] = (dict(zip(by, firsts, strict=True)), [member])
-        else:
-            group[1].append(member)
-    return list(groups.values())
+    keys = list(map(_keys, columns))
+    groups: defaultdict[tuple[Any, ...], list[Any]] = defaultdict(list)  # it keeps the first of equal keys
+    for key, member in zip(zip(*keys, strict=True), members, strict=True):
+        groups[key].append(member)
+    if all(key is values for key, values in zip(keys, columns, strict=True)):
+        return [(dict(zip(by, key, strict=True)), found) for key, found in groups.items()]
+    # keeps the value that was put last: the first row's
+    firsts = dict(zip(zip(*map(reversed, keys), strict=True), zip(*map(reversed, columns), strict=True), strict=True))
+    return [(dict(zip(by, firsts[key], strict=True)), found) for key, found in groups.items()]
 
 
 def _keys(values: list[Any]) -> list[Any]:
@@ -111,7 +110,7 @@ _AGGREGATES: Final[dict[str, Aggregate]] = {"count": _count, "sum": _sum, "avg":
 
 
 def _require(values: list[Any], field: str, agg: str, kinds: tuple[int, ...]) -> None:
-    found = {RANKS.get(kind, CONTAINER) for kind in set(map(type, values))}
+    found = ranks(values)
     if not found <= set(kinds) or len(found) > 1:
         names = "numbers" if kinds == (NUMBER,) else "numbers or strings, not both"
         raise StepError(f"{agg} needs the field {field!r} to hold {names}; filter the other rows out first")

@@ -117,6 +117,11 @@ def rank(value: Any) -> int:
     return RANKS.get(type(value), CONTAINER)
 
 
+def ranks(values: list[Any]) -> set[int]:
+    """The types that are among them."""
+    return {RANKS.get(kind, CONTAINER) for kind in set(map(type, values))}
+
+
 def identity(value: Any) -> tuple[int, Any]:
     """Hashable; two JSON values are equal exactly if their identities are (1 and 1.0 are, true and 1 are not)."""
     kind = rank(value)

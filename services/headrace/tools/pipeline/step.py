@@ -1,9 +1,9 @@
-"""What a step is: a transform of rows, made from checked arguments."""
+"""What a step is: a transform of a table, made from checked arguments."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from headrace.tools.pipeline.rows import Rows
+from headrace.tools.pipeline.table import Table
 
-Transform = Callable[[Rows], Rows]
+Transform = Callable[[Table], Table]
