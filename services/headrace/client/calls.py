@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Literal, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
@@ -60,10 +60,14 @@ class ReplayOptions(TypedDict, total=False):
     prompt: str
     start: str
     end: str
+    follow: bool
+    follow_after_s: float
     where: str
     sample: float
     baseline: float
-    on_miss: Literal["fail", "stub"]
+    session: str
+    on_miss: Literal["fail", "stub", "live-readonly"]
+    evaluators: Sequence[Mapping[str, Any]]
     max_cost_usd: float
     max_in_flight: int
     outcome: str
