@@ -144,8 +144,8 @@ class _Instead:
         self._catalog = catalog
         self._definition = definition
 
-    def live(self, name: str) -> AgentDefinition | None:
-        return self._definition if name == self._definition.name else self._catalog.live(name)
+    def live(self, name: str, key: str | None = None) -> AgentDefinition | None:
+        return self._definition if name == self._definition.name else self._catalog.live(name, key)
 
     def get(self, name: str, version: str) -> AgentDefinition | None:
         return self._definition if name == self._definition.name else self._catalog.get(name, version)

@@ -23,7 +23,7 @@ from headrace.control.replays.requests import ShadowRequest
 from headrace.control.replays.store import NewReplay, Replay, Replays
 from headrace.messages.errors import HeadraceError
 from headrace.postgres.pool import open_pool
-from headrace.registry.publish import read_catalog
+from headrace.registry.read import read_catalog
 from headrace.replay.jobs.helping import helped
 from headrace.replay.jobs.keep import kept
 from headrace.replay.jobs.settle import definitions, resolved, settle

@@ -27,7 +27,7 @@ from headrace.client.errors import (
     Unreachable,
     WaitTimedOut,
 )
-from headrace.client.models import Ended, Forked, Replay, Run, RunError, RunEvent, RunPage, Started, Usage
+from headrace.client.models import Ended, Forked, LiveVersion, Replay, Run, RunError, RunEvent, RunPage, Started, Usage
 
 __all__ = [
     "ApiError",
@@ -39,6 +39,7 @@ __all__ = [
     "HeadraceError",
     "InvalidCredential",
     "InvalidRequest",
+    "LiveVersion",
     "NotAllowed",
     "NotFound",
     "Replay",

@@ -10,9 +10,18 @@ from typing import Any, Literal, Self, TypeVar, Unpack
 import httpx2
 
 from headrace.client import calls
-from headrace.client.calls import Call, ForkOptions, PageOptions, ReplayOptions, RunFilters, RunOptions
+from headrace.client.calls import (
+    Call,
+    ForkOptions,
+    PageOptions,
+    PromoteOptions,
+    ReplayOptions,
+    RollbackOptions,
+    RunFilters,
+    RunOptions,
+)
 from headrace.client.errors import Unavailable, Unreachable, WaitTimedOut, api_error
-from headrace.client.models import Ended, Forked, Replay, Run, RunEvent, RunPage, Started
+from headrace.client.models import Ended, Forked, LiveVersion, Replay, Run, RunEvent, RunPage, Started
 from headrace.client.options import ATTEMPTS, ended, headers_of, next_wait, pause_s, url_of
 from headrace.client.sse import Events
 
@@ -84,6 +93,17 @@ class Client:
     def fork(self, run_id: str, **request: Unpack[ForkOptions]) -> Forked:
         """Begin a new run that takes a run's records up to a step. Raises ``Conflict`` where it can't be forked."""
         return self._do(calls.fork(run_id, **request))
+
+    def promote(self, name: str, version: str, **request: Unpack[PromoteOptions]) -> LiveVersion:
+        """Make a published version of an agent live, or with ``canary_percent`` for that share of the keys.
+
+        Raises ``Conflict`` where that can't be made of what is there.
+        """
+        return self._do(calls.promote(name, version, **request))
+
+    def rollback(self, name: str, **request: Unpack[RollbackOptions]) -> LiveVersion:
+        """End an agent's canary, or if there is none make live what was so before. Raises ``Conflict`` if there was nothing."""
+        return self._do(calls.rollback(name, **request))
 
     def replay(self, kind: Literal["shadow", "rerun"], **request: Unpack[ReplayOptions]) -> Replay:
         """Ask for a replay. Raises ``Conflict`` for the id of another request."""

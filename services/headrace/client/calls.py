@@ -14,7 +14,7 @@ import httpx2
 import msgspec
 
 from headrace.client.errors import ApiError, api_error
-from headrace.client.models import Ended, Forked, Replay, Run, RunPage, Started
+from headrace.client.models import Ended, Forked, LiveVersion, Replay, Run, RunPage, Started
 
 T = TypeVar("T")
 TIMEOUT_S: Final = 30.0
@@ -46,6 +46,17 @@ class ForkOptions(TypedDict, total=False):
     dry_run: bool
 
 
+class RollbackOptions(TypedDict, total=False):
+    """``base_revision``: the revision that this was decided by; it raises ``Conflict`` if another one is there."""
+
+    reason: str
+    base_revision: int
+
+
+class PromoteOptions(RollbackOptions, total=False):
+    canary_percent: float  # only for this share of the keys: above 0, below 100
+
+
 class ReplayOptions(TypedDict, total=False):
     """What ``POST /v1/replays`` takes; ``start`` and ``end`` are its ``from`` and ``to``. Times are ISO 8601 with an offset."""
 
@@ -63,9 +74,9 @@ class ReplayOptions(TypedDict, total=False):
     follow: bool
     follow_after_s: float
     where: str
+    session: str
     sample: float
     baseline: float
-    session: str
     on_miss: Literal["fail", "stub", "live-readonly"]
     evaluators: Sequence[Mapping[str, Any]]
     max_cost_usd: float
@@ -148,6 +159,15 @@ def cancel(run_id: str) -> Call[Started]:
 
 def fork(run_id: str, **request: Unpack[ForkOptions]) -> Call[Forked]:
     return Call("POST", f"/v1/runs/{part(run_id)}/fork", _as(Forked), body=known(request))
+
+
+def promote(name: str, version: str, **request: Unpack[PromoteOptions]) -> Call[LiveVersion]:
+    body = {"version": version, **known(request)}
+    return Call("POST", f"/v1/agents/{part(name)}:promote", _as(LiveVersion), body=body)
+
+
+def rollback(name: str, **request: Unpack[RollbackOptions]) -> Call[LiveVersion]:
+    return Call("POST", f"/v1/agents/{part(name)}:rollback", _as(LiveVersion), body=known(request))
 
 
 def replay(kind: Literal["shadow", "rerun"], **request: Unpack[ReplayOptions]) -> Call[Replay]:

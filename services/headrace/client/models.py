@@ -28,6 +28,23 @@ class Forked(Started, frozen=True, kw_only=True):
     anew: dict[str, Any]
 
 
+class LiveVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """Which version of an agent is live. ``canary`` has the version and the percentage of the keys that get it instead;
+    ``replaced`` is what its keys had before ``change``; ``before`` is what was live before, the newest first.
+    """
+
+    name: str
+    revision: int
+    live_version: str | None
+    canary: dict[str, Any] | None = None
+    change: str | None = None
+    replaced: str | None = None
+    changed_by: str | None = None
+    changed_at: str | None = None
+    reason: str | None = None
+    before: tuple[dict[str, Any], ...] = ()
+
+
 class RunError(msgspec.Struct, frozen=True, kw_only=True):
     """Why a run failed. ``type`` is stable, for programs."""
 

@@ -63,6 +63,8 @@ ACCESS: Final[Mapping[tuple[str, str], Need]] = {
     ("GET", "/v1/results/{ref}"): Role.VIEWER,
     ("GET", "/v1/agents"): Role.VIEWER,
     ("GET", "/v1/agents/{name}"): Role.VIEWER,
+    ("POST", "/v1/agents/{name}:promote"): Role.ADMIN,  # what is live answers for everybody
+    ("POST", "/v1/agents/{name}:rollback"): Role.ADMIN,
     ("GET", "/v1/usage"): Role.VIEWER,
     ("GET", "/v1/sessions"): Role.VIEWER,
     ("GET", "/v1/sessions/{session_id}"): Role.VIEWER,

@@ -23,6 +23,7 @@ from headrace.gateway import (
     callbacks,
     openapi,
     operations,
+    promotion,
     queries,
     replays,
     sessions,
@@ -103,6 +104,7 @@ def create_app(deps: Deps) -> FastAPI:
     app.router.routes.append(PlainRoute("/.well-known/agent-card.json", a2a.root_card, methods=["GET"]))
     app.router.routes.append(PlainRoute("/a2a/{agent}/.well-known/agent-card.json", a2a.card, methods=["GET"]))
     app.include_router(queries.router(deps, accepted, waiting))
+    app.include_router(promotion.router(deps))
     app.include_router(approvals.router(deps))
     app.include_router(callbacks.router(deps))
     app.include_router(sessions.router(deps))

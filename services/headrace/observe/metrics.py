@@ -20,6 +20,11 @@ AGENT_REQUESTS = Counter("agent_requests_total", "Finished agent runs.", ["agent
 AGENT_SECONDS = Histogram(
     "agent_processing_seconds", "Seconds from the job record to the result.", ["agent_name"], buckets=_SECONDS
 )
+AGENT_VERSIONS = Counter(
+    "headrace_agent_version_runs_total",
+    "Finished runs by version; past 32 versions of an agent in one process, `other`.",
+    ["agent_name", "agent_version", "status"],
+)
 MODEL_CALLS = Counter(
     "headrace_model_calls_total", "Model calls by outcome (ok, or the error's kind).", ["model", "outcome"]
 )

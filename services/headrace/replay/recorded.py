@@ -133,11 +133,11 @@ class Recording:
 
     # --- the definition ------------------------------------------------------------------------------------------------------
 
-    def live(self, name: str) -> AgentDefinition | None:
-        """The version that the run took, whichever is live today."""
+    def live(self, name: str, key: str | None = None) -> AgentDefinition | None:
+        """The version that the run took, whichever is live today, and for which keys."""
         if self._agent.version and self._agent.name == name:
             return self.get(name, self._agent.version)
-        return None if self._was_unknown else self._catalog.live(name)
+        return None if self._was_unknown else self._catalog.live(name, key)
 
     def get(self, name: str, version: str) -> AgentDefinition | None:
         return None if self._was_unknown else self._catalog.get(name, version)

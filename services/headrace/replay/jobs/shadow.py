@@ -12,7 +12,7 @@ from headrace.control.replays.leases import Leases
 from headrace.control.replays.requests import ShadowRequest
 from headrace.control.replays.states import Said
 from headrace.control.replays.store import Replay
-from headrace.registry.publish import read_catalog
+from headrace.registry.read import read_catalog
 from headrace.replay.jobs.begin import begun
 from headrace.replay.jobs.progress import Progress
 from headrace.replay.jobs.settle import resolved, settle
