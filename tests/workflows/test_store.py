@@ -19,7 +19,7 @@ from headrace.messages.workflow import WorkDone, WorkflowSignal, WorkStart
 from headrace.runtime.api import Context, Send, Source
 from headrace.workflows.clock import said
 from headrace.workflows.definition import WorkflowDefinition
-from headrace.workflows.listening import Listening, _refresh
+from headrace.workflows.listening import Listening, _refresh, followed
 from headrace.workflows.load import load_value
 from headrace.workflows.processor import WorkflowProcessor
 from headrace.workflows.repository import Change, WorkflowError, WorkflowRepository
@@ -354,3 +354,5 @@ async def test_an_event_starts_what_listens_for_it_once(desk: Desk) -> None:
     assert await desk.say(an_event(2, data={"title": "Break"})) == []
     [asked] = messages(await desk.say(start))
     assert asked.task.action == "a"
+    async with followed(desk.pool, every_s=60) as listening:
+        assert listening.starts(an_event(1, data={"title": "Fix"})) == [start], "known before the first event is taken"
