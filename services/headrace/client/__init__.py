@@ -27,7 +27,7 @@ from headrace.client.errors import (
     Unreachable,
     WaitTimedOut,
 )
-from headrace.client.models import Ended, Forked, LiveVersion, Run, RunError, RunEvent, RunPage, Started, Usage
+from headrace.client.models import Ended, Forked, LiveVersion, Replay, Run, RunError, RunEvent, RunPage, Started, Usage
 
 __all__ = [
     "ApiError",
@@ -42,6 +42,7 @@ __all__ = [
     "LiveVersion",
     "NotAllowed",
     "NotFound",
+    "Replay",
     "Run",
     "RunError",
     "RunEvent",

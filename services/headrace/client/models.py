@@ -112,6 +112,27 @@ class RunPage(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str | None = None
 
 
+class Replay(msgspec.Struct, frozen=True, kw_only=True):
+    """A replay as a job. ``planned``: it waits for a yes, with its ``estimate``. ``progress``: ``passed`` of ``total``, ``rate`` a
+    second, ``eta_s``. Times are ISO 8601 in UTC.
+    """
+
+    replay_id: str
+    kind: Literal["shadow", "rerun"]
+    state: Literal["queued", "planned", "running", "completed", "failed", "cancelled"]
+    agent: str | None = None
+    started_by: str | None = None
+    estimate: dict[str, Any] | None = None
+    progress: dict[str, Any] | None = None
+    spent_usd: float = 0.0
+    error: str | None = None
+    holder: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+    began_at: str | None = None
+    ended_at: str | None = None
+
+
 class RunEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One record of a run. ``type``: job, tool_calls, wait, tool_results or result; ``id`` is its place in the log.
 

@@ -24,6 +24,7 @@ from headrace.budgets.postgres import PostgresBudgets
 from headrace.claims.postgres import PostgresClaims
 from headrace.control.approvals import PostgresApprovals
 from headrace.control.cancellations import PostgresCancellations
+from headrace.control.replays.store import Replays
 from headrace.control.turns import PostgresTurns
 from headrace.forks.records import Forks
 from headrace.gateway.app import create_app
@@ -95,6 +96,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
             authenticator=Authenticator(AuthStore(pool), secrets, cache_s=access.auth_cache_s) if secrets else None,
             promotion=PromotionDesk(settings),
             forks=await stack.enter_async_context(_forks(settings, pool, blobs)),
+            replays=Replays(pool),
             workflows=WorkflowStore(WorkflowRepository(pool), WorkflowRuns(pool)),
             checks={"kafka": _check(publisher.ready), "catalogue": _check(table.ready), "database": _database(pool)},
         )

@@ -72,6 +72,12 @@ ACCESS: Final[Mapping[tuple[str, str], Need]] = {
     ("GET", "/v1/budgets/usage"): Role.VIEWER,
     ("PUT", "/v1/budgets/{name}"): Role.ADMIN,
     ("DELETE", "/v1/budgets/{name}"): Role.ADMIN,
+    ("POST", "/v1/replays"): Role.ADMIN,  # it may spend money and reads all events
+    ("GET", "/v1/replays"): Role.VIEWER,
+    ("GET", "/v1/replays/{replay_id}"): Role.VIEWER,
+    ("GET", "/v1/replays/{replay_id}/report"): Role.VIEWER,
+    ("POST", "/v1/replays/{replay_id}:cancel"): Role.ADMIN,
+    ("POST", "/v1/replays/{replay_id}:resume"): Role.ADMIN,
     ("POST", "/workflows"): Role.DEVELOPER,
     ("GET", "/workflows"): Role.VIEWER,
     ("GET", "/workflows/{tag}"): Role.VIEWER,

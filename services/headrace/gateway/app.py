@@ -25,6 +25,7 @@ from headrace.gateway import (
     operations,
     promotion,
     queries,
+    replays,
     sessions,
     workflow_runs,
     workflows,
@@ -108,6 +109,7 @@ def create_app(deps: Deps) -> FastAPI:
     app.include_router(callbacks.router(deps))
     app.include_router(sessions.router(deps))
     app.include_router(budgets.router(deps))
+    app.include_router(replays.router(deps))
     app.include_router(workflows.router(deps, limits))
     app.include_router(workflow_runs.router(deps, limits))
     app.include_router(operations.router(deps))

@@ -16,6 +16,7 @@ from headrace.auth.authenticator import Authenticator
 from headrace.blobs import BlobStore
 from headrace.claims import Claims
 from headrace.control.approvals import QUESTIONS, Question, QuestionPage, QuestionState
+from headrace.control.replays.store import Replays
 from headrace.forks.plan import Asked, Planned
 from headrace.gateway.settings import GatewaySettings
 from headrace.gateway.sources.load import WebhookSource
@@ -246,7 +247,7 @@ class Deps:
 
     ``catalog_ready`` says whether the catalogue is read: before that an agent that is missing may only be late.
     ``authenticator`` None: the API asks for no credential, which is for loopback. ``workflows``, ``forks``,
-    ``promotion`` None: their endpoints answer 503.
+    ``promotion``, ``replays`` None: their endpoints answer 503.
     ``checks`` are the dependencies that ``/readyz`` names; those in ``required`` decide it, the others only show.
     """
 
@@ -271,6 +272,7 @@ class Deps:
     workflows: WorkflowStore | None = None
     forks: Forks | None = None
     promotion: Promotion | None = None
+    replays: Replays | None = None
     checks: Mapping[str, Check] = field(default_factory=dict)
     required: frozenset[str] = frozenset({"kafka", "catalogue"})
     now: Callable[[], datetime] = utc_now

@@ -24,6 +24,7 @@ from headrace.gateway.ports import Deps
 from headrace.gateway.problems import JSON, HttpError, unavailable
 from headrace.gateway.run_start import RunRequest, RunStart, parsed, read_json
 from headrace.gateway.waiting import Waiting
+from headrace.messages.canonical import canonical_json
 from headrace.messages.errors import TransientError
 from headrace.messages.ids import requested_job_id
 
@@ -98,4 +99,4 @@ def _request_digest(wanted: RunRequest) -> str:
     content = wanted.model_dump(mode="json", exclude={"idempotency_key", "stream_tokens"})
     if wanted.double_texting is None:  # it came later: keys that were used before stay good
         del content["double_texting"]
-    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return hashlib.sha256(canonical_json(content)).hexdigest()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-import orjson
 from msgspec import Meta
 
 from headrace.messages.base import JsonObject, Message, Part, Version
+from headrace.messages.canonical import canonical_json
 from headrace.messages.ids import short_hash
 from headrace.messages.run import AgentRef, DoubleTexting
 
@@ -77,7 +77,7 @@ class AgentDefinition(Part, frozen=True, kw_only=True):
     ] = ()
     triggers: tuple[Trigger, ...] = ()
     limits: Limits = Limits()
-    runtime: Literal["native", "langgraph", "http"] = "native"
+    runtime: Literal["native", "langgraph", "crewai", "autogen", "http"] = "native"
     runtime_url: Annotated[str, Meta(max_length=2000, description="Of the runtime http: the service")] | None = None
     approvals: Approvals | None = None
     delegation: Delegation | None = None
@@ -96,7 +96,7 @@ class AgentDefinition(Part, frozen=True, kw_only=True):
         for name in _ADDED:
             if shown[name] is None:
                 del shown[name]
-        return short_hash(orjson.dumps(shown, option=orjson.OPT_SORT_KEYS))
+        return short_hash(canonical_json(shown))
 
     @property
     def prompt_hash(self) -> str:

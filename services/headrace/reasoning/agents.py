@@ -46,15 +46,21 @@ class Agent:
         return self.definition.output_schema or None
 
 
+Prepared = dict[tuple[str, str], Agent]
+"""By name and version."""
+
+
 class Agents:
     """Prepared agents by name and version. Lookups raise ``registry.schemas.InvalidSchema`` for a definition with a
     broken schema.
+
+    ``prepared`` is shared with others of the same ``specs``: preparing compiles schemas.
     """
 
-    def __init__(self, definitions: Definitions, specs: Mapping[str, Spec]) -> None:
+    def __init__(self, definitions: Definitions, specs: Mapping[str, Spec], prepared: Prepared | None = None) -> None:
         self._definitions = definitions
         self._specs = specs
-        self._prepared: dict[tuple[str, str], Agent] = {}
+        self._prepared: Prepared = {} if prepared is None else prepared
 
     def find(self, name: str, version: str | None = None, key: str | None = None) -> Agent | None:
         """``version`` of ``name``, or the version that is live for ``key``; None if there is no such."""

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from headrace.messages.agent import AgentName, AgentVersion
 from headrace.messages.base import JsonObject, Part
+from headrace.messages.canonical import canonical_json
 from headrace.messages.ids import short_hash
 from headrace.messages.job import DEFAULT_AGENT
 
@@ -113,7 +114,7 @@ class WorkflowDefinition(Part, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def definition_hash(self) -> str:
-        return short_hash(orjson.dumps(self.document(), option=orjson.OPT_SORT_KEYS))
+        return short_hash(canonical_json(self.document()))
 
 
 class AgentConfig(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
