@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 WORKERS ?= 2
+RUNTIMES ?= langgraph crewai autogen
 
 # Every verb starts Python again and again: what is imported is compiled once, whatever the caller's environment says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -48,11 +49,15 @@ demo: $(INSTALLED) ## The main job from end to end: webhooks in, agent results o
 up: $(INSTALLED) ## The whole mesh on this machine, until Ctrl-C
 	$(BIN)/headrace up
 
-runtimes: $(INSTALLED) ## Tests of the agent runtimes that need an extra, in an environment of their own
-	$(BIN)/uv venv --quiet --allow-existing .venv-runtimes
-	$(BIN)/uv pip sync --python .venv-runtimes/bin/python --require-hashes requirements/runtimes.lock
-	$(BIN)/uv pip install --quiet --python .venv-runtimes/bin/python --no-deps --no-build-isolation -e .
-	.venv-runtimes/bin/pytest -p no:cacheprovider tests/reasoning/test_frameworks.py
+runtimes: $(INSTALLED) ## Tests of the agent runtimes that need an extra, each in an environment of its own
+	for runtime in $(RUNTIMES); do \
+		python=.venv-runtimes/$$runtime/bin/python; \
+		echo "runtimes: $$runtime"; \
+		$(BIN)/uv venv --quiet --allow-existing .venv-runtimes/$$runtime && \
+		$(BIN)/uv pip sync --quiet --python $$python --require-hashes requirements/runtimes/$$runtime.lock && \
+		$(BIN)/uv pip install --quiet --python $$python --no-deps --no-build-isolation -e . && \
+		$$python -m pytest -p no:cacheprovider tests/reasoning/test_framework*.py || exit 1; \
+	done
 
 faults: $(INSTALLED) ## The fault matrix on three brokers, the long form (ARGS="--list" and more)
 	$(BIN)/python -m tests.faults $(ARGS)
@@ -63,7 +68,7 @@ bench: $(INSTALLED) ## headrace beside its peers; ARGS=--quick for a short form,
 lock: $(INSTALLED) ## Resolve the locks anew
 	$(BIN)/uv pip compile pyproject.toml --extra local --extra dev --generate-hashes --python-version 3.11 --no-header -q -o requirements/dev.lock
 	$(BIN)/uv pip compile pyproject.toml -c requirements/dev.lock --generate-hashes --python-version 3.11 --no-header -q -o requirements/runtime.lock
-	$(BIN)/uv pip compile pyproject.toml --extra local --extra dev --extra langgraph -c requirements/dev.lock --generate-hashes --python-version 3.11 --no-header -q -o requirements/runtimes.lock
+	for runtime in $(RUNTIMES); do $(BIN)/uv pip compile pyproject.toml --extra local --extra dev --extra $$runtime --generate-hashes --python-version 3.11 --no-header -q -o requirements/runtimes/$$runtime.lock || exit 1; done
 	echo hatchling | $(BIN)/uv pip compile - -c requirements/dev.lock --generate-hashes --python-version 3.11 --no-header --no-annotate -q -o requirements/build.lock
 	echo uv | $(BIN)/uv pip compile - --generate-hashes --python-version 3.11 --no-header --no-annotate -q -o requirements/uv.lock
 	for peer in benchmarks/peers/*/requirements.in; do $(BIN)/uv pip compile $$peer --generate-hashes --python-version 3.11 --no-header --no-annotate -q -o $${peer%.in}.lock || exit 1; done

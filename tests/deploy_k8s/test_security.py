@@ -213,8 +213,8 @@ def test_a_secret_goes_only_to_who_needs_it() -> None:
         "HEADRACE_AUTH_SECRET": {"gateway"},
         "HEADRACE_EVENTS_TOKEN": {"gateway"},
         "HEADRACE_WEBHOOK_SECRET_GITHUB": {"gateway"},
-        "ANTHROPIC_API_KEY": {"reasoning"},
-        "OPENAI_API_KEY": {"reasoning"},
+        "ANTHROPIC_API_KEY": {"reasoning", "replay"},
+        "OPENAI_API_KEY": {"reasoning", "replay"},
     }
 
 

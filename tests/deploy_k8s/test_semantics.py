@@ -42,7 +42,7 @@ PLACEHOLDERS = {
 
 def test_there_is_a_workload_a_service() -> None:
     for name in RENDERINGS:
-        expected = STAGES.keys() - ({"audit", "analytics"} if name == "minimal" else set())
+        expected = STAGES.keys() - ({"replay", "audit", "analytics"} if name == "minimal" else set())
         assert services_of(rendering(name)).keys() == expected, name
 
 
@@ -284,7 +284,7 @@ def test_scalers_have_their_targets_and_nothing_else_counts_replicas(objects: li
     for name, one in found.items():
         assert ("replicas" in one["spec"]) != (name in scaled)
     if scaled:
-        assert scaled == STAGES.keys() - {"analytics"}
+        assert scaled == STAGES.keys() - {"replay", "analytics"}
 
 
 def test_an_external_metric_is_the_lag_of_its_service() -> None:

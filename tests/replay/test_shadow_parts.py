@@ -13,6 +13,7 @@ from headrace.messages.ids import content_ref
 from headrace.messages.result import AgentResult, ResultError, SessionTurn
 from headrace.messages.run import SessionState, ToolCall, ToolCalls, ToolResults, Usage
 from headrace.reasoning.entries import canonical
+from headrace.registry.candidate import InvalidCandidate, changed
 from headrace.replay.differences import differences
 from headrace.replay.evaluators.checks import Judged
 from headrace.replay.evaluators.definitions import Exact
@@ -22,7 +23,7 @@ from headrace.replay.shadow.answers import Answers
 from headrace.replay.shadow.choice import in_baseline, shadow_job, skipped
 from headrace.replay.shadow.compare import compare
 from headrace.replay.shadow.page import page
-from headrace.replay.shadow.plan import InvalidPlan, ShadowPlan, changed, check_expression
+from headrace.replay.shadow.plan import InvalidPlan, ShadowPlan, check_expression
 from headrace.replay.shadow.range import Seen
 from headrace.replay.shadow.report import report
 from headrace.replay.shadow.runs import MISS
@@ -68,9 +69,9 @@ def test_a_candidate_differs_and_has_a_version_of_its_own() -> None:
     assert changed(TICKETS.replace(version="1.0.0-rc.1"), prompt="x").version == "1.0.0-rc.1.shadow"
     assert changed(TICKETS, TICKETS.replace(system_prompt="other")).version == "1.0.0-shadow"
     for same in ({}, {"model": TICKETS.model}, {"prompt": TICKETS.system_prompt}, {"other": NEWER.replace(name="x")}):
-        with pytest.raises(InvalidPlan):
+        with pytest.raises(InvalidCandidate):
             changed(TICKETS, **same)
-    with pytest.raises(InvalidPlan, match="runtime http"):
+    with pytest.raises(InvalidCandidate, match="runtime http"):
         changed(TICKETS, NEWER.replace(runtime="http"))
     with pytest.raises(InvalidPlan, match="--where"):
         check_expression("--where", "data.")

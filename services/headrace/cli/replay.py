@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from headrace.blobs.settings import open_blobs
 from headrace.cli.output import Exit, print_json, stop
+from headrace.cli.replay_service import service_of
 from headrace.cli.replay_view import Console, plan_facts, report_facts, show_plan, show_report, survey_facts
 from headrace.cli.target import JsonFlag, Target, run_async
 from headrace.cli.who import who
-from headrace.local.control import service_held
-from headrace.local.errors import NotRunning
-from headrace.local.stack import State
-from headrace.local.state import running_state
-from headrace.messages.errors import FatalError
 from headrace.pipeline import STAGES
 from headrace.postgres.pool import open_pool
 from headrace.replay.actions import on_record
 from headrace.replay.ledger import INDEX_TABLES, open_ledger
 from headrace.replay.plan import Plan, make_plan
 from headrace.replay.rebuild import Rebuild, check_rebuildable
-from headrace.replay.service import Elsewhere, InThisProcess, Service
+from headrace.replay.service import Service
 from headrace.replay.start import Earliest, OutOfRange, Start, parse_offsets, parse_time
 from headrace.replay.stock import open_stock
 from headrace.settings import MeshSettings
@@ -34,11 +26,16 @@ from headrace.settings import MeshSettings
 app = App(name="replay", help="Make again what records led to.", help_format="markdown")
 app.command("headrace.cli.replay_run:run", name="run")
 app.command("headrace.cli.replay_shadow:shadow", name="shadow")
-app.command("headrace.cli.replay_list:list_", name="list")
+app.command("headrace.cli.replay_jobs:list_", name="list")
+app.command("headrace.cli.replay_jobs:show", name="show")
+app.command("headrace.cli.replay_jobs:watch", name="watch")
+app.command("headrace.cli.replay_jobs:cancel", name="cancel")
+app.command("headrace.cli.replay_jobs:resume", name="resume")
+app.command("headrace.cli.replay_beside:swap", name="swap")
+app.command("headrace.cli.replay_beside:drop", name="drop")
 app.command("headrace.cli.replay_horizon:horizon", name="horizon")
 
 _NOWHERE = Target()
-_WATCH_S = 0.5
 Flag = Annotated[bool, Parameter(negative=())]
 
 
@@ -53,6 +50,8 @@ def rebuild(
     run: Flag = False,
     dry_run: Flag = False,
     yes: Flag = False,
+    beside: str | None = None,
+    swap: Flag = False,
     timeout: float = 120.0,
     target: Target = _NOWHERE,
     json: JsonFlag = False,
@@ -82,6 +81,11 @@ def rebuild(
         Only show the plan, and what emptying the index would lose.
     yes
         Empty the index without asking further.
+    beside
+        Leave the live index alone: make another one of this name in the same database, from the earliest records, and compare
+        the two row by row. Nothing is stopped for it.
+    swap
+        With --beside: put it in the live one's place if they are the same; with --yes, whatever differs. As `headrace replay swap`.
     timeout
         Seconds to wait for the group to be empty, and to wait without progress.
     json
@@ -91,13 +95,24 @@ def rebuild(
     if stage is None:
         raise stop(f"this mesh has no service {group}", 2)
     check_rebuildable(stage, empty=empty_index)
+    if swap and beside is None:
+        raise stop("--swap is for --beside", 2)
+    if beside is not None:
+        if group != "persistence" or not to_earliest or to_datetime or to_offset or empty_index or run or dry_run:
+            raise stop(
+                "--beside is for --group persistence and --to-earliest, with --swap, --yes, --timeout and --json", 2
+            )
+        from headrace.cli.replay_beside import make_beside
+
+        make_beside(target, beside, then_swap=swap, yes=yes, patience_s=timeout, json=json)
+        return
     try:
         start = _start(to_earliest=to_earliest, to_datetime=to_datetime, to_offset=to_offset)
         settings = target.settings()
         plan = make_plan(settings, stage, start)
     except OutOfRange as error:
         raise stop(str(error), 2) from None
-    service = None if dry_run else _service(target.data, settings, group, run=run, timeout=timeout)
+    service = None if dry_run else service_of(target.data, settings, group, run=run, timeout=timeout)
     span = _span(to_earliest=to_earliest, to_datetime=to_datetime, to_offset=to_offset, empty=empty_index)
     ok = run_async(
         _rebuild(settings, plan, service, empty=empty_index, yes=yes, patience_s=timeout, range=span, json=json)
@@ -164,58 +179,3 @@ async def _rebuild(
 def _print(facts: dict[str, Any], *, json: bool) -> None:
     if json:
         print_json(facts)
-
-
-def _service(data: Path, settings: MeshSettings, group: str, *, run: bool, timeout: float) -> Service:
-    """Who runs it: the supervisor of this mesh, this process, or somebody else."""
-    supervised = _supervised(data, settings, group)
-    if supervised and run:
-        raise stop(f"the mesh on {data} runs {group} itself: leave out --run", 2)
-    if supervised:
-        return Supervised(data, group, timeout)
-    return InThisProcess(group, settings) if run else Elsewhere()
-
-
-def _supervised(data: Path, settings: MeshSettings, group: str) -> bool:
-    """Whether a supervisor on this machine runs the service on this very Kafka."""
-    try:
-        state = Target(data).state()
-    except NotRunning:
-        return False
-    here = state.endpoints is not None and state.endpoints.kafka_bootstrap_servers == settings.kafka_bootstrap_servers
-    return here and any(service.name == group for service in state.services)
-
-
-class Supervised:
-    """The service of the mesh that `headrace up` runs on this machine, stopped and started by its supervisor."""
-
-    def __init__(self, data: Path, name: str, timeout: float) -> None:
-        self._data = data
-        self._name = name
-        self._timeout = timeout
-
-    @asynccontextmanager
-    async def stopped(self) -> AsyncIterator[None]:
-        hold = service_held(self._data, self._name, timeout=self._timeout)
-        await asyncio.to_thread(hold.__enter__)
-        try:
-            yield
-        finally:
-            hold.__exit__(None, None, None)
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[asyncio.Future[None]]:
-        ended = asyncio.ensure_future(self._given_up())
-        try:
-            yield ended
-        finally:
-            ended.cancel()
-            await asyncio.gather(ended, return_exceptions=True)
-
-    async def _given_up(self) -> None:
-        """Ends when the supervisor has given the service up, or is gone itself."""
-        while True:
-            service = next(one for one in running_state(self._data).services if one.name == self._name)
-            if service.state == State.FAILED:
-                raise FatalError(service.error)
-            await asyncio.sleep(_WATCH_S)

@@ -22,12 +22,17 @@ CLOSE_TIMEOUT_S: Final = 5.0
 
 @asynccontextmanager
 async def open_pool(
-    settings: MeshSettings, *, min_size: int = 0, max_size: int = 8, service: str = "headrace"
+    settings: MeshSettings,
+    *,
+    min_size: int = 0,
+    max_size: int = 8,
+    service: str = "headrace",
+    search_path: str | None = None,
 ) -> AsyncIterator[asyncpg.Pool]:
     """A pool on ``settings.database_url``, closed on exit. ``jsonb`` values are Python values on both sides.
 
     Connections are made when they are needed, and those that broke are replaced, so a service may start before its server and
-    outlives a restart of it. With ``min_size`` one is made at once.
+    outlives a restart of it. With ``min_size`` one is made at once. ``search_path``: schemas in place of the role's own.
 
     Raises:
         FatalError: the URL is not one. With ``min_size`` also: the server refuses this user or database (else the first use does).
@@ -35,14 +40,17 @@ async def open_pool(
     """
     _check_url(settings.database_url.get_secret_value())
     with translated():
-        pool = await _create(settings, min_size, max_size, service)
+        pool = await _create(settings, min_size, max_size, service, search_path)
     try:
         yield pool
     finally:
         await _close(pool)
 
 
-async def _create(settings: MeshSettings, min_size: int, max_size: int, service: str) -> asyncpg.Pool:
+async def _create(
+    settings: MeshSettings, min_size: int, max_size: int, service: str, search_path: str | None
+) -> asyncpg.Pool:
+    path = {} if search_path is None else {"search_path": search_path}
     return await asyncpg.create_pool(
         settings.database_url.get_secret_value(),
         min_size=min_size,
@@ -50,7 +58,7 @@ async def _create(settings: MeshSettings, min_size: int, max_size: int, service:
         init=_init,
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=COMMAND_TIMEOUT_S,
-        server_settings={"application_name": service, "jit": "off", "timezone": "UTC"},
+        server_settings={"application_name": service, "jit": "off", "timezone": "UTC", **path},
     )
 
 

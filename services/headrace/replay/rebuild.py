@@ -92,7 +92,7 @@ class Report:
 
 def check_rebuildable(stage: Stage, *, empty: bool) -> None:
     """Raises ``NotRebuildable``, saying why."""
-    if stage.service not in REBUILDABLE:
+    if stage.service.partition(".")[0] not in REBUILDABLE:
         raise NotRebuildable(f"{stage.service} keeps nothing that could be rebuilt; there is: {', '.join(REBUILDABLE)}")
     if empty and stage.service == "audit":
         raise NotRebuildable("audit.events is append-only and is never emptied; check it with `headrace audit verify`")
@@ -194,7 +194,7 @@ class Rebuild:
     async def _dead_letters(self) -> int:
         """Notes what the service has ever dead-lettered of the plan; how much that is."""
         letters = await asyncio.to_thread(
-            DeadLetters(self._settings, self._stage.service).entries, include_redriven=True
+            DeadLetters(self._settings, self._stage.dead_letters.removesuffix(".dlq")).entries, include_redriven=True
         )
         stretches: Mapping[Any, tuple[int, int]] = self._plan.stretches
         places = {

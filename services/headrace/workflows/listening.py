@@ -60,10 +60,14 @@ def _start(event: Event, version: int, definition: WorkflowDefinition) -> Workfl
 
 @asynccontextmanager
 async def followed(pool: asyncpg.Pool, *, every_s: float = 1.0) -> AsyncIterator[Listening]:
-    """What is listening, kept up to date in the background: a change counts within ``every_s`` or so."""
-    listening = Listening()
-    following = asyncio.create_task(_follow(pool, listening, every_s), name="listening-workflows")
+    """What is listening, kept up to date in the background: a change counts within ``every_s`` or so.
+
+    Entering waits until it was read once: an event must not be passed over for want of knowing whom it concerns.
+    """
+    listening, read = Listening(), asyncio.Event()
+    following = asyncio.create_task(_follow(pool, listening, every_s, read), name="listening-workflows")
     try:
+        await read.wait()
         yield listening
     finally:
         following.cancel()
@@ -71,11 +75,12 @@ async def followed(pool: asyncpg.Pool, *, every_s: float = 1.0) -> AsyncIterator
             await following
 
 
-async def _follow(pool: asyncpg.Pool, listening: Listening, every_s: float) -> None:
+async def _follow(pool: asyncpg.Pool, listening: Listening, every_s: float, read: asyncio.Event) -> None:
     seen: tuple[int, datetime | None] | None = None
     while True:
         try:
             seen = await _refresh(pool, listening, seen)
+            read.set()
         except HeadraceError as error:
             log.warning("workflows_not_read", reason=str(error))
         await asyncio.sleep(every_s)

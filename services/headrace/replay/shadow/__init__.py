@@ -11,7 +11,6 @@
     sessions    conversations of the replay's own
     reading     tools that are asked what was never recorded, if they only read
     page        the report as one HTML file; ``plots`` draws
-    replays     the table of replays
 
 Nothing live is written: the topics ``shadow.*`` with the blobs that their records name, and tables of replays.
 """
