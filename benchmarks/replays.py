@@ -3,9 +3,9 @@
     python -m benchmarks.replays [--events 2000] [--rounds 3] [--runs 4000]
 
 The mesh is real: ingest, reasoning, persistence as processes, one Kafka broker, Postgres, the model simulator over HTTP in a
-process of its own, which answers at once. Live and shadow take turns, each round with events of its own; both rates are from the first to the
-last result record of the round, so neither has the start of a process in it. Re-runs are of two-turn runs with a tool call, and
-their rate is the command's own, reading included. Bytes are those of the records' keys, values and headers.
+process of its own, which answers at once. Live and shadow take turns, each round with events of its own; both rates are from the
+first to the last result record of the round, so neither has the start of a process in it. Re-runs are of two-turn runs with a
+tool call, and their rate is the command's own, reading included. Bytes are those of the records' keys, values and headers.
 """
 
 from __future__ import annotations

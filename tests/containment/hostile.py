@@ -113,7 +113,7 @@ class Hostile:
         if name not in self.published:
             file = folder / f"{name}.yaml"
             file.write_text(AGENT.replace("NAME", name).replace("TOOLS", tools) + more)
-            self.mesh.cli("agents", "publish", str(file))
+            self.mesh.publish(file)
             self.published.add(name)
 
     def job(self, agent: str, **fields: Any) -> str:

@@ -176,7 +176,8 @@ def calls(block: Block) -> set[str]:
 
 
 def test_operating_on_servers_of_ones_own(stack: Endpoints, namespace: str, database_url: str, tmp_path: Path) -> None:
-    with running_mesh(stack, namespace, database_url, services=("ingest", "reasoning", "persistence", "audit")) as mesh:
+    services = ("ingest", "reasoning", "persistence", "audit")
+    with running_mesh(stack, namespace, database_url, services=services, apart=("persistence",)) as mesh:
         walk = own_servers(mesh, tmp_path)
         lines = run_client(mesh)
         assert [line.split(": ")[0] for line in lines] == [

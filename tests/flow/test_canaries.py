@@ -230,7 +230,7 @@ def call_all(mesh: Mesh, written: Written, credentials: list[str]) -> None:
 def publish(mesh: Mesh) -> None:
     path = mesh.logs / "asker.yaml"
     path.write_text(AGENT)
-    mesh.cli("agents", "publish", str(path))
+    mesh.publish(path)
     path.unlink()
     until(lambda: mesh.gateway.get("/v1/agents/asker").status_code == 200, 30, "it is published")
 

@@ -87,7 +87,7 @@ def mesh(
             stack, unique_namespace(), database_url, services=services, apart=(), environment=environment
         ) as mesh,
     ):
-        mesh.cli("agents", "publish", *map(str, files))
+        mesh.publish(*files)
         yield mesh
 
 
@@ -212,7 +212,7 @@ def test_the_assistant_looks_for_what_there_is_before_it_makes_a_pipeline(
     mesh.cli(
         "tools", "promote", tool["name"], "--as", "composite_cheapest", "--description", "The three cheapest flights."
     )
-    mesh.cli("agents", "publish", str(tmp_path / "assistant.yaml"))
+    mesh.publish(tmp_path / "assistant.yaml")
     call = {"name": "execute_pipeline", "arguments": {"session_id": "s", "pipeline": first_prompt}}
     look = {"name": "search_tools", "arguments": {"query": "cheapest flights"}}
     simulator.play(

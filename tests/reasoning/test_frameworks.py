@@ -15,7 +15,7 @@ from headrace.egress import EgressPolicy, GuardedClient
 from headrace.egress.policy import PrivateTargets
 from headrace.messages.agent import AgentDefinition
 from headrace.messages.result import AgentResult
-from headrace.messages.run import ToolCalls
+from headrace.messages.run import ToolCalls, ToolError
 from headrace.models.resolve import Models
 from headrace.models.retry import RetryPolicy
 from headrace.reasoning.frameworks import Frameworks
@@ -30,6 +30,7 @@ from tests.reasoning.bench import (
     Bench,
     ScriptedModel,
     answered,
+    calls_reply,
     definition,
     only_calls,
     only_result,
@@ -133,17 +134,36 @@ async def test_a_model_that_fails_within_a_framework_fails_as_itself(
     assert errors == ""
 
 
+@each_framework
+async def test_a_model_is_given_the_very_conversation(runtime: Any) -> None:
+    """Calls without a word, outcomes good and bad, text in between."""
+    asked = {}
+    for name in ("native", runtime):
+        model = ScriptedModel(
+            calls_reply({"a": 1}, {"b": [2]}), calls_reply({}, text="Once more."), text_reply("Done.")
+        )
+        bench = Bench(model, definition(runtime=name))
+        calls = only_calls(await bench.start())
+        outcomes = answered(calls, {"row": 1})
+        bad = outcomes.results[1].replace(status="error", error=ToolError(type="timeout", message="slow"), content=None)
+        calls = await bench.resume(outcomes.replace(results=(outcomes.results[0], bad)))
+        result = await bench.resume(answered(calls, "<b>"))
+        assert (result.status, result.output) == ("completed", "Done.")
+        asked[name] = [(request.entries, request.tools) for request in model.requests]
+    assert any(entry.is_error for entry in asked[runtime][1][0])
+    assert asked[runtime] == asked["native"]
+
+
 @pytest.mark.parametrize("runtime", [_installed("crewai")])
 async def test_crewai_words_the_prompt_and_takes_the_answer_out_of_the_text(runtime: Any) -> None:
-    model = ScriptedModel(text_reply('Thought: it is clear.\nFinal Answer: {"risk": "high"}'))
-    agent = definition(output_schema=VERDICT_SCHEMA, runtime=runtime, description="Finds {risks}.")
+    model = ScriptedModel(text_reply("Thought: it is clear.\nFinal Answer: It is high."))
+    agent = definition(runtime=runtime, description="Finds {risks}.")
     result = only_result(await Bench(model, agent).start())
-    assert (result.status, result.output) == ("completed", {"risk": "high"})
+    assert (result.status, result.output) == ("completed", "It is high.")
     (asked,) = model.requests
     assert asked.system.startswith("You are reviewer. ")
     assert system_text(agent) in asked.system
     assert "Your personal goal is: Finds {risks}." in asked.system
-    assert asked.output_schema == VERDICT_SCHEMA
 
 
 async def test_a_runtime_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

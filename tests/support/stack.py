@@ -159,10 +159,12 @@ def data_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def kafka_cluster(*, brokers: int = 3, advertise: Mapping[int, str] | None = None) -> Iterator[KafkaCluster]:
+def kafka_cluster(
+    *, brokers: int = 3, advertise: Mapping[int, str] | None = None, users: Mapping[str, str] | None = None
+) -> Iterator[KafkaCluster]:
     """A running cluster of its own, with fast time-outs, for tests that harm brokers.
 
-    `advertise` (node -> "host:port") puts a proxy before brokers.
+    `advertise` (node -> "host:port") puts a proxy before brokers; with `users` (name -> password) clients have to log in.
     """
     software = ensure_software(registry=False)
     trained = ensure_trained(software, cache_dir(), silent).kafka  # brokers are started again and again
@@ -176,6 +178,7 @@ def kafka_cluster(*, brokers: int = 3, advertise: Mapping[int, str] | None = Non
                 brokers=brokers,
                 fast=True,
                 advertise=dict(advertise or {}),
+                users=dict(users or {}),
                 aot=trained,
             )
             cluster.start_all()

@@ -33,8 +33,8 @@ class Bar(Progress):
         super().of(total)
         self._bars.update(self._task, total=total)
 
-    def told(self, passed: int, spent_usd: float = 0.0) -> None:
-        super().told(passed, spent_usd)
+    def told(self, passed: int, spent_usd: float = 0.0, total: int | None = None) -> None:
+        super().told(passed, spent_usd, total)
         facts = self.facts()
         extra = f"${spent_usd:.4f}" if self._dollars else f"{facts['rate']:,.0f}/s"
-        self._bars.update(self._task, completed=passed, extra=extra)
+        self._bars.update(self._task, completed=passed, total=facts["total"], extra=extra)

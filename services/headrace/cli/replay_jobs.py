@@ -165,6 +165,8 @@ def _said(row: Replay) -> str:
     told = row.progress
     if row.state != "running" or told is None:
         return f"{row.state}: {row.error}" if row.error else row.state
+    if row.follows:
+        return f"{told['phase']}: {told['passed']:,} passed, {told['total'] - told['passed']:,} behind, ${row.spent_usd:.4f}"
     left = f", {told['eta_s']:,.0f} s left" if told["eta_s"] is not None else ""
     return f"{told['phase']} {told['passed']:,} of {told['total']:,}, {told['rate']:,.1f}/s, ${row.spent_usd:.4f}{left}"
 

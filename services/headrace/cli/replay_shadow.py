@@ -53,6 +53,12 @@ class Choice:
     "Events from this ISO 8601 time on; UTC if it names no offset. Default: the oldest that are there."
     to: str | None = None
     "Events before this time. Default: now."
+    follow: Annotated[bool, Parameter(negative=())] = False
+    "Go on with the live tail until Ctrl-C; the report is made anew now and then."
+    until: str | None = None
+    "With --follow: up to this time."
+    follow_after: Annotated[float, Parameter(validator=Number(gte=0, lte=3600))] = 30.0
+    "With --follow: seconds after which the live run of an event is over."
     where: str | None = None
     "Only events for which this JMESPath expression is true, as in a trigger's filter."
     session: str | None = None
@@ -86,6 +92,7 @@ def shadow(
     name: str | None = None,
     resume: str | None = None,
     out: Path = Path(),
+    workers: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 1,
     detach: Flag = False,
     dry_run: Flag = False,
     yes: Flag = False,
@@ -112,6 +119,8 @@ def shadow(
         Go on with the replay of this name.
     out
         Folder for the report, NAME.html and NAME.json.
+    workers
+        Processes that share the work; each has up to --max-in-flight runs at a time, all together one --max-cost.
     detach
         Hand it to the service `replay`, and return: `headrace replay watch NAME` shows it.
     dry_run
@@ -123,7 +132,7 @@ def shadow(
     """
     if (agent is None) == (resume is None):
         raise stop("say --agent, or --resume with the name of a replay", 2)
-    asked = Asked(outcome, out, dry_run=dry_run, yes=yes, json=json)
+    asked = Asked(outcome, out, dry_run=dry_run, yes=yes, json=json, workers=workers)
     try:
         request = None if agent is None else _request(agent, candidate, choice, asked, name)
         work = Work(target.settings(), asked)
@@ -141,6 +150,9 @@ def shadow(
 
 def _request(agent: str, candidate: Candidate, choice: Choice, asked: Asked, name: str | None) -> ShadowRequest:
     """What is asked for, as the API would be. Raises ``InvalidPlan``, ``OutOfRange``."""
+    if (choice.follow and choice.to) or (choice.until and not choice.follow):
+        raise stop("--until is for --follow, and --to for a range", 2)
+    end = choice.until or choice.to
     definition = _loaded(load_file, candidate.definition) if candidate.definition else None
     made = ShadowRequest(
         replay_id=name,
@@ -152,7 +164,9 @@ def _request(agent: str, candidate: Candidate, choice: Choice, asked: Asked, nam
         model=candidate.model,
         prompt=_loaded(_text_of, candidate.prompt) if candidate.prompt else None,
         from_=time_of(parse_time(choice.from_).timestamp_ms) if choice.from_ else None,
-        to=time_of(parse_time(choice.to).timestamp_ms) if choice.to else None,
+        to=time_of(parse_time(end).timestamp_ms) if end else None,
+        follow=choice.follow,
+        follow_after_s=choice.follow_after,
         where=choice.where,
         session=choice.session,
         evaluators=[msgspec.to_builtins(one) for one in evaluators_of(choice.evaluators, choice.fail_under)],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from headrace.control.replays.store import NewReplay, Replay, Replays
 from headrace.messages.errors import HeadraceError
 from headrace.postgres.pool import open_pool
 from headrace.registry.read import read_catalog
+from headrace.replay.jobs.helping import helped
 from headrace.replay.jobs.keep import kept
 from headrace.replay.jobs.settle import definitions, resolved, settle
 from headrace.replay.jobs.shadow import ShadowWork, check_cost, estimate_facts, plan_of, text_of
@@ -47,6 +49,7 @@ class Asked:
     dry_run: bool
     yes: bool
     json: bool
+    workers: int = 1
 
 
 class Work:
@@ -109,9 +112,12 @@ class Work:
         try:
             with Bar("replaying", dollars=True) as bar:
                 work = ShadowWork(self._settings, pool, leases, held, bar)
+                if plan.follow:  # then Ctrl-C is its end, and not a break
+                    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, work.enough.set)
                 async with open_job(self._settings, plan, pool) as job:
                     expected = await job.forecast()
-                    facts = await kept(leases, held, bar, work.replayed(job, expected, self._asked.outcome))
+                    async with helped(self._settings, row.replay_id, self._asked.workers - 1, leases.lease_s):
+                        facts = await kept(leases, held, bar, work.replayed(job, expected, self._asked.outcome))
             await leases.renew(held, bar.facts())
             await leases.say(held, "complete")
         finally:
@@ -181,6 +187,7 @@ def new_replay(settings: MeshSettings, request: ShadowRequest, replay_id: str, *
         request=request.plain(),
         started_by=who(),
         detached=detached,
+        follows=request.follow,
         dry_run=request.dry_run,
         confirmed=request.confirm,
     )

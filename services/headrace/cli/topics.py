@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from dataclasses import asdict
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from headrace.cli.output import Exit, print_json, print_table
 from headrace.cli.target import JsonFlag, Target
+from headrace.runtime.acls import allow
 from headrace.runtime.admin import Admin
+from headrace.topology.acls import replay_acls
 from headrace.topology.plan import Change
 from headrace.topology.spec import load_all
 
@@ -65,6 +68,41 @@ def apply(
     _show(changes, json=json, empty="the topics are as declared")
     if any(change.refused for change in changes):
         raise Exit(5)
+
+
+@app.command
+def acls(
+    *,
+    principal: str,
+    for_: Annotated[Literal["replay"], Parameter(name="--for")] = "replay",
+    apply: Annotated[bool, Parameter(negative=())] = False,
+    target: Target = _NOWHERE,
+    json: JsonFlag = False,
+) -> None:
+    """What a principal of Kafka may do, as ACLs: a replay may read all of the mesh's topics, and write none of the live ones.
+
+    Example: `headrace topics acls --principal User:replay`
+
+    Parameters
+    ----------
+    principal
+        As Kafka names it, such as User:replay.
+    for
+        replay: who runs `headrace replay shadow` and `headrace replay run`.
+    apply
+        Put them into the cluster, as the user of HEADRACE_KAFKA_OPTIONS.
+    json
+        Print JSON.
+    """
+    settings = target.settings(kafka=apply)
+    wanted = {"replay": replay_acls}[for_](load_all(), settings.topic_prefix)
+    if apply:
+        allow(settings, principal, wanted)
+    if json:
+        print_json([asdict(acl) | {"principal": principal, "pattern": acl.pattern} for acl in wanted])
+        return
+    rows = [(principal, acl.operation, acl.resource, acl.name, acl.pattern) for acl in wanted]
+    print_table(["principal", "may", "of", "name", "pattern"], rows)
 
 
 def _show(changes: Sequence[Change], *, json: bool, empty: str) -> None:

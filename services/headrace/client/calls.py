@@ -71,6 +71,8 @@ class ReplayOptions(TypedDict, total=False):
     prompt: str
     start: str
     end: str
+    follow: bool
+    follow_after_s: float
     where: str
     session: str
     sample: float

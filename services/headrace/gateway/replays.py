@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Awaitable
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -133,12 +134,13 @@ def _new(tenant: str, wanted: ReplayRequest, asked_by: str) -> NewReplay:
         request=wanted.plain(),
         started_by=asked_by,
         detached=True,
+        follows=isinstance(wanted, ShadowRequest) and wanted.follow,
         dry_run=wanted.dry_run,
         confirmed=wanted.confirm,
     )
 
 
-async def _moved(move: Any) -> Response:
+async def _moved(move: Awaitable[Replay | None]) -> Response:
     try:
         return _answer(_there(await move), 202)
     except CantMove as error:

@@ -42,6 +42,15 @@ _FAST = {
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
 }
 
+_GUARDED = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "super.users": "User:admin;User:ANONYMOUS",  # ANONYMOUS: brokers and controllers among themselves
+    "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+    "listener.name.plaintext.scram-sha-512.sasl.jaas.config": (
+        "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+    ),
+}
+
 
 class KafkaBroker(Server):
     """Broker `node` (1, 2, ...) of a cluster."""
@@ -94,6 +103,7 @@ class KafkaBroker(Server):
             self._cluster.cluster_id,
             "-c",
             self._config,
+            *self._cluster.credentials(),
         ]
         log_path = self.process.log_path
         log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +125,8 @@ class KafkaBroker(Server):
         return [java.java(), _HEAP, *flags, *_LOGGING, "-cp", classpath]
 
     def is_ready(self) -> bool:
-        return self.node in live_brokers(self.port)
+        open_to_us = self.internal_port if self._cluster.users else self.port
+        return self.node in live_brokers(open_to_us or self.port)
 
 
 class KafkaCluster:
@@ -123,6 +134,9 @@ class KafkaCluster:
 
     `advertise` (node -> "host:port") puts something else before a broker, such as a proxy that delays or cuts. It stands between
     clients and brokers only: brokers then talk to each other by a listener of their own.
+
+    `users` (name -> password): clients log in by SCRAM-SHA-512 and may do what ACLs allow; the user `admin` may do everything, and
+    so may whoever reaches the brokers' own listener. Passwords are seen in the machine's list of processes: for tests.
     """
 
     def __init__(
@@ -133,6 +147,7 @@ class KafkaCluster:
         brokers: int = 1,
         fast: bool = False,
         advertise: dict[int, str] | None = None,
+        users: dict[str, str] | None = None,
         aot: java.Aot | None = None,
     ) -> None:
         if brokers not in (1, 3):
@@ -142,7 +157,8 @@ class KafkaCluster:
         self.aot = aot
         self.classpath = classpath
         self._advertise = advertise or {}
-        self.proxied = bool(advertise)
+        self.users = users or {}
+        self.proxied = bool(advertise or users)
         self._site = site
         self.cluster_id = self._remembered_id()
         self.brokers = [KafkaBroker(site, node, self) for node in range(1, brokers + 1)]
@@ -159,12 +175,13 @@ class KafkaCluster:
     def settings(self) -> dict[str, object]:
         """The settings that all brokers share."""
         replicas, min_isr = (3, 2) if self.size == 3 else (1, 1)
+        protocol = "SASL_PLAINTEXT" if self.users else "PLAINTEXT"
         settings: dict[str, object] = {
             "process.roles": "broker,controller",
             "controller.quorum.voters": ",".join(f"{b.node}@{HOST}:{b.controller_port}" for b in self.brokers),
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "INTERNAL" if self.proxied else "PLAINTEXT",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listener.security.protocol.map": f"PLAINTEXT:{protocol},INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "auto.create.topics.enable": "false",
             "default.replication.factor": replicas,
             "min.insync.replicas": min_isr,
@@ -178,7 +195,12 @@ class KafkaCluster:
             "share.coordinator.state.topic.replication.factor": replicas,
             "share.coordinator.state.topic.min.isr": min_isr,
         }
-        return {**settings, **(_FAST if self.fast else {})}
+        return {**settings, **(_FAST if self.fast else {}), **(_GUARDED if self.users else {})}
+
+    def credentials(self) -> list[str]:
+        """Arguments that put the users into the storage as it is formatted."""
+        scram = [f"SCRAM-SHA-512=[name={name},password={password}]" for name, password in self.users.items()]
+        return [argument for one in scram for argument in ("--add-scram", one)]
 
     def start_all(self) -> None:
         """Starts all brokers side by side. Raises `PortInUse` or `StartFailed`; none is left running then."""

@@ -59,7 +59,9 @@ WORKFLOWS_OLDEST = Gauge(
 
 # --- waits ---------------------------------------------------------------------------------------------------------------
 PARKED = Gauge(
-    "headrace_parked_runs", "Runs that wait, by what for (approval, agent, callback, timer, intent).", ["kind"]
+    "headrace_parked_runs",
+    "Runs that wait, by what for (approval, agent, callback, kube_job, timer, intent).",
+    ["kind"],
 )
 PARKED_OLDEST = Gauge("headrace_parked_oldest_seconds", "How long the oldest of them has waited.", ["kind"])
 PARKED_OVERDUE = Gauge(

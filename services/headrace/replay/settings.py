@@ -16,4 +16,7 @@ class ReplaySettings(Settings):
     lease_seconds: float = Field(
         default=15, ge=2, le=600, description="A replay whose process is gone is taken up elsewhere after so long"
     )
+    report_seconds: float = Field(
+        default=30, ge=1, le=3_600, description="How often a shadow that follows the live tail makes its report anew"
+    )
     poll_seconds: float = Field(default=1, gt=0, le=60, description="How often it looks for a replay to work on")

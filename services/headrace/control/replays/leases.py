@@ -28,6 +28,12 @@ _TAKE_ONE: Final = f"""
 UPDATE replays SET holder = $1, lease_until = now() + $2::interval WHERE tenant = $3 AND replay_id = $4 AND {_FREE}
 RETURNING {COLUMNS}
 """  # noqa: S608
+_ANY_FREE: Final = f"SELECT EXISTS (SELECT FROM replays WHERE tenant = $1 AND detached AND NOT follows AND {_FREE})"  # noqa: S608
+_TO_HELP: Final = """
+SELECT replay_id FROM replays
+WHERE tenant = $1 AND detached AND NOT follows AND kind = 'shadow' AND state = 'running' AND lease_until > now()
+ORDER BY created_at LIMIT 1
+"""
 _MINE: Final = "tenant = $1 AND replay_id = $2 AND holder = $3"
 _RENEW: Final = f"""
 UPDATE replays SET lease_until = now() + $4::interval, progress = coalesce($5, progress), updated_at = now()
@@ -78,6 +84,17 @@ class Leases:
         with translated():
             row = await self._pool.fetchrow(_TAKE_ONE, self.holder, self._interval, tenant, replay_id)
         return replay_of(row) if row else None
+
+    async def any_free(self, tenant: str) -> bool:
+        """Whether ``take`` would find a job that ends by itself."""
+        with translated():
+            return bool(await self._pool.fetchval(_ANY_FREE, tenant))
+
+    async def to_help(self, tenant: str) -> str | None:
+        """A detached shadow that somebody leads: the oldest."""
+        with translated():
+            found: str | None = await self._pool.fetchval(_TO_HELP, tenant)
+        return found
 
     async def held(self, tenant: str, replay_id: str) -> Replay | None:
         """This job, renewed, if it is this holder's."""

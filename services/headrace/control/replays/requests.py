@@ -38,7 +38,11 @@ class ShadowRequest(Asked, frozen=True, kw_only=True, tag_field="kind", tag="sha
     model: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
     prompt: Annotated[str, Meta(min_length=1, max_length=200_000, description="The system prompt")] | None = None
     from_: Annotated[Time, Meta(description="Default: the oldest event that is there")] | None = None
-    to: Annotated[Time, Meta(description="Default: now")] | None = None
+    to: Annotated[Time, Meta(description="Default: now; of one that follows: never")] | None = None
+    follow: Annotated[bool, Meta(description="Go on with the live tail, until `to` or until it is cancelled")] = False
+    follow_after_s: Annotated[
+        float, Meta(ge=0, le=3_600, description="After so long is the live run of an event over")
+    ] = 30.0
     where: Annotated[str, Meta(max_length=2_000, description="Only events for which this JMESPath is true")] | None = (
         None
     )

@@ -2,8 +2,8 @@
 settings and databases in the home folder, some of it while it is imported. A reasoner has no home to write to, and a conversation
 is nobody else's.
 
-Its switches are set before it is imported, and of three of its modules it gets a stand-in: who listens to its events in order to
-print and to report them, who traces them, and where it stores. Import CrewAI from here alone.
+Its switches are set before it is imported, and two of its modules get a stand-in: who listens to its events in order to print,
+trace and report them, and where it stores. Import CrewAI from here alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ class _Deaf:
 
 _STAND_INS: Final[dict[str, dict[str, Any]]] = {
     "crewai.events.event_listener": {"EventListener": _Deaf, "event_listener": _Deaf()},
-    "crewai.events.listeners.tracing.trace_listener": {"TraceCollectionListener": _Deaf},
     "crewai.utilities.paths": {
         "db_storage_path": lambda: _NOWHERE,
         "get_project_directory_name": lambda: "headrace",

@@ -6,6 +6,7 @@
     shadow      a shadow replay from its plan to its report
     rerun       stored runs over their records again
     work        a job of either kind, and what becomes of its errors
+    helping     further processes on a job
     child       a job in a process of its own; ``python -m headrace.replay.jobs`` is that process
     service     takes jobs, one at a time unless set otherwise
 

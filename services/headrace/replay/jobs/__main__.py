@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import Coroutine
+from typing import Any
 
 import msgspec
 import uvloop
@@ -14,6 +16,7 @@ from headrace.messages.errors import HeadraceError
 from headrace.observe import logging as logs
 from headrace.postgres.pool import open_pool
 from headrace.replay.jobs.child import Orders
+from headrace.replay.jobs.helping import help_with
 from headrace.replay.jobs.work import work_on
 from headrace.settings import MeshSettings
 
@@ -23,21 +26,29 @@ log = logs.get_logger(__name__)
 async def run(orders: Orders, settings: MeshSettings) -> None:
     """Until the job is done, or stdin ends."""
     async with open_pool(settings, min_size=1, max_size=4, service="headrace-replay") as pool:
+        if orders.holder is None:
+            await _until_stdin_ends(help_with(settings, pool, orders.replay_id))
+            return
         leases = Leases(pool, orders.holder, orders.lease_s)
         job = await leases.held(settings.tenant, orders.replay_id)
         if job is None:
             return
-        work = asyncio.create_task(work_on(settings, pool, leases, job))
-        gone = asyncio.create_task(_stdin_ends())
         try:
-            await asyncio.wait([work, gone], return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                work.result()
+            await _until_stdin_ends(work_on(settings, pool, leases, job))
         finally:
-            for task in (work, gone):
-                task.cancel()
-            await asyncio.gather(work, gone, return_exceptions=True)
             await leases.release(job)
+
+
+async def _until_stdin_ends(work: Coroutine[Any, Any, None]) -> None:
+    working, gone = asyncio.create_task(work), asyncio.create_task(_stdin_ends())
+    try:
+        await asyncio.wait([working, gone], return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+    finally:
+        for task in (working, gone):
+            task.cancel()
+        await asyncio.gather(working, gone, return_exceptions=True)
 
 
 async def _stdin_ends() -> None:

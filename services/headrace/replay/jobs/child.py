@@ -20,11 +20,11 @@ _SPARE_S: Final = 5.0  # past the time to drain, before it is killed
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
-    """What a child is to do: work on the replay, in the name of ``holder``."""
+    """What a child is to do: lead the work on the replay in the name of ``holder``, or (None) help whoever does."""
 
     settings: dict[str, Any]
     replay_id: str
-    holder: str
+    holder: str | None
     lease_s: float
 
     def mesh(self) -> MeshSettings:
@@ -39,7 +39,8 @@ class Child:
         self._drain_s = drain_s
 
     @classmethod
-    async def start(cls, settings: MeshSettings, replay_id: str, holder: str, lease_s: float) -> Child:
+    async def start(cls, settings: MeshSettings, replay_id: str, holder: str | None, lease_s: float) -> Child:
+        """A helper's ``settings`` need an ``instance`` that nobody else at work on the replay has."""
         orders = Orders(settings=_plain(settings), replay_id=replay_id, holder=holder, lease_s=lease_s)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "headrace.replay.jobs"), stdin=asyncio.subprocess.PIPE

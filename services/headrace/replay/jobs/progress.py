@@ -24,8 +24,10 @@ class Progress:
         self._pacer = Pacer(total)
         self._pace = self._pacer.note(self._clock(), 0)
 
-    def told(self, passed: int, spent_usd: float = 0.0) -> None:
-        """So much is done, and paid."""
+    def told(self, passed: int, spent_usd: float = 0.0, total: int | None = None) -> None:
+        """So much is done, and paid; ``total``: of so much by now."""
+        if total is not None:
+            self._pacer.total = total
         self._pace = self._pacer.note(self._clock(), passed)
         self.spent_usd = spent_usd
 

@@ -38,8 +38,8 @@ class ReplayService:
 
     async def start(self) -> None:
         self._slots = [
-            *(asyncio.create_task(self._serve(follows=False)) for _ in range(self._own.jobs)),
-            *(asyncio.create_task(self._serve(follows=True)) for _ in range(self._own.follows)),
+            *(asyncio.create_task(self._serve(number)) for number in range(self._own.jobs)),
+            *(asyncio.create_task(self._follow()) for _ in range(self._own.follows)),
         ]
 
     async def wait(self) -> None:
@@ -58,15 +58,26 @@ class ReplayService:
     def status(self) -> dict[str, Any]:
         return {"replays": sorted(self._jobs)}
 
-    async def _serve(self, *, follows: bool) -> None:
-        """One slot: a job after the other."""
+    async def _serve(self, number: int) -> None:
+        """One slot: a job after the other. Where there is none, it helps with one that another slot or instance has begun."""
         while True:
-            leases = self._leases(f"{self._settings.instance}-{uuid.uuid4().hex[:12]}")
-            job = await self._take(leases, follows=follows)
-            if job is None:
+            leases = self._new_leases()
+            if job := await self._take(leases, follows=False):
+                await self._work(job, leases)
+            elif not await self._help(number, leases):
                 await asyncio.sleep(self._own.poll_seconds)
-            elif await self._work(job, leases):
-                await asyncio.sleep(_PAUSE_S)
+
+    async def _follow(self) -> None:
+        """One slot for what has no end."""
+        while True:
+            leases = self._new_leases()
+            if job := await self._take(leases, follows=True):
+                await self._work(job, leases)
+            else:
+                await asyncio.sleep(self._own.poll_seconds)
+
+    def _new_leases(self) -> Leases:
+        return self._leases(f"{self._settings.instance}-{uuid.uuid4().hex[:12]}")
 
     async def _take(self, leases: Leases, *, follows: bool) -> Replay | None:
         try:
@@ -79,14 +90,41 @@ class ReplayService:
         self._reached = True
         return job
 
-    async def _work(self, job: Replay, leases: Leases) -> int:
-        """The child's exit code."""
+    async def _work(self, job: Replay, leases: Leases) -> None:
         log.info("replay_taken", replay_id=job.replay_id, kind=job.kind, state=job.state, started_by=job.started_by)
         self._jobs.add(job.replay_id)
         child = await Child.start(self._settings, job.replay_id, leases.holder, leases.lease_s)
         try:
-            return await child.wait()
+            code = await child.wait()
         finally:
-            code = await child.stop()
+            await child.stop()
             self._jobs.discard(job.replay_id)
-            log.info("replay_left", replay_id=job.replay_id, exit_code=code)
+            log.info("replay_left", replay_id=job.replay_id)
+        if code:
+            await asyncio.sleep(_PAUSE_S)
+
+    async def _help(self, number: int, leases: Leases) -> bool:
+        """Until the job is over, or another one waits. Whether there was one to help with."""
+        try:
+            replay_id = await leases.to_help(self._settings.tenant)
+        except HeadraceError:
+            return False
+        if replay_id is None:
+            return False
+        apart = self._settings.model_copy(update={"instance": f"{self._settings.instance}-help-{number}"})
+        child = await Child.start(apart, replay_id, None, leases.lease_s)
+        ended = asyncio.ensure_future(child.wait())
+        try:
+            while not ended.done() and not await self._waiting(leases):
+                await asyncio.wait([ended], timeout=self._own.poll_seconds)
+        finally:
+            await child.stop()
+            await asyncio.gather(ended, return_exceptions=True)
+        return True
+
+    async def _waiting(self, leases: Leases) -> bool:
+        """Whether a job waits for somebody."""
+        try:
+            return await leases.any_free(self._settings.tenant)
+        except HeadraceError:
+            return False

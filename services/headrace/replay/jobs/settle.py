@@ -79,12 +79,18 @@ def _planned(
 ) -> ShadowPlan:
     from_ms, to_ms = _ms(request.from_), _ms(request.to)
     start = Earliest() if from_ms is None else AtTime(from_ms)
+    now_ms = time.time_ns() // 1_000_000
+    if request.follow and to_ms is not None and to_ms <= now_ms:
+        raise InvalidPlan("a replay that follows ends in the future, or never")
     return ShadowPlan.settled(
         replay_id=replay_id,
         tenant=settings.tenant,
         from_ms=from_ms or 0,
-        to_ms=to_ms or time.time_ns() // 1_000_000,
-        ranges=settle_range(settings, start, to_ms),
+        to_ms=now_ms if request.follow or to_ms is None else to_ms,
+        ranges=settle_range(settings, start, None if request.follow else to_ms),
+        follow=request.follow,
+        until_ms=to_ms if request.follow else None,
+        follow_after_s=request.follow_after_s,
         live=live,
         candidate=candidate,
         on_miss=request.on_miss,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import asyncpg
@@ -15,7 +16,9 @@ from headrace.registry.read import read_catalog
 from headrace.replay.jobs.begin import begun
 from headrace.replay.jobs.progress import Progress
 from headrace.replay.jobs.settle import resolved, settle
+from headrace.replay.settings import ReplaySettings
 from headrace.replay.shadow.estimate import Estimate, estimate
+from headrace.replay.shadow.following import Trail
 from headrace.replay.shadow.job import ShadowJob, open_job
 from headrace.replay.shadow.page import page
 from headrace.replay.shadow.plan import InvalidPlan, ShadowPlan
@@ -35,6 +38,8 @@ class ShadowWork:
         self._leases = leases
         self._job = job
         self._progress = progress
+        self.enough = asyncio.Event()
+        """Set it to end a replay that follows the live tail, with its report."""
 
     async def done(self, request: ShadowRequest) -> Said:
         """What is to be said of the job now: ``plan`` where it waits for a yes, else ``complete``.
@@ -54,15 +59,23 @@ class ShadowWork:
             return "complete"
 
     async def replayed(self, shadow: ShadowJob, expected: Forecast, outcome: str | None) -> Facts:
-        """Replay what is left, and keep the report."""
+        """Replay what is left, or follow the live tail, and keep the report."""
+
+        async def reported(plan: ShadowPlan) -> Facts:
+            facts = report(plan, await shadow.account(plan), outcome)
+            await self._leases.reported(self._job, facts, page(facts))
+            return facts
+
+        async def now_and_then(plan: ShadowPlan) -> None:
+            await reported(plan)
+
         await begun(self._leases, self._job)
-        self._progress.phase = "replaying"
+        self._progress.phase = "following" if shadow.plan.follow else "replaying"
         self._progress.of(expected.total)
-        await shadow.run(expected, self._progress.told, by=self._job.started_by)
+        trail = Trail(now_and_then, self.enough, ReplaySettings().report_seconds)
+        plan = await shadow.run(expected, self._progress.told, by=self._job.started_by, trail=trail)
         self._progress.phase = "reporting"
-        facts = report(shadow.plan, await shadow.account(), outcome)
-        await self._leases.reported(self._job, facts, page(facts))
-        return facts
+        return await reported(plan)
 
     async def _agreed(self, plan: ShadowPlan, expected: Forecast) -> bool:
         """Whether it may begin. Raises ``InvalidPlan`` where it would cost more than it may."""

@@ -41,7 +41,8 @@ class ShadowPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ``live`` is the unchanged definition and ``candidate`` the one that is tried; ``sample`` is the share of the events that are
     replayed, ``baseline`` the share of those that the unchanged definition is run over too. ``results_from``: the offsets of
     ``shadow.results`` when the replay was made, before which nothing of it is. ``evaluators`` are what answers are held to;
-    ``session`` is the expression that gives an event's session.
+    ``session`` is the expression that gives an event's session. With ``follow`` the range has no end but ``until_ms``, and an event
+    is replayed ``follow_after_s`` after it came, so that its live run is over.
     """
 
     replay_id: Annotated[str, Meta(pattern=REPLAY_ID)]
@@ -58,6 +59,9 @@ class ShadowPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_cost_usd: Annotated[float, Meta(gt=0)] = 1.0
     max_in_flight: Annotated[int, Meta(ge=1, le=1_000)] = 32
     results_from: Mapping[int, int] = {}
+    follow: bool = False
+    until_ms: int | None = None
+    follow_after_s: Annotated[float, Meta(ge=0, le=3_600)] = 30.0
     session: Annotated[str, Meta(max_length=2_000)] | None = None
     evaluators: Annotated[tuple[Evaluator, ...], Meta(max_length=MAX_EVALUATORS)] = ()
 
