@@ -4,15 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 WORKERS ?= 2
+RUNTIMES ?= langgraph crewai autogen
 
 # Every verb starts Python again and again: what is imported is compiled once, whatever the caller's environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint format check test demo up runtimes faults bench lock helm manifests clean
+.PHONY: help install lint format check test demo demo-replay up runtimes faults bench lock helm manifests clean
 
 help: ## Show these verbs
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## Make .venv from the hashed locks
 
@@ -45,14 +46,21 @@ test: $(INSTALLED) ## All tests, on real Kafka, schema registry and Postgres
 demo: $(INSTALLED) ## The main job from end to end: webhooks in, agent results out
 	$(BIN)/headrace demo
 
+demo-replay: $(INSTALLED) ## 5,000 events, a version that is live, and the shadow of another one
+	$(BIN)/headrace replay demo $(ARGS)
+
 up: $(INSTALLED) ## The whole mesh on this machine, until Ctrl-C
 	$(BIN)/headrace up
 
-runtimes: $(INSTALLED) ## Tests of the agent runtimes that need an extra, in an environment of their own
-	$(BIN)/uv venv --quiet --allow-existing .venv-runtimes
-	$(BIN)/uv pip sync --python .venv-runtimes/bin/python --require-hashes requirements/runtimes.lock
-	$(BIN)/uv pip install --quiet --python .venv-runtimes/bin/python --no-deps --no-build-isolation -e .
-	.venv-runtimes/bin/pytest -p no:cacheprovider tests/reasoning/test_frameworks.py
+runtimes: $(INSTALLED) ## Tests of the agent runtimes that need an extra, each in an environment of its own
+	for runtime in $(RUNTIMES); do \
+		python=.venv-runtimes/$$runtime/bin/python; \
+		echo "runtimes: $$runtime"; \
+		$(BIN)/uv venv --quiet --allow-existing .venv-runtimes/$$runtime && \
+		$(BIN)/uv pip sync --quiet --python $$python --require-hashes requirements/runtimes/$$runtime.lock && \
+		$(BIN)/uv pip install --quiet --python $$python --no-deps --no-build-isolation -e . && \
+		$$python -m pytest -p no:cacheprovider tests/reasoning/test_framework*.py || exit 1; \
+	done
 
 faults: $(INSTALLED) ## The fault matrix on three brokers, the long form (ARGS="--list" and more)
 	$(BIN)/python -m tests.faults $(ARGS)
@@ -63,7 +71,7 @@ bench: $(INSTALLED) ## headrace beside its peers; ARGS=--quick for a short form,
 lock: $(INSTALLED) ## Resolve the locks anew
 	$(BIN)/uv pip compile pyproject.toml --extra local --extra dev --generate-hashes --python-version 3.11 --no-header -q -o requirements/dev.lock
 	$(BIN)/uv pip compile pyproject.toml -c requirements/dev.lock --generate-hashes --python-version 3.11 --no-header -q -o requirements/runtime.lock
-	$(BIN)/uv pip compile pyproject.toml --extra local --extra dev --extra langgraph -c requirements/dev.lock --generate-hashes --python-version 3.11 --no-header -q -o requirements/runtimes.lock
+	for runtime in $(RUNTIMES); do $(BIN)/uv pip compile pyproject.toml --extra local --extra dev --extra $$runtime --generate-hashes --python-version 3.11 --no-header -q -o requirements/runtimes/$$runtime.lock || exit 1; done
 	echo hatchling | $(BIN)/uv pip compile - -c requirements/dev.lock --generate-hashes --python-version 3.11 --no-header --no-annotate -q -o requirements/build.lock
 	echo uv | $(BIN)/uv pip compile - --generate-hashes --python-version 3.11 --no-header --no-annotate -q -o requirements/uv.lock
 	for peer in benchmarks/peers/*/requirements.in; do $(BIN)/uv pip compile $$peer --generate-hashes --python-version 3.11 --no-header --no-annotate -q -o $${peer%.in}.lock || exit 1; done

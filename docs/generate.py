@@ -33,6 +33,7 @@ from headrace.orchestration.settings import OrchestrationSettings
 from headrace.persistence.settings import PersistenceSettings
 from headrace.pipeline import PIPELINE
 from headrace.reasoning.settings import ReasoningSettings
+from headrace.replay.settings import ReplaySettings
 from headrace.settings import MeshSettings
 from headrace.tools.settings import ToolsSettings
 from headrace.tools.workflow.settings import OrchestratorSettings
@@ -61,6 +62,7 @@ SECTIONS: Final[tuple[tuple[str, str, type[BaseSettings]], ...]] = (
     ("Outgoing HTTP of tools", "Lists are JSON or comma-separated.", EgressSettings),
     ("Orchestration", "", OrchestrationSettings),
     ("Persistence", "", PersistenceSettings),
+    ("Replay", "Of the service; see [replay](replay.md#as-jobs).", ReplaySettings),
     ("Audit", "", AuditSettings),
     ("Analytics", "", AnalyticsSettings),
 )

@@ -346,7 +346,7 @@ PIPELINE: Final = Dashboard(
             Panel("Gateway's answer", quantiles("headrace_gateway_seconds", "route", of=("0.5", "0.99")), "s"),
             Panel(
                 "Log lines of the pipeline",
-                (('{service=~"ingest|reasoning|tools|orchestration|persistence|audit|analytics"}', ""),),
+                (('{service=~"ingest|reasoning|tools|orchestration|persistence|replay|audit|analytics"}', ""),),
                 form="logs",
             ),
         ),

@@ -30,6 +30,7 @@ COMMANDS = [
     *("auth keys create", "auth keys list", "auth keys revoke", "auth token issue", "auth token revoke"),
     *("dlq list", "dlq show", "dlq redrive", "topics diff", "topics apply", "schemas export", "schemas check"),
     *("triggers test", "replay rebuild", "replay run", "replay shadow", "replay list", "replay horizon", "runs diff"),
+    *("replay show", "replay watch", "replay cancel", "replay resume"),
 ]
 SILENT = {"up", "down", "demo", "run"}
 """These print no data."""

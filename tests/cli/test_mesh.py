@@ -168,6 +168,15 @@ def test_a_run_that_has_ended_is_watched_from_its_index_and_not_cancelled(run: R
     assert "the run has ended" in done.err
 
 
+def test_an_agent_is_shown_with_what_its_runtime_can_t_give(run: Run, data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "crew.yaml"
+    file.write_text("{name: crew, version: 1.0.0, category: c, description: d, system_prompt: p, runtime: crewai}")
+    assert run("agents", "publish", str(file), data=data).code == 0
+    shown = run("agents", "show", "crew", data=data)
+    assert (shown.code, "runtime: crewai" in shown.out) == (0, True)
+    assert "'Final Answer:'" in shown.err
+
+
 def test_what_does_not_exist_is_4(run: Run, data: Path) -> None:
     for command, said in (
         ("runs show nope", "no run nope"),

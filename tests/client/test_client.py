@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
+from headrace.blobs.tenants import TenantBlobs
 from headrace.client import (
     AsyncClient,
     Client,
@@ -141,9 +142,10 @@ async def test_cancel(gateway: Gateway, client: Any) -> None:
 
 
 async def test_a_large_result_is_its_content(gateway: Gateway, client: Any) -> None:
-    ref = await gateway.blobs.put(orjson.dumps({"big": 1}))
+    granted = TenantBlobs(gateway.blobs, gateway.deps.tenant)
+    ref = await granted.put(orjson.dumps({"big": 1}))
     assert await client.result(ref) == {"big": 1}
-    raw = await gateway.blobs.put(b"\x00\xff")
+    raw = await granted.put(b"\x00\xff")
     assert await client.result(raw) == b"\x00\xff"
 
 

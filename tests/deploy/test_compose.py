@@ -217,7 +217,11 @@ def test_only_loopback_is_published(name: str) -> None:
 def test_only_those_that_must_can_reach_out() -> None:
     outside = {name for name, network in compose.document()["networks"].items() if not network.get("internal")}
     assert outside == {"egress", "edge"}
-    assert {name for name, service in SERVICES.items() if "egress" in service["networks"]} == {"reasoning", "tools"}
+    assert {name for name, service in SERVICES.items() if "egress" in service["networks"]} == {
+        "reasoning",
+        "replay",
+        "tools",
+    }
 
 
 def test_one_container_has_the_docker_socket_and_it_only_reads() -> None:

@@ -30,6 +30,7 @@ from headrace.egress.policy import PrivateTargets
 from headrace.gateway.app import create_app
 from headrace.gateway.sources.model import SourceConfig
 from headrace.mcp.config import McpConfig
+from headrace.messages.agent import AgentRecord, WasLive
 from headrace.messages.budget import Budget
 from headrace.messages.catalog import BY_TOPIC
 from headrace.messages.codec import Codec
@@ -45,7 +46,7 @@ from headrace.runtime.api import Send
 from headrace.toolspecs import SPECS
 from tests.containment.hostile import Server
 from tests.docs.pages import ROOT, SECRET, Block, blocks, shell_calls
-from tests.gateway.support import Gateway, MemoryIndex, RecordingPublisher
+from tests.gateway.support import Gateway, MemoryIndex, MemoryPromotion, RecordingPublisher
 from tests.ingest.records import at, processor
 from tests.reasoning.bench import Bench, ScriptedModel, answered, definition, only_calls
 
@@ -80,7 +81,14 @@ class Mesh:
     def __init__(self) -> None:
         self.gateway = Gateway({"HEADRACE_WEBHOOK_SECRET_GITHUB": SECRET})
         self.gateway.publisher = EndingPublisher(self.gateway.index)
-        deps = replace(self.gateway.deps, catalog=catalog_of(builtin_definitions()), publisher=self.gateway.publisher)
+        was = WasLive(version="1.0.0", until="2026-11-01T08:00:00Z", ended_by="cli")
+        pointer = AgentRecord(name="pr-risk-reviewer", live_version="1.1.0", revision=3, before=(was,))
+        deps = replace(
+            self.gateway.deps,
+            catalog=catalog_of(builtin_definitions()),
+            publisher=self.gateway.publisher,
+            promotion=MemoryPromotion(pointer),
+        )
         self.gateway.app = create_app(deps)
 
     async def post(self, path: str, body: bytes, headers: dict[str, str]) -> httpx2.Response:

@@ -38,11 +38,13 @@ NOT_WALKED = {
     "docs/sessions.md": "needs a model that remembers; run by tests/flow/test_sessions.py",
     "docs/evaluators.md": "needs a history and another version; run by tests/replay/test_shadow_evaluators.py",
     "docs/shadow.md": "needs a history and another version; run by tests/replay/test_shadow.py",
+    "docs/promotion.md": "needs another version and an admin; run by tests/flow/test_promotion.py",
     "docs/waits.md": "needs a run that waits; run by tests/flow/test_waits.py",
     "docs/workflows.md": "run by tests/workflows/test_flow.py, with a model that patches",
 }
 NOT_WALKED_COMMANDS = {
     "make demo": "tests/cli/test_demo.py",
+    "headrace replay reprice": "needs runs of a model that costs money; tests/replay/test_reprice.py",
     "docker compose": "needs Docker",
     "headrace replay run": "needs runs of these names; tests/replay/test_rerun.py",
 }
@@ -174,11 +176,12 @@ def calls(block: Block) -> set[str]:
 
 
 def test_operating_on_servers_of_ones_own(stack: Endpoints, namespace: str, database_url: str, tmp_path: Path) -> None:
-    with running_mesh(stack, namespace, database_url, services=("ingest", "reasoning", "persistence", "audit")) as mesh:
+    services = ("ingest", "reasoning", "persistence", "audit")
+    with running_mesh(stack, namespace, database_url, services=services, apart=("persistence",)) as mesh:
         walk = own_servers(mesh, tmp_path)
         lines = run_client(mesh)
         assert [line.split(": ")[0] for line in lines] == [
-            "assistant@1.1.0 completed",
+            "assistant@1.2.0 completed",
             "issue-classifier@1.0.0 completed",
         ]
         assert all("offline" in line for line in lines), lines

@@ -1,8 +1,9 @@
 """The whole pipeline under faults: events through the gateway, model and tool calls by HTTP, results in Kafka, Postgres and audit.
 
 What a user is promised is checked from outside alone: every acknowledged event has one completed run in the results and in the
-index, every record has its entry in the audit log, whose chains are whole, and nothing is dead-lettered. Model calls are counted
-where they arrive: one that is made again is a repeated effect.
+index, every record has its entry in the audit log, whose chains are whole, and nothing is dead-lettered; ``orchestrated`` says what
+the events that lead to several runs have to come to. Model calls are counted where they arrive: one that is made again is a
+repeated effect.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from headrace.local.server import Server
 from headrace.pipeline import STAGES
 from headrace.simulator.script import Script
 from headrace.simulator.server import Simulator
+from tests.faults import orchestrated
 from tests.faults.arena import BROKERS, Ground
 from tests.runtime.kafka import read_all
 from tests.support.mesh import Mesh, running_mesh, until
@@ -45,7 +47,8 @@ tools: [execute_pipeline]
 http_domains: ["127.0.0.1"]
 triggers: [{type: faults.happened}]
 """
-_SERVICES = ("gateway", "ingest", "reasoning", "tools", "persistence", "audit")
+_SERVICES = ("gateway", "ingest", "reasoning", "tools", "orchestration", "persistence", "audit")
+_FIRST = tuple(name for name in _SERVICES if name != "orchestration")
 
 
 @dataclass
@@ -84,7 +87,7 @@ class Sender(threading.Thread):
         self._mesh, self._rate, self._padding, self._rng = mesh, rate, padding, rng
         self.stopping = threading.Event()
         self.sent: list[str] = []
-        self.acknowledged: set[str] = set()
+        self.acknowledged: dict[str, str] = {}  # to its kind
         self.failure: BaseException | None = None
 
     def run(self) -> None:
@@ -97,13 +100,13 @@ class Sender(threading.Thread):
             self.failure = failure
 
     def _send(self, number: int) -> None:
-        name = f"event-{number}"
+        name, kind = f"event-{number}", orchestrated.CYCLE[number % len(orchestrated.CYCLE)]
         envelope = {
             "source": "faults",
-            "event_type": "faults.happened",
+            "event_type": f"faults.{kind}",
             "id": name,
             "partition_key": f"key-{self._rng.randrange(30)}",
-            "payload": {"name": name, "padding": "x" * self._padding},
+            "payload": {**orchestrated.payload(name), "padding": "x" * self._padding},
         }
         self.sent.append(name)
         deadline = time.monotonic() + 90
@@ -114,7 +117,7 @@ class Sender(threading.Thread):
                 time.sleep(0.2)
                 continue
             if response.status_code == 202:
-                self.acknowledged.add(name)
+                self.acknowledged[name] = kind
                 return
             if response.status_code != 503:
                 raise AssertionError(f"the gateway answered {response.status_code}: {response.text[:200]}")
@@ -158,10 +161,12 @@ class PipelineCell:
 
 
 def _services_die(scene: Scene, seconds: float) -> None:
-    end = time.monotonic() + seconds
+    """Each before any is killed again."""
+    end, left = time.monotonic() + seconds, list[str]()
     while time.monotonic() < end:
         scene.pause(0.3, 2.0)
-        name = scene.rng.choice(_SERVICES)
+        left = left or scene.rng.sample(_SERVICES, len(_SERVICES))
+        name = left.pop()
         scene.note(f"kill -9 {name}")
         scene.mesh.kill(name)
         scene.kills += 1
@@ -272,6 +277,7 @@ def _script(address: str) -> Script:
         },
     }
     rules = [
+        *orchestrated.rules(),
         {"match": {"turn": 0}, "reply": {"tool_calls": [call]}},
         {"match": {"turn": 1}, "reply": {"text": "the first two"}},
     ]
@@ -319,10 +325,11 @@ def run(
             "HEADRACE_EGRESS_ALLOW_PRIVATE": address,
             "HEADRACE_GROUP_PROTOCOL": protocol,
             "HEADRACE_DRAIN_SECONDS": "10",
+            "HEADRACE_ORCHESTRATION_SWEEP_SECONDS": "0.2",
             **({"HEADRACE_BLOB_STORE": "directory", "HEADRACE_BLOB_DIR": str(blobs)} if blobs else {}),
         }
         mesh = exits.enter_context(
-            running_mesh(ground.endpoints, unique_namespace(), url, services=_SERVICES, environment=environment)
+            running_mesh(ground.endpoints, unique_namespace(), url, services=_FIRST, environment=environment)
         )
         _publish(mesh)
         scene = Scene(ground, mesh, random.Random(seed), postgres, registry, blobs)
@@ -331,10 +338,16 @@ def run(
 
 
 def _publish(mesh: Mesh) -> None:
-    path = mesh.logs / "agent.yaml"
-    path.write_text(AGENT)
-    mesh.cli("agents", "publish", str(path))
-    time.sleep(1.0)  # the definition reaches ingest and reasoning
+    paths = []
+    for name, text in {"faults": AGENT, **orchestrated.definitions("openai:gpt-4o")}.items():
+        paths.append(mesh.logs / f"{name}.yaml")
+        paths[-1].write_text(text)
+    mesh.cli("agents", "publish", *map(str, paths))
+    orchestrated.store_workflow(mesh)
+    mesh.start(
+        *set(_SERVICES) - set(_FIRST), wait=False
+    )  # it listens for the workflow's events from its first moment on
+    time.sleep(1.0)  # the definitions reach ingest and reasoning
 
 
 def _driven(cell: PipelineCell, scene: Scene, simulator: Simulator, seconds: float, runner: asyncio.Runner) -> Verdict:
@@ -353,6 +366,9 @@ def _driven(cell: PipelineCell, scene: Scene, simulator: Simulator, seconds: flo
     verdict.kills = scene.kills
     _judge(verdict, scene.mesh, sender, simulator)
     _index(verdict, scene.mesh, runner)
+    standing = runner.run(orchestrated.stands(scene.mesh.environment["DATABASE_URL"]))
+    for what, found in orchestrated.broken(scene.mesh, standing, Counter(sender.acknowledged.values())):
+        verdict.broken(what, found)
     _audit(verdict, scene.mesh, runner)
     return verdict
 
@@ -360,28 +376,29 @@ def _driven(cell: PipelineCell, scene: Scene, simulator: Simulator, seconds: flo
 def _judge(verdict: Verdict, mesh: Mesh, sender: Sender, simulator: Simulator) -> None:
     figures, healed = verdict.figures, time.monotonic()
     figures.sent, figures.acknowledged = len(sender.sent), len(sender.acknowledged)
+    expected = sum(orchestrated.RESULTS[kind] for kind in sender.acknowledged.values())
     deadline = healed + 120
     while time.monotonic() < deadline:
         results = _results(mesh)
-        if len(results) >= figures.acknowledged:
+        if len(results) >= expected:
             break
         time.sleep(0.5)
     figures.catch_up_s = round(time.monotonic() - healed, 1)
     time.sleep(2.0)  # whatever is doubled would come after
     results = _results(mesh)
     figures.results = results.total()
-    figures.lost = figures.acknowledged - len(results)
+    figures.lost = expected - len(results)
     figures.doubled = sum(count - 1 for count in results.values())
     if figures.lost:
-        verdict.broken("invariant 1: acknowledged events without a result", figures.lost)
+        verdict.broken("invariant 1: runs of acknowledged events without a result", figures.lost)
     if figures.doubled:
         verdict.broken("invariant 2: results doubled", figures.doubled)
     for stage in STAGES.values():
         if stage.consumes and (letters := read_all(mesh.settings, stage.dead_letters)):
             figures.dead_letters += len(letters)
             verdict.broken(f"invariant 1: dead letters of {stage.service}", letters[0].headers.get("dlq_cause"))
-    asked = Counter((one.conversation, one.turn) for one in simulator.requests)
-    figures.model_calls = asked.total()
+    asked = Counter((one.conversation, one.turn) for one in simulator.requests if one.rule != orchestrated.ALIKE)
+    figures.model_calls = len(simulator.requests)
     figures.model_calls_again = asked.total() - len(asked)
 
 

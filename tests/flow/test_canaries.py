@@ -34,7 +34,7 @@ from tests.support.mesh import Mesh, running_mesh, until
 from tests.support.stack import own_database, unique_namespace
 
 pytestmark = pytest.mark.xdist_group("canaries")
-PLANTED = "canary"
+PLANTED = "canarybird"  # agents have canaries too: versions that are live for a part
 BELONGS = "word-that-belongs-in-a-record"
 MODEL_KEY = f"sk-{PLANTED}-of-the-model-provider"
 OTHER_KEY = f"sk-ant-{PLANTED}-of-the-other-provider"
@@ -230,7 +230,7 @@ def call_all(mesh: Mesh, written: Written, credentials: list[str]) -> None:
 def publish(mesh: Mesh) -> None:
     path = mesh.logs / "asker.yaml"
     path.write_text(AGENT)
-    mesh.cli("agents", "publish", str(path))
+    mesh.publish(path)
     path.unlink()
     until(lambda: mesh.gateway.get("/v1/agents/asker").status_code == 200, 30, "it is published")
 

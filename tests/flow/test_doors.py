@@ -93,7 +93,7 @@ def test_a_policy_is_checked_from_pending_to_done(mesh: Mesh) -> None:
 
 def test_what_a_model_writes_is_followed_while_it_writes(mesh: Mesh, tmp_path: Path) -> None:
     (tmp_path / "writer.yaml").write_text(WRITER)
-    mesh.cli("agents", "publish", str(tmp_path / "writer.yaml"))
+    mesh.publish(tmp_path / "writer.yaml")
     until(lambda: mesh.gateway.get("/v1/agents/writer").status_code == 200, 30, "it is published")
     with Client(str(mesh.gateway.base_url)) as client:
         asked = client.start("writer", prompt="Write.", stream_tokens=True)
@@ -114,7 +114,7 @@ def test_what_a_model_writes_is_followed_while_it_writes(mesh: Mesh, tmp_path: P
 
 def test_one_at_a_time_over_gateways_through_a_kill_until_it_is_cancelled(mesh: Mesh, tmp_path: Path) -> None:
     (tmp_path / "slow.yaml").write_text(SLOW)
-    mesh.cli("agents", "publish", str(tmp_path / "slow.yaml"))
+    mesh.publish(tmp_path / "slow.yaml")
     slow = {"agent_type": "slow-agent", "user_id": USER}
     with SecondGateway(mesh) as other:
         for client in (mesh.gateway, other):

@@ -152,7 +152,7 @@ def test_a_protocol_v1_job_runs_tools_and_stores_its_result(mesh: Mesh, tmp_path
     """Straight to Kafka, as the protocol's own document writes it; the model is real HTTP, the tool calls a real server."""
     definition = tmp_path / "travel.yaml"
     definition.write_text(TRAVEL_AGENT)
-    mesh.cli("agents", "publish", str(definition))
+    mesh.publish(definition)
     job = {
         "version": "1.0",
         "job_id": "550e8400-e29b-41d4-a716-446655440000",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -84,7 +87,7 @@ def mesh(
             stack, unique_namespace(), database_url, services=services, apart=(), environment=environment
         ) as mesh,
     ):
-        mesh.cli("agents", "publish", *map(str, files))
+        mesh.publish(*files)
         yield mesh
 
 
@@ -194,6 +197,54 @@ def test_a_second_turn_filters_what_the_first_one_stored(
     simulator.play(script("execute_pipeline", arguments, "those under $500"))
     _, filtered = ask(mesh, "turn-2", "now filter those under $500")
     content = filtered.get("content") or filtered["preview"]
+    assert content["row_count"] == sum(flight["price"] < 500 for flight in FLIGHTS)
+
+
+def test_the_assistant_looks_for_what_there_is_before_it_makes_a_pipeline(
+    mesh: Mesh, simulator: Simulator, first_prompt: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """The built-in agent as an operator would adapt it: another model, and hosts that it may call."""
+    text = files("headrace.registry.builtin").joinpath("assistant.yaml").read_text()
+    text = re.sub(r"(?m)^version: .*$", "version: 99.0.0", text).replace("model: default", "model: openai:gpt-4o")
+    (tmp_path / "assistant.yaml").write_text(text + "http_domains: ['127.0.0.1']\n")
+    known = json.loads(mesh.cli("tools", "list", "--all", "--json").stdout)
+    [tool] = [one for one in known if one["steps"] == first_prompt]
+    mesh.cli(
+        "tools", "promote", tool["name"], "--as", "composite_cheapest", "--description", "The three cheapest flights."
+    )
+    mesh.publish(tmp_path / "assistant.yaml")
+    call = {"name": "execute_pipeline", "arguments": {"session_id": "s", "pipeline": first_prompt}}
+    look = {"name": "search_tools", "arguments": {"query": "cheapest flights"}}
+    simulator.play(
+        Script.model_validate(
+            {
+                "rules": [
+                    {"match": {"last_tool": "dataset"}, "reply": {"text": "found and used"}},
+                    {"match": {"last_tool": "composite_cheapest"}, "reply": {"tool_calls": [call]}},
+                    {"match": {"system": "search_tools", "turn": 0}, "reply": {"tool_calls": [look]}},
+                ]
+            }
+        )
+    )
+    prompt = "fetch flights, sort by price, top 3"
+    produce(
+        mesh.settings,
+        "agent.jobs",
+        [("look", json.dumps({"version": "1.0", "job_id": "look", "prompt": prompt}).encode())],
+    )
+    run = mesh.run("look")
+    assert (run["agent_name"], run["outcome"]) == ("assistant", "found and used"), run
+    records = [json.loads(record.value) for record in read_all(mesh.settings, "tool.results") if record.key == "look"]
+    searched, worked = [outcome for record in records for outcome in record["results"]]
+    [found] = searched["content"]["tools"]
+    assert (found["kind"], found["name"], found["pipeline"]) == ("composite", "composite_cheapest", first_prompt)
+    assert worked["content"]["rows"] == CHEAPEST
+
+
+def test_the_offline_model_serves_the_third_prompt_too(mesh: Mesh, first_prompt: list[dict[str, Any]]) -> None:
+    ask(mesh, "offline-1", f"fetch flights from {first_prompt[0]['url']}", agent="offline-agent")
+    _, outcome = ask(mesh, "offline-2", "now filter those under $500", agent="offline-agent")
+    content = outcome.get("content") or outcome["preview"]
     assert content["row_count"] == sum(flight["price"] < 500 for flight in FLIGHTS)
 
 

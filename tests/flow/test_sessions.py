@@ -101,7 +101,7 @@ def mesh(
         with running_mesh(
             stack, unique_namespace(), database_url, services=services, apart=("reasoning",), environment=environment
         ) as mesh:
-            mesh.cli("agents", "publish", str(definition))
+            mesh.publish(definition)
             until(lambda: mesh.gateway.get("/v1/agents/travel-agent").status_code == 200, 60, "the agent is known")
             yield mesh
 

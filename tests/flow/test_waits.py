@@ -135,7 +135,7 @@ def mesh(
                 path = directory / f"{name}.yaml"
                 head = f"name: {name}\nversion: 1.0.0\ncategory: test\ndescription: Waits.\nmodel: openai:gpt-4o\n"
                 path.write_text(f"{head}system_prompt: You are {name}.\n{rest}\n")
-            running.cli("agents", "publish", *(str(directory / f"{name}.yaml") for name in AGENTS))
+            running.publish(*(directory / f"{name}.yaml" for name in AGENTS))
             yield running
 
 

@@ -27,11 +27,13 @@ from headrace.gateway.settings import GatewaySettings
 from headrace.gateway.sources.load import load_sources
 from headrace.gateway.sources.outbound import Outbound
 from headrace.messages import ids
-from headrace.messages.agent import AgentDefinition
+from headrace.messages.agent import AgentDefinition, AgentRecord
 from headrace.messages.budget import Budget
 from headrace.messages.errors import BadMessage, DependencyUnavailable
 from headrace.messages.wait import Kind
+from headrace.registry import pointer
 from headrace.registry.catalog import catalog_of
+from headrace.registry.pointer import By
 from headrace.runtime.api import Send
 
 GITHUB_SECRET = "It's a Secret to Everybody"
@@ -221,6 +223,35 @@ class MemoryBudgets:
     async def remove(self, name: str, changed_by: str) -> bool:
         self.changes.append((name, changed_by))
         return self.budgets.pop(name, None) is not None
+
+
+class MemoryPromotion:
+    """The pure changes over one pointer."""
+
+    def __init__(self, there: AgentRecord) -> None:
+        self.there = there
+        self.away = False
+
+    async def promote(
+        self, name: str, version: str, who: By, *, percent: float | None, base: int | None
+    ) -> AgentRecord:
+        self._check(name, base)
+        there = self.there
+        change = pointer.promoted(there, name, version, who) if percent is None else None
+        self.there = change or pointer.canary(there, version, percent or 0, who)
+        return self.there
+
+    async def roll_back(self, name: str, who: By, *, base: int | None) -> AgentRecord:
+        self._check(name, base)
+        self.there = pointer.rolled_back(self.there, who)
+        return self.there
+
+    def _check(self, name: str, base: int | None) -> None:
+        if self.away:
+            raise DependencyUnavailable("planted-detail")
+        if name != self.there.name:
+            raise pointer.UnknownAgent("no such agent")
+        pointer.check_revision(self.there, base)
 
 
 class MemoryUsage:

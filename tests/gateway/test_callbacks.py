@@ -103,6 +103,14 @@ async def test_a_stranger_with_the_token_reports_once(
     assert "callback_token" not in shown.json()
 
 
+async def test_a_large_report_is_the_same_again(gateway: Gateway, orchestration: Orchestration) -> None:
+    token, large = callbacks.token(SECRET, "t", WAIT), {"rows": ["x" * 40] * 200}
+    assert [(await report(gateway, {"content": large}, token)).status_code for _ in range(2)] == [200, 200]
+    assert (await report(gateway, {"content": {"rows": []}}, token)).status_code == 409
+    assert (await report(gateway, {"content": None}, token)).status_code == 409
+    assert len(orchestration.taken) == 1
+
+
 async def test_a_credential_reports_an_error_and_is_named(
     gateway: Gateway, orchestration: Orchestration, issuer: Issuer
 ) -> None:

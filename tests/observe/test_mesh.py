@@ -106,7 +106,7 @@ def environment(simulator: Simulator, shop: Shop) -> dict[str, str]:
 def publish_agent(mesh: Mesh, directory: Path) -> None:
     definition = directory / "star-gazer.yaml"
     definition.write_text(AGENT)
-    mesh.cli("agents", "publish", str(definition))
+    mesh.publish(definition)
 
 
 def star(mesh: Mesh, delivery: str, **headers: str) -> None:

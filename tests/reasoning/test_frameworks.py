@@ -1,10 +1,12 @@
-"""The same definition by other runtimes: a service over HTTP, a LangGraph graph. Their runs are chains of records too."""
+"""The same definition by other runtimes: frameworks, and a service over HTTP. Their runs are chains of records too."""
 
 from __future__ import annotations
 
 import importlib.util
+import tomllib
 from collections.abc import AsyncIterator
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import orjson
 import pytest
@@ -13,23 +15,49 @@ from headrace.egress import EgressPolicy, GuardedClient
 from headrace.egress.policy import PrivateTargets
 from headrace.messages.agent import AgentDefinition
 from headrace.messages.result import AgentResult
-from headrace.messages.run import ToolCalls
+from headrace.messages.run import ToolCalls, ToolError
 from headrace.models.resolve import Models
 from headrace.models.retry import RetryPolicy
 from headrace.reasoning.frameworks import Frameworks
 from headrace.reasoning.frameworks.http import HttpRuntime
+from headrace.reasoning.prompt import system_text
 from headrace.registry.load import InvalidDefinition, load_text
+from headrace.registry.runtimes import RUNTIMES
 from headrace.simulator.server import Simulator
 from tests.containment.hostile import Server
-from tests.reasoning.bench import VERDICT_SCHEMA, Bench, ScriptedModel, answered, definition, only_calls, only_result
+from tests.reasoning.bench import (
+    VERDICT_SCHEMA,
+    Bench,
+    ScriptedModel,
+    answered,
+    calls_reply,
+    definition,
+    only_calls,
+    only_result,
+    text_reply,
+)
 from tests.support.simulator import script, settings_for
 
+ROOT = Path(__file__).parents[2]
 PIPELINE = {"session_id": "s", "pipeline": [{"step": "top_k", "k": 3}]}
 ASKS = {"text": "Looking.", "tool_calls": [{"name": "execute_pipeline", "arguments": PIPELINE}] * 2}
 ANSWER = {"risk": "high", "note": "row-7"}
-with_langgraph = pytest.mark.skipif(
-    importlib.util.find_spec("langgraph") is None, reason="the extra langgraph is not installed: make runtimes"
-)
+
+
+def _installed(runtime: str) -> Any:
+    reason = f"the extra {runtime} is not installed here: make runtimes"
+    there = importlib.util.find_spec(RUNTIMES[runtime].package) is not None
+    return pytest.param(runtime, marks=pytest.mark.skipif(not there, reason=reason))
+
+
+each_framework = pytest.mark.parametrize("runtime", [_installed(name) for name in ("langgraph", "crewai", "autogen")])
+quiet_imports = pytest.mark.filterwarnings("ignore::ImportWarning", "ignore::DeprecationWarning")
+pytestmark = quiet_imports
+
+
+def frameworks_of(bench: Bench) -> set[str]:
+    """Those that took turns."""
+    return set(bench.tools.frameworks._made)
 
 
 @pytest.fixture
@@ -44,36 +72,98 @@ async def records(bench: Bench) -> tuple[ToolCalls, AgentResult]:
     return calls, await bench.resume(answered(calls, {"id": "row-7"}, {"id": "row-8"}))
 
 
-@with_langgraph
-async def test_a_graph_makes_the_very_records_that_native_makes(simulator: Simulator, models: Models) -> None:
+_OTHERWISE = {
+    "agent",
+    "definition_hash",
+    "usage",
+    "tokens_used",
+    "cache_hit",
+    "latency_ms",
+    "model_ms",
+    "execution_time_ms",
+    "request_id",
+}
+
+
+def bare(value: Any) -> Any:
+    """A record without what two runs of two definitions may differ in."""
+    if isinstance(value, dict):
+        return {name: bare(held) for name, held in value.items() if name not in _OTHERWISE}
+    return [bare(held) for held in value] if isinstance(value, list) else value
+
+
+@each_framework
+async def test_a_framework_makes_the_very_records_that_native_makes(
+    simulator: Simulator, models: Models, runtime: str
+) -> None:
     rules = (
         {"match": {"turn": 0}, "reply": ASKS},
         {"match": {"last_tool": "row-7"}, "reply": {"json": ANSWER}},
     )
     made = {}
-    for runtime in ("native", "langgraph"):
+    for name in ("native", runtime):
         simulator.play(script(*rules))
-        bench = Bench(models, definition(output_schema=VERDICT_SCHEMA, runtime=runtime))
-        made[runtime] = await records(bench)
-        assert bench.tools.frameworks._made.keys() == ({"langgraph"} if runtime == "langgraph" else set())
-    calls, result = made["langgraph"]
+        bench = Bench(models, definition(output_schema=VERDICT_SCHEMA, runtime=name))
+        made[name] = await records(bench)
+        assert frameworks_of(bench) == {name} - {"native"}
+    calls, result = made[runtime]
     assert [call.arguments for call in calls.calls] == [PIPELINE, PIPELINE]
     assert (result.status, result.output, result.usage.model_calls) == ("completed", ANSWER, 2)
-    native_calls, native_result = made["native"]
-    assert [call.idempotency_key for call in calls.calls] == [call.idempotency_key for call in native_calls.calls]
-    assert calls.turns[0].text == native_calls.turns[0].text
-    assert result.usage == native_result.usage
-    sent = [orjson.loads(request.raw)["messages"] for request in simulator.requests]
-    assert sent[-1] == sent[1], "the model is asked the same, byte for byte"
+    assert [bare(record.plain()) for record in made[runtime]] == [bare(record.plain()) for record in made["native"]]
+    sent = [orjson.loads(request.raw) for request in simulator.requests]
+    assert sent[-1]["tools"] == sent[1]["tools"]
+    if runtime != "crewai":
+        assert sent[-1]["messages"] == sent[1]["messages"], "the model is asked the same, byte for byte"
+        assert result.usage == made["native"][1].usage
+    else:
+        assert sent[-1]["messages"][1:] == sent[1]["messages"][1:], "all but the system prompt is the same"
+        assert sent[1]["messages"][0]["content"] in sent[-1]["messages"][0]["content"], "which holds the mesh's, whole"
 
 
-@with_langgraph
-async def test_a_model_that_fails_within_a_graph_fails_as_itself(simulator: Simulator, models: Models) -> None:
+@each_framework
+async def test_a_model_that_fails_within_a_framework_fails_as_itself(
+    simulator: Simulator, models: Models, runtime: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
     simulator.play(script({"reply": {"status": 401, "message": "no"}}))
-    result = only_result(await Bench(models, definition(runtime="langgraph")).start())
+    result = only_result(await Bench(models, definition(runtime=runtime)).start())
     assert result.error is not None
     assert result.error.type == "model_error"
     assert result.error.message.startswith("authentication")
+    said, errors = capfd.readouterr()
+    assert ["agent_" in line for line in said.splitlines()] == [True, True], "the reasoner's own two lines: none prints"
+    assert errors == ""
+
+
+@each_framework
+async def test_a_model_is_given_the_very_conversation(runtime: Any) -> None:
+    """Calls without a word, outcomes good and bad, text in between."""
+    asked = {}
+    for name in ("native", runtime):
+        model = ScriptedModel(
+            calls_reply({"a": 1}, {"b": [2]}), calls_reply({}, text="Once more."), text_reply("Done.")
+        )
+        bench = Bench(model, definition(runtime=name))
+        calls = only_calls(await bench.start())
+        outcomes = answered(calls, {"row": 1})
+        bad = outcomes.results[1].replace(status="error", error=ToolError(type="timeout", message="slow"), content=None)
+        calls = await bench.resume(outcomes.replace(results=(outcomes.results[0], bad)))
+        result = await bench.resume(answered(calls, "<b>"))
+        assert (result.status, result.output) == ("completed", "Done.")
+        asked[name] = [(request.entries, request.tools) for request in model.requests]
+    assert any(entry.is_error for entry in asked[runtime][1][0])
+    assert asked[runtime] == asked["native"]
+
+
+@pytest.mark.parametrize("runtime", [_installed("crewai")])
+async def test_crewai_words_the_prompt_and_takes_the_answer_out_of_the_text(runtime: Any) -> None:
+    model = ScriptedModel(text_reply("Thought: it is clear.\nFinal Answer: It is high."))
+    agent = definition(runtime=runtime, description="Finds {risks}.")
+    result = only_result(await Bench(model, agent).start())
+    assert (result.status, result.output) == ("completed", "It is high.")
+    (asked,) = model.requests
+    assert asked.system.startswith("You are reviewer. ")
+    assert system_text(agent) in asked.system
+    assert "Your personal goal is: Finds {risks}." in asked.system
 
 
 async def test_a_runtime_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,6 +249,7 @@ BASE = "{name: a, version: 1.0.0, category: c, description: d, system_prompt: p"
 @pytest.mark.parametrize(
     ("more", "said"),
     [
+        ('runtime: crewai, runtime_url: "https://example.org/"', "only the runtime http has one"),
         ("runtime: http", "the runtime http needs a URL"),
         ('runtime: http, runtime_url: "file:///etc/passwd"', "the runtime http needs a URL"),
         ('runtime: http, runtime_url: "https://user:pw@example.org/"', "the runtime http needs a URL"),
@@ -170,6 +261,17 @@ def test_a_runtime_that_can_t_work_is_refused_when_it_is_published(more: str, sa
     with pytest.raises(InvalidDefinition, match="runtime") as refused:
         load_text(f"{BASE}, {more}}}")
     assert said in str(refused.value)
+
+
+def test_every_runtime_is_described() -> None:
+    """What it needs is an extra of the package, and what it can't give is told to whoever reads the definition."""
+    declared = get_args(get_type_hints(AgentDefinition)["runtime"])
+    assert set(declared) == set(RUNTIMES)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for name, needs in RUNTIMES.items():
+        assert bool(needs.lacks) == (name != "native")
+        assert needs.extra in {"", *extras}
+        assert (ROOT / f"requirements/runtimes/{name}.lock").exists() == bool(needs.package)
 
 
 def test_definitions_that_name_no_url_keep_the_hash_that_they_were_published_under() -> None:

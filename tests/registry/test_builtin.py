@@ -81,7 +81,7 @@ def test_a_definition_passes_its_checks(agent: AgentDefinition) -> None:
 
 
 def test_the_assistant_answers_freely_and_has_the_pipeline() -> None:
-    assert AGENTS[DEFAULT_AGENT].tools == ("execute_pipeline", "patch_workflow")
+    assert AGENTS[DEFAULT_AGENT].tools == ("execute_pipeline", "search_tools", "patch_workflow")
     assert AGENTS[DEFAULT_AGENT].output_schema == {}
     assert AGENTS[DEFAULT_AGENT].triggers == ()
 

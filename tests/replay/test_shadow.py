@@ -41,6 +41,7 @@ def mesh(settings: MeshSettings, simulator: Simulator, monkeypatch: pytest.Monke
     """The mesh that the environment names, and its models."""
     for name, value in environment(settings).items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HEADRACE_REPLAY_LEASE_SECONDS", "3")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-simulated")
     monkeypatch.setenv("OPENAI_BASE_URL", simulator.openai_base_url)
     return settings

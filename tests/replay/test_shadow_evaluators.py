@@ -87,7 +87,7 @@ async def test_answers_are_held_to_a_file(
         run["shadow_run"] for run in report["worst"]
     }
     html = (tmp_path / "held.html").read_text()
-    assert "at least 90.0%: does not hold" in html
+    assert "at least 90.0%: ✗ does not hold" in html
     assert "<script" not in html
     assert "<b>equal" not in html
 

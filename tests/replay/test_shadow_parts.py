@@ -10,24 +10,30 @@ from hypothesis import strategies as st
 
 from headrace.messages.event import Event
 from headrace.messages.ids import content_ref
-from headrace.messages.result import AgentResult, ResultError
-from headrace.messages.run import ToolCall, ToolCalls, ToolResults, Usage
+from headrace.messages.result import AgentResult, ResultError, SessionTurn
+from headrace.messages.run import SessionState, ToolCall, ToolCalls, ToolResults, Usage
 from headrace.reasoning.entries import canonical
+from headrace.registry.candidate import InvalidCandidate, changed
 from headrace.replay.differences import differences
+from headrace.replay.evaluators.checks import Judged
+from headrace.replay.evaluators.definitions import Exact
+from headrace.replay.evaluators.tally import Tally
 from headrace.replay.shadow.account import Account, Pair, Results, note
 from headrace.replay.shadow.answers import Answers
 from headrace.replay.shadow.choice import in_baseline, shadow_job, skipped
 from headrace.replay.shadow.compare import compare
 from headrace.replay.shadow.page import page
-from headrace.replay.shadow.plan import InvalidPlan, ShadowPlan, changed, check_expression
+from headrace.replay.shadow.plan import InvalidPlan, ShadowPlan, check_expression
 from headrace.replay.shadow.range import Seen
 from headrace.replay.shadow.report import report
 from headrace.replay.shadow.runs import MISS
-from headrace.replay.shadow.statistics import mean_difference, share
+from headrace.replay.shadow.sessions import Place
+from headrace.replay.shadow.statistics import mean_difference, quantiles, share
 from headrace.runtime.api import Source
 from tests.persistence.records import a_result, a_run
 from tests.replay.shadows import TICKETS, event, live_id
 
+SESSION = SessionTurn(found=SessionState(), left=SessionState(turns=1), pipeline_usage={})
 NEWER = TICKETS.replace(version="2.0.0", system_prompt="Look twice.")
 
 
@@ -63,9 +69,9 @@ def test_a_candidate_differs_and_has_a_version_of_its_own() -> None:
     assert changed(TICKETS.replace(version="1.0.0-rc.1"), prompt="x").version == "1.0.0-rc.1.shadow"
     assert changed(TICKETS, TICKETS.replace(system_prompt="other")).version == "1.0.0-shadow"
     for same in ({}, {"model": TICKETS.model}, {"prompt": TICKETS.system_prompt}, {"other": NEWER.replace(name="x")}):
-        with pytest.raises(InvalidPlan):
+        with pytest.raises(InvalidCandidate):
             changed(TICKETS, **same)
-    with pytest.raises(InvalidPlan, match="runtime http"):
+    with pytest.raises(InvalidCandidate, match="runtime http"):
         changed(TICKETS, NEWER.replace(runtime="http"))
     with pytest.raises(InvalidPlan, match="--where"):
         check_expression("--where", "data.")
@@ -217,9 +223,16 @@ def test_a_page_holds_nothing_that_runs(hostile: str) -> None:
     account = pairs()
     account.pairs.append(Pair(hostile, hostile, result(5, "low"), result(5, hostile)))
     account.skipped[hostile] = account.failed[hostile] = 1
+    tally = Tally(Exact(name="e", description=hostile, expected=1, at_least=0.5))
+    verdicts = {side: Judged("fail", hostile) for side in ("candidate", "live", "baseline")}
+    tally.add(verdicts, hostile, live_run=hostile, shadow_run=hostile)
+    account.evaluated = [tally.facts()]
+    account.sessions.note(Place("one", hostile, hostile, 0, 1), result(6, session=SESSION))
     named = TICKETS.replace(system_prompt=hostile, model=hostile)
-    html = page(report(plan(live=named, cohort=hostile), account))
-    assert html.count("<script") == html.count("<img") == 0
+    html = page(report(plan(live=named, cohort=hostile, session=hostile), account))
+    assert html.count("<script") == html.count("<img") == html.count("onerror=alert(1)>") == 0
+    assert "does not hold" in html
+    assert "1 turns in 1 conversations" in html
     assert html.count("<style") == html.count("</style") == 1
     assert "src=" not in html.replace("src=x onerror", "")
     assert "default-src 'none'" in html
@@ -245,6 +258,8 @@ def test_intervals_by_the_book() -> None:
     assert difference is not None
     assert difference.value == 1.75
     assert (difference.low, difference.high) == pytest.approx((0.0765, 3.4235), abs=1e-3)
+    assert quantiles([3.0]) == (3, 3, 3, 3, 3)
+    assert quantiles([float(n) for n in range(101)]) == (5, 25, 50, 75, 95)
     assert mean_difference([1], [2]) == (1, None, None, 1)
     assert mean_difference([], []) is None
 

@@ -134,7 +134,8 @@ async def test_a_turn_that_is_made_again_finds_what_it_found(pool: asyncpg.Pool,
     for position in (3, 8, 5, 3):
         turn = SessionTurn(found=SessionState(), left=SessionState(turns=position), pipeline_usage={})
         await sessions.keep(Place("one", "ada", "k", 0, position), a_result("run", session=turn))
-    for place, turns in ((Place("one", "ada", "k", 0, 8), 5), (Place("one", "ada", "k", 0, 9), 8)):
+    for position, turns in ((5, 3), (8, 5), (9, 8)):
+        place = Place("one", "ada", "k", 0, position)
         with sessions.turn(info.run_id, place):
             found = await sessions.begin(info, "enqueue", 0)
             assert found is not None

@@ -7,6 +7,7 @@ with running_mesh(stack, namespace, database_url) as mesh:
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -14,15 +15,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2
 
+from headrace.cli.prepare import prepare_mesh
 from headrace.local.endpoints import Endpoints
 from headrace.pipeline import STAGES
+from headrace.registry.load import load_file
+from headrace.registry.publish import publish
 from headrace.settings import MeshSettings
 
 T = TypeVar("T")
@@ -71,6 +76,15 @@ class Mesh:
         if expect is not None:
             assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
+
+    def prepare(self) -> None:
+        """As `headrace prepare` does, without a process that imports everything once more."""
+        done = _run(prepare_mesh(self.settings))
+        assert not [change for change in done.topics if change.refused]
+
+    def publish(self, *files: Path) -> None:
+        """As `headrace agents publish` does. Definitions with tools of MCP servers need the command, which knows the pins."""
+        _run(publish(self.settings, [load_file(file) for file in files]))
 
     def start(self, *names: str, wait: bool = True, together: Collection[str] = ()) -> None:
         """Each in a process of its own, but those of ``together`` in one: a process takes seconds to start."""
@@ -150,6 +164,12 @@ class Mesh:
         return until(finished, seconds, f"run {run_id} is finished")
 
 
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """On a thread of its own, since a loop may run in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result(120)
+
+
 def until(condition: Callable[[], T | None], seconds: float, what: str) -> T:
     """Poll until ``condition`` gives something true."""
     deadline = time.monotonic() + seconds
@@ -189,7 +209,7 @@ def running_mesh(
         mesh = Mesh(given | dict(environment or {}), Path(logs))
         try:
             if prepare:
-                mesh.cli("prepare")
+                mesh.prepare()
             mesh.start(*services, together=() if apart is None else set(services) - set(apart))
             yield mesh
         finally:

@@ -8,10 +8,11 @@ import pytest
 
 from headrace.blobs.memory import MemoryBlobs
 from headrace.messages import ids
-from headrace.messages.agent import AgentDefinition
+from headrace.messages.agent import AgentDefinition, AgentRecord, Canary
 from headrace.messages.run import Approval, Family, Progress, ToolCalls, ToolOutcome, ToolResults, Usage
 from headrace.messages.wait import RunWait, arguments_hash
-from headrace.registry.catalog import Catalog, catalog_of
+from headrace.registry.canary import gets
+from headrace.registry.catalog import catalog_of
 from headrace.tools.api import ToolContext
 from headrace.tools.delegate.mesh_agent import MeshAgents
 from headrace.tools.delegate.tool import DelegateToAgent
@@ -31,7 +32,7 @@ class Bench:
         self.paid: list[dict[str, Any]] = []
         tools = ("pay", "look", "delegate_to_agent")
         own = definition(**{"tools": tools, "limits": {"max_tokens": 1_000, "max_cost_usd": 1.0}} | granted)
-        catalog: Catalog = catalog_of([own, helper(), *others])
+        catalog = self.catalog = catalog_of([own, helper(), *others])
         needs = {"type": "object", "required": ["amount"]}
         registry = ToolRegistry(
             [
@@ -199,6 +200,18 @@ async def test_who_may_be_delegated_to() -> None:
     assert await bench.refused(calls(nameless)) == "invalid_arguments"
     assert await bench.refused(calls(delegated(), deadline_ms=500)) == "deadline"
     assert await Bench().refused(calls(delegated())) == "not_allowed", "no delegation, no sub-agents"
+
+
+async def test_a_sub_agent_s_version_is_that_of_its_family_s_key() -> None:
+    bench = Bench(helper(version="1.0.0"), delegation=HELPERS)
+    canary = Canary(version="2.0.0", percent=50)
+    bench.catalog.apply("helper", AgentRecord(name="helper", live_version="1.0.0", canary=canary))
+    for session in map(str, range(8)):
+        asked = [calls(delegated(number)) for number in (1, 2)]
+        waits = [await bench.parked(one.replace(run=one.run.replace(session_id=session))) for one in asked]
+        jobs = [one.job for wait in waits for one in wait.pending if one.job]
+        expected = "2.0.0" if gets("helper", "2.0.0", 50, session) else "1.0.0"
+        assert [job.agent_version for job in jobs] == [expected, expected]
 
 
 async def test_an_agent_that_needs_an_approval_begins_after_it() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import asyncpg
@@ -60,6 +62,22 @@ def gateway(pool: asyncpg.Pool) -> Gateway:
 async def api(gateway: Gateway) -> AsyncIterator[httpx2.AsyncClient]:
     async with gateway.client() as client:
         yield client
+
+
+async def test_a_workflow_says_when_it_is_due(api: httpx2.AsyncClient, gateway: Gateway) -> None:
+    daily = {"type": "schedule", "cron": "30 8 * * *", "timezone": "Asia/Tokyo"}
+    await api.post("/workflows", json=FLIGHTS | {"triggers": [daily]})
+    times = [datetime.fromisoformat(time) for time in (await api.get("/workflows/main")).json()["next_times"]]
+    assert [(time.hour, time.minute, time.utcoffset()) for time in times] == [(23, 30, timedelta(0))] * 5
+    assert [later - time for time, later in pairwise(times)] == [timedelta(days=1)] * 4
+    wrong = {"op": "replace", "path": "/triggers/0/cron", "value": "30 25 * * *"}
+    refused = error_of(await api.post("/workflows/main:patch", json=patch(operations=[wrong])))
+    assert (refused["code"], refused["where"]) == ("workflow_definition", "/triggers/0/cron")
+    assert "bad hour" in refused["message"]
+    right = {"op": "replace", "path": "/triggers", "value": [{"type": "schedule", "every_s": 60}]}
+    assert (await api.post("/workflows/main:patch", json=patch(operations=[right]))).status_code == 200
+    assert len((await api.get("/workflows/main")).json()["next_times"]) == 5
+    assert (await api.get("/workflows/main", params={"version": 1})).json()["next_times"] == [], "it is not live"
 
 
 def patch(base: int | None = 1, owner: str = "sdutt", **more: Any) -> dict[str, Any]:

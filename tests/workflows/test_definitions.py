@@ -18,6 +18,7 @@ from headrace.workflows.patching import patched, read_operations
 from tests.workflows.support import known, task, workflow
 
 A, B = task("a"), task("b")
+DAILY = {"type": "schedule", "cron": "0 8 * * *"}
 
 
 def refused(value: dict[str, Any]) -> list[str]:
@@ -64,6 +65,23 @@ def node(**fields: Any) -> dict[str, Any]:
         ({"triggers": [{"type": "whenever"}]}, "/triggers/0/event: a trigger of the type whenever needs it"),
         ({"triggers": [{"type": "whenever", "event": "x", "filter": "(("}]}, "/triggers/0/filter"),
         ({"triggers": [{"type": "schedule", "every_s": 5, "event": "x"}]}, "/triggers/0/event: not for a trigger"),
+        (
+            {"triggers": [{"type": "schedule"}]},
+            "/triggers/0: a trigger of the type schedule has either every_s or cron",
+        ),
+        ({"triggers": [DAILY | {"every_s": 5}]}, "/triggers/0: a trigger of the type schedule has either"),
+        ({"triggers": [DAILY, {"type": "schedule", "every_s": 5}]}, "/triggers: a workflow's schedules are either"),
+        ({"triggers": [DAILY] * 21}, "/triggers: a workflow has at most 20 calendars, not 21"),
+        ({"triggers": [DAILY | {"cron": "*/5 * * * * *"}]}, "/triggers/0/cron: a cron expression has five fields"),
+        ({"triggers": [DAILY | {"cron": "0 8 * * MAN"}]}, "/triggers/0/cron: not a cron expression: bad day-of-week"),
+        ({"triggers": [DAILY | {"cron": "* * */20 * 1L"}]}, "/triggers/0/cron: this is never due"),
+        ({"triggers": [DAILY | {"timezone": "Europe/Bern"}]}, "/triggers/0/timezone: not a name of the IANA"),
+        ({"triggers": [DAILY | {"timezone": "../etc/passwd"}]}, "/triggers/0/timezone: not a name of the IANA"),
+        ({"triggers": [{"type": "schedule", "every_s": 5, "timezone": "UTC"}]}, "/triggers/0/timezone: a time zone is"),
+        (
+            {"triggers": [{"type": "always", "cron": "0 8 * * *"}]},
+            "/triggers/0/cron: not for a trigger of the type always",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(value: dict[str, Any], place: str):

@@ -183,8 +183,10 @@ def test_an_event_and_a_timer_start_what_waits_for_them(mesh: Mesh) -> None:
 
 def test_the_commands_show_change_and_draw(mesh: Mesh, tmp_path: Path) -> None:
     file = tmp_path / "drawn.yaml"
-    file.write_text("tag: drawn\nowner: me\nnodes: [{id: a, type: task, config: {action: x}}]\n")
+    trigger = 'triggers: [{type: schedule, cron: "0 12 1 JAN *", timezone: Europe/Zurich}]'
+    file.write_text(f"tag: drawn\nowner: me\n{trigger}\nnodes: [{{id: a, type: task, config: {{action: x}}}}]\n")
     mesh.cli("workflows", "create", str(file))
+    assert "-01-01T11:00:00+00:00" in mesh.cli("workflows", "show", "drawn").stderr
     file.write_text("[{op: add, path: /nodes/-, value: {id: b, type: timer, config: {seconds: 1}}}]")
     made = json.loads(mesh.cli("workflows", "patch", "drawn", str(file), "--owner", "me", "--json").stdout)
     assert made["version"] == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -18,7 +19,7 @@ from headrace.messages.workflow import WorkDone, WorkflowSignal, WorkStart
 from headrace.runtime.api import Context, Send, Source
 from headrace.workflows.clock import said
 from headrace.workflows.definition import WorkflowDefinition
-from headrace.workflows.listening import Listening, _refresh
+from headrace.workflows.listening import Listening, _refresh, followed
 from headrace.workflows.load import load_value
 from headrace.workflows.processor import WorkflowProcessor
 from headrace.workflows.repository import Change, WorkflowError, WorkflowRepository
@@ -307,6 +308,41 @@ async def test_a_schedule_starts_one_run_for_all_the_times_that_nobody_saw(desk:
     assert left
 
 
+async def test_a_calendar_is_due_at_its_times_and_a_change_of_something_else_leaves_them(desk: Desk) -> None:
+    calendars = [{"type": "schedule", "cron": cron, "timezone": "Asia/Tokyo"} for cron in ("0 8 * * *", "0 20 * * *")]
+    stored = await desk.repository.create("default", workflow([task("a")], triggers=calendars), "sdutt")
+    published: list[Any] = []
+
+    async def publish(sends: Any) -> None:
+        published.extend(messages(sends))
+
+    async def due() -> datetime:
+        found: datetime = await desk.pool.fetchval("SELECT next_at FROM workflows")
+        return found
+
+    assert (await due()).hour in (23, 11), "in UTC"
+    missed = await due() - timedelta(days=3)
+    await desk.pool.execute("UPDATE workflows SET next_at = $1", missed)
+    assert (await said(desk.pool, publish), await said(desk.pool, publish)) == (1, 0), "one run for all that passed"
+    [signal] = published
+    assert signal.start.input == {"scheduled_at": missed.isoformat()}
+    now = await desk.pool.fetchval("SELECT now()")
+    assert now < await due() <= now + timedelta(hours=12)
+    assert await desk.repository.due(stored, "default") == await due()
+
+    async def changed(version: int, **fields: Any) -> datetime:
+        change = Change(author=stored.author, base_version=version)
+        made = load_value({**stored.definition.document(), **fields}, known())
+        await desk.repository.change("default", "main", "patched", change, lambda _: made)
+        return await due()
+
+    await desk.pool.execute("UPDATE workflows SET next_at = $1", missed)
+    assert await changed(1, description="x") == missed, "not seen yet, and not lost"
+    assert await changed(2, triggers=[calendars[0]]) > now
+    assert await desk.repository.due(stored, "default") is None, "another version is live"
+    assert await changed(3, triggers=[]) is None
+
+
 async def test_an_event_starts_what_listens_for_it_once(desk: Desk) -> None:
     trigger = {"type": "whenever", "event": "com.github.pull_request.*", "filter": "data.title == 'Fix'"}
     await desk.repository.create("default", workflow([task("a")], triggers=[trigger]), "sdutt")
@@ -318,3 +354,5 @@ async def test_an_event_starts_what_listens_for_it_once(desk: Desk) -> None:
     assert await desk.say(an_event(2, data={"title": "Break"})) == []
     [asked] = messages(await desk.say(start))
     assert asked.task.action == "a"
+    async with followed(desk.pool, every_s=60) as listening:
+        assert listening.starts(an_event(1, data={"title": "Fix"})) == [start], "known before the first event is taken"

@@ -20,10 +20,10 @@ from functools import lru_cache
 from typing import Any, Final, Self
 
 import msgspec
-import orjson
 
 from headrace.messages.audit import AuditEvent
 from headrace.messages.base import defaults_of
+from headrace.messages.canonical import canonical_json
 from headrace.messages.headers import RawHeaders
 from headrace.messages.ids import audit_id
 from headrace.runtime.api import Source
@@ -87,7 +87,7 @@ def _hash(previous_hash: str, fields: Mapping[str, Any]) -> str:
         for name, value in fields.items()
         if value is not None and value != _DEFAULTS.get(name, msgspec.NODEFAULT) and name not in _NOT_CONTENT
     }
-    return hashlib.sha256(previous_hash.encode() + orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return hashlib.sha256(previous_hash.encode() + canonical_json(content)).hexdigest()
 
 
 def link(previous: Head | None, source: Source, timestamp_ms: int, digest: str, facts: dict[str, Any]) -> AuditEvent:

@@ -263,7 +263,7 @@ def _result(result: AgentResult) -> Facts:
 
 def _agent(record: AgentRecord) -> Facts:
     if record.definition is None:
-        return {"agent_name": record.name, "agent_version": record.live_version, "status": "live"}
+        return _pointer(record)
     ref = record.definition.ref()
     return {
         "agent_name": ref.name,
@@ -272,6 +272,19 @@ def _agent(record: AgentRecord) -> Facts:
         "prompt_hash": ref.prompt_hash,
         "model": name(record.definition.model),
         "status": "defined",
+    }
+
+
+def _pointer(record: AgentRecord) -> Facts:
+    """Which version its keys get from now on, which they had before, and who says so."""
+    made = record.canary if record.change == "canary" else None
+    kinds = {"canary": "canary", "rolled_back": "rolled_back"}
+    return {
+        "agent_name": record.name,
+        "agent_version": made.version if made else record.live_version,
+        "user_id": name(record.changed_by),
+        "origin": record.replaced,
+        "status": kinds.get(record.change or "", "live"),
     }
 
 

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from headrace.cli.agents_promote import canary_text, promote, rollback, standing
 from headrace.cli.definition_yaml import as_yaml
 from headrace.cli.output import note, print_json, print_table, stop
 from headrace.cli.target import JsonFlag, Target, run_async
-from headrace.messages.agent import AgentDefinition
+from headrace.messages.agent import AgentDefinition, AgentRecord
 from headrace.registry.load import InvalidDefinition, load_file
 from headrace.registry.publish import publish as publish_definitions
-from headrace.registry.publish import read_catalog
+from headrace.registry.read import read_catalog
 from headrace.registry.runtimes import RUNTIMES
 
 app = App(name="agents", help="Agents as data: the catalogue of published definitions.", help_format="markdown")
 
 _NOWHERE = Target()
+app.command(promote)
+app.command(rollback)
 
 
 @app.command(name="list")
 def list_(*, target: Target = _NOWHERE, json: JsonFlag = False) -> None:
-    """The live agents.
+    """The live agents, and the canary of those that have one.
 
     Example: `headrace agents list`
 
@@ -34,12 +37,16 @@ def list_(*, target: Target = _NOWHERE, json: JsonFlag = False) -> None:
     """
     catalog = run_async(read_catalog(target.settings()))
     live = catalog.all_live()
+    pointers = {agent.name: catalog.pointer(agent.name) for agent in live}
     if json:
-        print_json(live)
+        print_json([agent.plain() | {"canary": _canary(pointers[agent.name])} for agent in live])
         return
-    columns = ("agent", "live", "category", "model", "triggers", "versions", "description")
+    columns = ("agent", "live", "canary", "category", "model", "triggers", "versions", "description")
     rows = [
-        (a.name, a.version, a.category, a.model, _triggers(a), ", ".join(catalog.versions(a.name)), a.description)
+        (
+            *(a.name, a.version, canary_text(pointers[a.name]), a.category, a.model),
+            *(_triggers(a), ", ".join(catalog.versions(a.name)), a.description),
+        )
         for a in live
     ]
     print_table(
@@ -49,6 +56,10 @@ def list_(*, target: Target = _NOWHERE, json: JsonFlag = False) -> None:
         whole=("agent", "live"),
         spare=("versions", "triggers", "model"),
     )
+
+
+def _canary(pointer: AgentRecord | None) -> dict[str, Any] | None:
+    return pointer.canary.plain() if pointer and pointer.canary else None
 
 
 def _triggers(agent: AgentDefinition) -> str:
@@ -81,11 +92,13 @@ def show(name: str, *, version: str | None = None, target: Target = _NOWHERE, js
         print(as_yaml(found), end="")
         for text in RUNTIMES[found.runtime].lacks:
             note(f"runtime {found.runtime}: {text}")
+    note(standing(catalog.pointer(name)))
 
 
 @app.command
 def publish(
     *files: Path,
+    not_live: Annotated[bool, Parameter(negative=())] = False,
     dry_run: Annotated[bool, Parameter(negative=())] = False,
     target: Target = _NOWHERE,
     json: JsonFlag = False,
@@ -93,7 +106,7 @@ def publish(
     """Check definitions and publish them: all or none. The version published becomes the live one; runs in flight keep theirs.
 
     A version is immutable: publishing other content under the same version is refused. An older version is made live again by
-    publishing its file again.
+    `headrace agents rollback`, by `headrace agents promote`, or by publishing its file again.
 
     Example: `headrace agents publish agents/*.yaml --dry-run`
 
@@ -101,6 +114,8 @@ def publish(
     ----------
     files
         YAML or JSON files, one definition each.
+    not_live
+        Leave what is live as it is: for a shadow, or a canary (`headrace agents promote NAME VERSION --canary 5`).
     dry_run
         Check and say what would be published.
     json
@@ -118,7 +133,7 @@ def publish(
             problems.append(f"{file}: {error.strerror}")
     if problems:
         raise stop("nothing is published:\n" + "\n".join(problems), 1)
-    done = run_async(publish_definitions(target.settings(), definitions, dry_run=dry_run))
+    done = run_async(publish_definitions(target.settings(), definitions, live=not not_live, dry_run=dry_run))
     if json:
         print_json(done)
     else:

@@ -74,7 +74,7 @@ async def prepare_mesh(settings: MeshSettings, *, agents: bool = True) -> Prepar
         topics, migrations, _ = await asyncio.gather(_topics(settings), _migrations(settings), _schemas(settings))
         if publisher is None:
             return Prepared(topics, migrations, [])
-        published = await publish(settings, builtin_definitions(), only_new=True, publisher=publisher)
+        published = await publish(settings, builtin_definitions(), only_new=True, who="prepare", publisher=publisher)
         return Prepared(topics, migrations, published)
 
 

@@ -26,10 +26,16 @@ from headrace.settings import MeshSettings
 app = App(name="replay", help="Make again what records led to.", help_format="markdown")
 app.command("headrace.cli.replay_run:run", name="run")
 app.command("headrace.cli.replay_shadow:shadow", name="shadow")
+app.command("headrace.cli.replay_jobs:list_", name="list")
+app.command("headrace.cli.replay_jobs:show", name="show")
+app.command("headrace.cli.replay_jobs:watch", name="watch")
+app.command("headrace.cli.replay_jobs:cancel", name="cancel")
+app.command("headrace.cli.replay_jobs:resume", name="resume")
 app.command("headrace.cli.replay_beside:swap", name="swap")
 app.command("headrace.cli.replay_beside:drop", name="drop")
-app.command("headrace.cli.replay_list:list_", name="list")
 app.command("headrace.cli.replay_horizon:horizon", name="horizon")
+app.command("headrace.cli.replay_demo:demo", name="demo")
+app.command("headrace.cli.replay_reprice:run", name="reprice")
 
 _NOWHERE = Target()
 Flag = Annotated[bool, Parameter(negative=())]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console as Terminal
@@ -21,6 +21,7 @@ from headrace.registry.follow import followed_catalog
 from headrace.registry.load import InvalidDefinition, load_file
 from headrace.replay.actions import on_record
 from headrace.replay.history import History, open_history
+from headrace.replay.jobs.rerun import tally_facts
 from headrace.replay.regression import Regression, Tally
 from headrace.replay.rerun import Rerun
 from headrace.replay.start import OutOfRange, parse_time
@@ -74,7 +75,7 @@ def run(
         return
     tally = run_async(_all(settings, _time(since), agent, definition))
     if json:
-        print_json(_facts(tally))
+        print_json(tally_facts(tally))
     else:
         _show(tally)
     if not tally.ok:
@@ -143,8 +144,8 @@ class _Instead:
         self._catalog = catalog
         self._definition = definition
 
-    def live(self, name: str) -> AgentDefinition | None:
-        return self._definition if name == self._definition.name else self._catalog.live(name)
+    def live(self, name: str, key: str | None = None) -> AgentDefinition | None:
+        return self._definition if name == self._definition.name else self._catalog.live(name, key)
 
     def get(self, name: str, version: str) -> AgentDefinition | None:
         return self._definition if name == self._definition.name else self._catalog.get(name, version)
@@ -189,16 +190,3 @@ def _show_divergence(rerun: Rerun) -> None:
             ("now", found.now),
         ]
     )
-
-
-def _facts(tally: Tally) -> dict[str, Any]:
-    return {
-        "ok": tally.ok,
-        "runs": tally.runs,
-        "verdicts": {verdict: count for verdict, count in sorted(tally.verdicts.items()) if count},
-        "records": tally.records,
-        "seconds": round(tally.seconds, 3),
-        "runs_per_s": round(tally.rate, 1),
-        "diverged": [asdict(rerun) for rerun in tally.diverged],
-        "broken": tally.broken,
-    }

@@ -19,7 +19,7 @@ def run(*services: str) -> None:
     Parameters
     ----------
     services
-        gateway, ingest, reasoning, tools, orchestration, persistence, audit, analytics.
+        gateway, ingest, reasoning, tools, orchestration, persistence, audit, replay, analytics.
     """
     if not services:
         raise stop(f"which services? There are: {', '.join(STAGES)}", 2)

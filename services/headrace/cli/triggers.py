@@ -17,7 +17,7 @@ from headrace.messages.agent import AgentDefinition
 from headrace.messages.event import Event
 from headrace.registry.catalog import catalog_of
 from headrace.registry.load import InvalidDefinition, load_file
-from headrace.registry.publish import read_catalog
+from headrace.registry.read import read_catalog
 
 app = App(name="triggers", help="Which agents an event would start, tried out.", help_format="markdown")
 

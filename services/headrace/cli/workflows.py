@@ -44,7 +44,7 @@ def list_(*, target: Target = _NOWHERE, json: JsonFlag = False) -> None:
 
 @app.command
 def show(tag: str, *, version: int | None = None, target: Target = _NOWHERE, json: JsonFlag = False) -> None:
-    """One definition, as YAML. Exits with 4 if there is no such workflow or version.
+    """One definition, as YAML, and on stderr when it is due next. Exits with 4 if there is no such workflow or version.
 
     Example: `headrace workflows show main --version 2`
 
@@ -64,6 +64,8 @@ def show(tag: str, *, version: int | None = None, target: Target = _NOWHERE, jso
     import yaml
 
     print(yaml.safe_dump(found["definition"], sort_keys=False, allow_unicode=True, width=120), end="")
+    if found["next_times"]:
+        note(f"due next: {', '.join(found['next_times'])}")
 
 
 @app.command

@@ -27,7 +27,7 @@ from headrace.client.errors import (
     Unreachable,
     WaitTimedOut,
 )
-from headrace.client.models import Ended, Forked, Run, RunError, RunEvent, RunPage, Started, Usage
+from headrace.client.models import Ended, Forked, LiveVersion, Replay, Run, RunError, RunEvent, RunPage, Started, Usage
 
 __all__ = [
     "ApiError",
@@ -39,8 +39,10 @@ __all__ = [
     "HeadraceError",
     "InvalidCredential",
     "InvalidRequest",
+    "LiveVersion",
     "NotAllowed",
     "NotFound",
+    "Replay",
     "Run",
     "RunError",
     "RunEvent",

@@ -5,14 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Literal, Self, TypeVar, Unpack
 
 import httpx2
 
 from headrace.client import calls
-from headrace.client.calls import Call, ForkOptions, PageOptions, RunFilters, RunOptions
+from headrace.client.calls import (
+    Call,
+    ForkOptions,
+    PageOptions,
+    PromoteOptions,
+    ReplayOptions,
+    RollbackOptions,
+    RunFilters,
+    RunOptions,
+)
 from headrace.client.errors import Unavailable, Unreachable, WaitTimedOut, api_error
-from headrace.client.models import Ended, Forked, Run, RunEvent, RunPage, Started
+from headrace.client.models import Ended, Forked, LiveVersion, Replay, Run, RunEvent, RunPage, Started
 from headrace.client.options import ATTEMPTS, ended, headers_of, next_wait, pause_s, url_of
 from headrace.client.sse import Events
 
@@ -84,6 +93,40 @@ class Client:
     def fork(self, run_id: str, **request: Unpack[ForkOptions]) -> Forked:
         """Begin a new run that takes a run's records up to a step. Raises ``Conflict`` where it can't be forked."""
         return self._do(calls.fork(run_id, **request))
+
+    def promote(self, name: str, version: str, **request: Unpack[PromoteOptions]) -> LiveVersion:
+        """Make a published version of an agent live, or with ``canary_percent`` for that share of the keys.
+
+        Raises ``Conflict`` where that can't be made of what is there.
+        """
+        return self._do(calls.promote(name, version, **request))
+
+    def rollback(self, name: str, **request: Unpack[RollbackOptions]) -> LiveVersion:
+        """End an agent's canary, or if there is none make live what was so before. Raises ``Conflict`` if there was nothing."""
+        return self._do(calls.rollback(name, **request))
+
+    def replay(self, kind: Literal["shadow", "rerun"], **request: Unpack[ReplayOptions]) -> Replay:
+        """Ask for a replay. Raises ``Conflict`` for the id of another request."""
+        return self._do(calls.replay(kind, **request))
+
+    def get_replay(self, replay_id: str) -> Replay:
+        return self._do(calls.get_replay(replay_id))
+
+    def replays(self, *, state: str | None = None, limit: int = 50) -> list[Replay]:
+        """Newest first."""
+        return self._do(calls.replays(state, limit))
+
+    def replay_report(self, replay_id: str) -> dict[str, Any]:
+        """Raises ``NotFound`` while there is none."""
+        return self._do(calls.replay_report(replay_id))
+
+    def cancel_replay(self, replay_id: str) -> Replay:
+        """Raises ``Conflict`` if it has ended."""
+        return self._do(calls.move_replay(replay_id, "cancel"))
+
+    def resume_replay(self, replay_id: str) -> Replay:
+        """Begin one that is planned, or go on with one that failed or was cancelled. Raises ``Conflict`` if it is done."""
+        return self._do(calls.move_replay(replay_id, "resume"))
 
     def result(self, ref: str) -> Any:
         """What a run's ``result_url``, or a reference such as ``artifact://...``, stands for."""

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Literal, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
@@ -14,7 +14,7 @@ import httpx2
 import msgspec
 
 from headrace.client.errors import ApiError, api_error
-from headrace.client.models import Ended, Forked, Run, RunPage, Started
+from headrace.client.models import Ended, Forked, LiveVersion, Replay, Run, RunPage, Started
 
 T = TypeVar("T")
 TIMEOUT_S: Final = 30.0
@@ -44,6 +44,44 @@ class ForkOptions(TypedDict, total=False):
     tool_results: Mapping[str, Any]  # by call id
     replay_id: str
     dry_run: bool
+
+
+class RollbackOptions(TypedDict, total=False):
+    """``base_revision``: the revision that this was decided by; it raises ``Conflict`` if another one is there."""
+
+    reason: str
+    base_revision: int
+
+
+class PromoteOptions(RollbackOptions, total=False):
+    canary_percent: float  # only for this share of the keys: above 0, below 100
+
+
+class ReplayOptions(TypedDict, total=False):
+    """What ``POST /v1/replays`` takes; ``start`` and ``end`` are its ``from`` and ``to``. Times are ISO 8601 with an offset."""
+
+    replay_id: str
+    dry_run: bool
+    confirm: bool
+    agent: str
+    since: str
+    version: str
+    definition: Mapping[str, Any]
+    model: str
+    prompt: str
+    start: str
+    end: str
+    follow: bool
+    follow_after_s: float
+    where: str
+    session: str
+    sample: float
+    baseline: float
+    on_miss: Literal["fail", "stub", "live-readonly"]
+    evaluators: Sequence[Mapping[str, Any]]
+    max_cost_usd: float
+    max_in_flight: int
+    outcome: str
 
 
 class RunFilters(TypedDict, total=False):
@@ -121,6 +159,38 @@ def cancel(run_id: str) -> Call[Started]:
 
 def fork(run_id: str, **request: Unpack[ForkOptions]) -> Call[Forked]:
     return Call("POST", f"/v1/runs/{part(run_id)}/fork", _as(Forked), body=known(request))
+
+
+def promote(name: str, version: str, **request: Unpack[PromoteOptions]) -> Call[LiveVersion]:
+    body = {"version": version, **known(request)}
+    return Call("POST", f"/v1/agents/{part(name)}:promote", _as(LiveVersion), body=body)
+
+
+def rollback(name: str, **request: Unpack[RollbackOptions]) -> Call[LiveVersion]:
+    return Call("POST", f"/v1/agents/{part(name)}:rollback", _as(LiveVersion), body=known(request))
+
+
+def replay(kind: Literal["shadow", "rerun"], **request: Unpack[ReplayOptions]) -> Call[Replay]:
+    given: dict[str, Any] = {"kind": kind, **known(request)}
+    body = {{"start": "from", "end": "to"}.get(name, name): value for name, value in given.items()}
+    return Call("POST", "/v1/replays", _as(Replay), body=body)
+
+
+def get_replay(replay_id: str) -> Call[Replay]:
+    return Call("GET", f"/v1/replays/{part(replay_id)}", _as(Replay))
+
+
+def replays(state: str | None = None, limit: int | None = None) -> Call[list[Replay]]:
+    params = {"state": state, "limit": limit}
+    return Call("GET", "/v1/replays", lambda r: msgspec.convert(r.json()["replays"], list[Replay]), params)
+
+
+def replay_report(replay_id: str) -> Call[dict[str, Any]]:
+    return Call("GET", f"/v1/replays/{part(replay_id)}/report", _as(dict[str, Any]))
+
+
+def move_replay(replay_id: str, said: Literal["cancel", "resume"]) -> Call[Replay]:
+    return Call("POST", f"/v1/replays/{part(replay_id)}:{said}", _as(Replay))
 
 
 def events_path(run_id: str, *, tokens: bool) -> str:

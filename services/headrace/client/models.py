@@ -28,6 +28,23 @@ class Forked(Started, frozen=True, kw_only=True):
     anew: dict[str, Any]
 
 
+class LiveVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """Which version of an agent is live. ``canary`` has the version and the percentage of the keys that get it instead;
+    ``replaced`` is what its keys had before ``change``; ``before`` is what was live before, the newest first.
+    """
+
+    name: str
+    revision: int
+    live_version: str | None
+    canary: dict[str, Any] | None = None
+    change: str | None = None
+    replaced: str | None = None
+    changed_by: str | None = None
+    changed_at: str | None = None
+    reason: str | None = None
+    before: tuple[dict[str, Any], ...] = ()
+
+
 class RunError(msgspec.Struct, frozen=True, kw_only=True):
     """Why a run failed. ``type`` is stable, for programs."""
 
@@ -93,6 +110,27 @@ class RunPage(msgspec.Struct, frozen=True, kw_only=True):
 
     runs: tuple[Run, ...]
     cursor: str | None = None
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True):
+    """A replay as a job. ``planned``: it waits for a yes, with its ``estimate``. ``progress``: ``passed`` of ``total``, ``rate`` a
+    second, ``eta_s``. Times are ISO 8601 in UTC.
+    """
+
+    replay_id: str
+    kind: Literal["shadow", "rerun"]
+    state: Literal["queued", "planned", "running", "completed", "failed", "cancelled"]
+    agent: str | None = None
+    started_by: str | None = None
+    estimate: dict[str, Any] | None = None
+    progress: dict[str, Any] | None = None
+    spent_usd: float = 0.0
+    error: str | None = None
+    holder: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+    began_at: str | None = None
+    ended_at: str | None = None
 
 
 class RunEvent(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from headrace.messages.base import JsonObject
+from headrace.messages.canonical import canonical_json
 from headrace.messages.errors import HeadraceError
 from headrace.messages.run import ToolCall, ToolOutcome
 
@@ -47,7 +46,7 @@ class Edits:
         said = {"input": self.input, "prompt": self.prompt, "version": self.version}
         content: JsonObject = {name: value for name, value in said.items() if value is not None}
         content |= {"tool_results": dict(self.tool_results)} if self.tool_results else {}
-        return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        return hashlib.sha256(canonical_json(content)).hexdigest()
 
     def outcomes(self, calls: tuple[ToolCall, ...], recorded: tuple[ToolOutcome, ...]) -> tuple[ToolOutcome, ...]:
         """The outcomes that are there, in the order of ``calls``, with these in place of the recorded ones.

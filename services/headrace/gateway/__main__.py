@@ -24,6 +24,7 @@ from headrace.budgets.postgres import PostgresBudgets
 from headrace.claims.postgres import PostgresClaims
 from headrace.control.approvals import PostgresApprovals
 from headrace.control.cancellations import PostgresCancellations
+from headrace.control.replays.store import Replays
 from headrace.control.turns import PostgresTurns
 from headrace.forks.records import Forks
 from headrace.gateway.app import create_app
@@ -31,6 +32,7 @@ from headrace.gateway.budget_desk import BudgetDesk
 from headrace.gateway.feed import Feeds, Hub, Recall
 from headrace.gateway.live_tail import RUN_TOPICS, TOKEN_TOPICS, LiveTail, Records
 from headrace.gateway.ports import Check, Deps, JsonDict, WorkflowStore
+from headrace.gateway.promotion_desk import PromotionDesk
 from headrace.gateway.run_reader import IndexedRuns, IndexedSessions, IndexedUsage
 from headrace.gateway.server import GatewayServer
 from headrace.gateway.settings import GatewaySettings, environment
@@ -92,7 +94,9 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
             asyncapi=lambda: _asyncapi(settings),
             budgets=BudgetDesk(budgets, known_budgets, publisher, settings.tenant),
             authenticator=Authenticator(AuthStore(pool), secrets, cache_s=access.auth_cache_s) if secrets else None,
+            promotion=PromotionDesk(settings),
             forks=await stack.enter_async_context(_forks(settings, pool, blobs)),
+            replays=Replays(pool),
             workflows=WorkflowStore(WorkflowRepository(pool), WorkflowRuns(pool)),
             checks={"kafka": _check(publisher.ready), "catalogue": _check(table.ready), "database": _database(pool)},
         )

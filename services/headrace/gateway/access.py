@@ -63,6 +63,8 @@ ACCESS: Final[Mapping[tuple[str, str], Need]] = {
     ("GET", "/v1/results/{ref}"): Role.VIEWER,
     ("GET", "/v1/agents"): Role.VIEWER,
     ("GET", "/v1/agents/{name}"): Role.VIEWER,
+    ("POST", "/v1/agents/{name}:promote"): Role.ADMIN,  # what is live answers for everybody
+    ("POST", "/v1/agents/{name}:rollback"): Role.ADMIN,
     ("GET", "/v1/usage"): Role.VIEWER,
     ("GET", "/v1/sessions"): Role.VIEWER,
     ("GET", "/v1/sessions/{session_id}"): Role.VIEWER,
@@ -70,6 +72,12 @@ ACCESS: Final[Mapping[tuple[str, str], Need]] = {
     ("GET", "/v1/budgets/usage"): Role.VIEWER,
     ("PUT", "/v1/budgets/{name}"): Role.ADMIN,
     ("DELETE", "/v1/budgets/{name}"): Role.ADMIN,
+    ("POST", "/v1/replays"): Role.ADMIN,  # it may spend money and reads all events
+    ("GET", "/v1/replays"): Role.VIEWER,
+    ("GET", "/v1/replays/{replay_id}"): Role.VIEWER,
+    ("GET", "/v1/replays/{replay_id}/report"): Role.VIEWER,
+    ("POST", "/v1/replays/{replay_id}:cancel"): Role.ADMIN,
+    ("POST", "/v1/replays/{replay_id}:resume"): Role.ADMIN,
     ("POST", "/workflows"): Role.DEVELOPER,
     ("GET", "/workflows"): Role.VIEWER,
     ("GET", "/workflows/{tag}"): Role.VIEWER,

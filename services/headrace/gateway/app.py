@@ -23,7 +23,9 @@ from headrace.gateway import (
     callbacks,
     openapi,
     operations,
+    promotion,
     queries,
+    replays,
     sessions,
     workflow_runs,
     workflows,
@@ -102,10 +104,12 @@ def create_app(deps: Deps) -> FastAPI:
     app.router.routes.append(PlainRoute("/.well-known/agent-card.json", a2a.root_card, methods=["GET"]))
     app.router.routes.append(PlainRoute("/a2a/{agent}/.well-known/agent-card.json", a2a.card, methods=["GET"]))
     app.include_router(queries.router(deps, accepted, waiting))
+    app.include_router(promotion.router(deps))
     app.include_router(approvals.router(deps))
     app.include_router(callbacks.router(deps))
     app.include_router(sessions.router(deps))
     app.include_router(budgets.router(deps))
+    app.include_router(replays.router(deps))
     app.include_router(workflows.router(deps, limits))
     app.include_router(workflow_runs.router(deps, limits))
     app.include_router(operations.router(deps))

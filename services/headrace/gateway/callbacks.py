@@ -27,6 +27,7 @@ from headrace.gateway.problems import JSON, HttpError
 from headrace.gateway.publishing import publish
 from headrace.gateway.run_start import parsed, read_json
 from headrace.messages.headers import trace_context
+from headrace.messages.ids import content_ref
 from headrace.messages.run import ToolError
 from headrace.messages.wait import Kind, Reported, WaitCompletion
 from headrace.observe.logging import get_logger
@@ -120,7 +121,11 @@ def _same(wait: Question, wanted: CallbackRequest) -> Question:
     outcome = wait.outcome or {}
     error = None if wanted.error is None else wanted.error.model_dump()
     found = outcome.get("error") and {name: outcome["error"].get(name) for name in ReportedError.model_fields}
-    if wait.state != "reported" or (found, outcome.get("content")) != (error, wanted.content):
+    if ref := outcome.get("content_ref"):
+        same = ref == content_ref(orjson.dumps(wanted.content))
+    else:
+        same = outcome.get("content") == wanted.content
+    if wait.state != "reported" or found != error or not same:
         raise HttpError(409, "already_settled", f"the wait is over, and not by this: {wait.state}")
     return wait
 

@@ -55,8 +55,8 @@ class Chat:
         if self._waiting.full:
             raise unavailable("a further wait")
         wanted = RunRequest(**asked.model_dump())
-        self._start.checked(wanted)
         run_id = str(uuid.uuid4())
+        self._start.checked(wanted, run_id)
         await self._start.publish(wanted, run_id, headers)
         where = {"Location": f"/v1/runs/{run_id}"}
         ended = await self._waiting.outcome(run_id, wait_s)

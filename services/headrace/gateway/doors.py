@@ -75,9 +75,9 @@ class Doors:
         if self._waiting.full:
             raise unavailable("a further wait")
         wanted = RunRequest(agent=DEFAULT_AGENT, prompt=asked.prompt)
-        self._start.checked(wanted)
-        await refuse_exhausted(self._deps, wanted)
         run_id = str(uuid.uuid4())
+        self._start.checked(wanted, run_id)
+        await refuse_exhausted(self._deps, wanted)
         await self._start.publish(wanted, run_id, headers)
         where = {"Location": f"/v1/runs/{run_id}"}
         ended = await self._waiting.outcome(run_id, wait_s)
@@ -96,19 +96,19 @@ class Doors:
         speak_for(request.scope, asked.user_id, "/user_id")
         given = {"user_id": asked.user_id} if asked.input is None else asked.input
         wanted = RunRequest(agent=asked.agent_type, input=given, user_id=asked.user_id)
-        hold_s = self._hold_s(wanted)
-        await refuse_exhausted(self._deps, wanted)
         run_id = str(uuid.uuid4())
+        hold_s = self._hold_s(wanted, run_id)
+        await refuse_exhausted(self._deps, wanted)
         await self._take_turn(wanted, run_id, hold_s)
         await self._start.publish(wanted, run_id, headers)
         with suppress(TransientError):  # the job is durable, and the index will tell of it
             await self._deps.turns.published(self._deps.tenant, run_id)
         return _json({"run_id": run_id}, 202, {"Location": f"/agents/status/{run_id}"})
 
-    def _hold_s(self, wanted: RunRequest) -> float:
+    def _hold_s(self, wanted: RunRequest, run_id: str) -> float:
         """Check the request; how long its run may hold a turn, at most."""
         try:
-            definition = self._start.checked(wanted)
+            definition = self._start.checked(wanted, run_id)
         except HttpError as error:
             if error.code != "unknown_agent":
                 raise

@@ -16,12 +16,14 @@ from headrace.auth.authenticator import Authenticator
 from headrace.blobs import BlobStore
 from headrace.claims import Claims
 from headrace.control.approvals import QUESTIONS, Question, QuestionPage, QuestionState
+from headrace.control.replays.store import Replays
 from headrace.forks.plan import Asked, Planned
 from headrace.gateway.settings import GatewaySettings
 from headrace.gateway.sources.load import WebhookSource
-from headrace.messages.agent import AgentDefinition
+from headrace.messages.agent import AgentDefinition, AgentRecord
 from headrace.messages.budget import Budget
 from headrace.messages.wait import Kind
+from headrace.registry.pointer import By
 from headrace.runtime.api import Send
 from headrace.workflows.repository import WorkflowRepository
 from headrace.workflows.runs import WorkflowRuns
@@ -41,7 +43,9 @@ class Publisher(Protocol):
 
 
 class Catalog(Protocol):
-    def live(self, name: str) -> AgentDefinition | None: ...
+    def live(self, name: str, key: str | None = None) -> AgentDefinition | None: ...
+
+    def pointer(self, name: str) -> AgentRecord | None: ...
 
     def get(self, name: str, version: str) -> AgentDefinition | None: ...
 
@@ -172,6 +176,16 @@ class Approvals(Protocol):
         ...
 
 
+class Promotion(Protocol):
+    """Changes which version of an agent is live; gives the pointer after it. Raises ``CantChange``, ``DependencyUnavailable``."""
+
+    async def promote(
+        self, name: str, version: str, who: By, *, percent: float | None, base: int | None
+    ) -> AgentRecord: ...
+
+    async def roll_back(self, name: str, who: By, *, base: int | None) -> AgentRecord: ...
+
+
 class UsageReader(Protocol):
     async def usage(self, *, agent: str | None, since: str, window: str | None) -> JsonDict:
         """``since``, ``until``, ``usage``: JSON-ready. Raises ``BadMessage`` for spans that are none."""
@@ -232,8 +246,8 @@ class Deps:
     """Everything that ``app.create_app`` needs.
 
     ``catalog_ready`` says whether the catalogue is read: before that an agent that is missing may only be late.
-    ``authenticator`` None: the API asks for no credential, which is for loopback. ``workflows``, ``forks``
-    None: their endpoints answer 503.
+    ``authenticator`` None: the API asks for no credential, which is for loopback. ``workflows``, ``forks``,
+    ``promotion``, ``replays`` None: their endpoints answer 503.
     ``checks`` are the dependencies that ``/readyz`` names; those in ``required`` decide it, the others only show.
     """
 
@@ -257,6 +271,8 @@ class Deps:
     authenticator: Authenticator | None = None
     workflows: WorkflowStore | None = None
     forks: Forks | None = None
+    promotion: Promotion | None = None
+    replays: Replays | None = None
     checks: Mapping[str, Check] = field(default_factory=dict)
     required: frozenset[str] = frozenset({"kafka", "catalogue"})
     now: Callable[[], datetime] = utc_now

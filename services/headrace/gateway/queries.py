@@ -13,8 +13,9 @@ from headrace.blobs.tenants import TenantBlobs
 from headrace.gateway.accepted import AcceptedRuns
 from headrace.gateway.ports import Deps, JsonDict, RunFilters
 from headrace.gateway.problems import JSON, HttpError, unavailable
+from headrace.gateway.promotion import shown
 from headrace.gateway.waiting import Waiting
-from headrace.messages.agent import AgentDefinition
+from headrace.messages.agent import AgentDefinition, AgentRecord
 
 State = Literal["pending", "running", "completed", "failed"]
 _BLOB: Final = re.compile(r"(?:cas:(?://)?)?(sha256:[0-9a-f]{64})")
@@ -76,7 +77,8 @@ def router(deps: Deps, accepted: AcceptedRuns, waiting: Waiting) -> APIRouter:
     @routes.get("/agents", tags=["agents"], summary="The live agents")
     async def list_agents() -> Response:
         _check_catalog(deps)
-        return _json({"agents": [_summary(definition) for definition in deps.catalog.all_live()]})
+        found = deps.catalog.all_live()
+        return _json({"agents": [_summary(one) | _standing(deps.catalog.pointer(one.name)) for one in found]})
 
     @routes.get("/agents/{name}", tags=["agents"], summary="One agent: schemas, triggers, limits, versions")
     async def get_agent(name: str, request: Request) -> Response:
@@ -85,7 +87,8 @@ def router(deps: Deps, accepted: AcceptedRuns, waiting: Waiting) -> APIRouter:
         definition = deps.catalog.get(name, version) if version else deps.catalog.live(name)
         if definition is None:
             raise HttpError(404, "unknown_agent", "no such agent", where="name")
-        return _json(_detail(definition, deps.catalog.versions(name)))
+        pointer = deps.catalog.pointer(name)
+        return _json(_detail(definition, deps.catalog.versions(name)) | {"live": shown(pointer)})
 
     return routes
 
@@ -135,6 +138,11 @@ def _summary(definition: AgentDefinition) -> JsonDict:
         "tools": list(definition.tools),
         "definition_hash": definition.definition_hash,
     }
+
+
+def _standing(pointer: AgentRecord | None) -> JsonDict:
+    told = shown(pointer)
+    return {"canary": told["canary"], "revision": told["revision"]}
 
 
 def _detail(definition: AgentDefinition, versions: list[str]) -> JsonDict:

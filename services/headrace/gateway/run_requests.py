@@ -24,6 +24,7 @@ from headrace.gateway.ports import Deps
 from headrace.gateway.problems import JSON, HttpError, unavailable
 from headrace.gateway.run_start import RunRequest, RunStart, parsed, read_json
 from headrace.gateway.waiting import Waiting
+from headrace.messages.canonical import canonical_json
 from headrace.messages.errors import TransientError
 from headrace.messages.ids import requested_job_id
 
@@ -50,8 +51,8 @@ class RunRequests:
 
     async def begin(self, wanted: RunRequest, key: str | None, headers: Mapping[str, str]) -> str:
         """The id of the run that is wanted, whose job is durable. Raises ``HttpError``."""
-        self._start.checked(wanted)
         run_id = requested_job_id(self._deps.tenant, wanted.agent, key) if key else str(uuid.uuid4())
+        self._start.checked(wanted, run_id)
         if key is None or await self._is_new(wanted, key, run_id):
             await refuse_exhausted(self._deps, wanted)
             await self._start.publish(wanted, run_id, headers, key)
@@ -98,4 +99,4 @@ def _request_digest(wanted: RunRequest) -> str:
     content = wanted.model_dump(mode="json", exclude={"idempotency_key", "stream_tokens"})
     if wanted.double_texting is None:  # it came later: keys that were used before stay good
         del content["double_texting"]
-    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return hashlib.sha256(canonical_json(content)).hexdigest()

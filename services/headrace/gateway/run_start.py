@@ -54,19 +54,19 @@ class RunStart:
         self._accepted = accepted
         self._schemas = InputSchemas()
 
-    def checked(self, wanted: RunRequest) -> AgentDefinition:
+    def checked(self, wanted: RunRequest, run_id: str) -> AgentDefinition:
         """The agent that is asked for. Raises ``HttpError``: 400 there is none, 422 its input is another, 503 not known yet,
         429 too many requests."""
-        definition = self._definition(wanted)
+        definition = self._definition(wanted, run_id)
         if wanted.prompt is None:
             self._schemas.check(definition, wanted.input)
         self._limits.request()
         return definition
 
-    def _definition(self, wanted: RunRequest) -> AgentDefinition:
+    def _definition(self, wanted: RunRequest, run_id: str) -> AgentDefinition:
         if not self._deps.catalog_ready():
             raise unavailable("the catalogue of agents")
-        live = self._deps.catalog.live(wanted.agent)
+        live = self._deps.catalog.live(wanted.agent, wanted.session_id or run_id)  # as the job's ``canary_key``
         if wanted.version is None:
             if live is not None:
                 return live

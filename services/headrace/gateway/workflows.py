@@ -7,7 +7,7 @@ A version never changes; a change is a new version, made by the owner for the ve
 from __future__ import annotations
 
 import uuid
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from fastapi import APIRouter, Query, Request
@@ -41,8 +41,10 @@ from headrace.workflows.definition import WorkflowDefinition
 from headrace.workflows.load import InvalidWorkflow, load_value
 from headrace.workflows.patching import patched, read_operations
 from headrace.workflows.repository import Change, Stored, WorkflowError
+from headrace.workflows.schedule import schedule_of
 
 log = get_logger(__name__)
+_TIMES: Final = 5  # of a schedule that are shown
 
 
 def router(deps: Deps, limits: RateLimits) -> APIRouter:
@@ -69,7 +71,11 @@ def router(deps: Deps, limits: RateLimits) -> APIRouter:
 
     @routes.get("/{tag}", summary="One workflow: its definition", **described(None))
     async def get(tag: str, version: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None) -> Response:
-        return answer((await _stored(deps, tag, version)).view())
+        """`next_times` has the next times of its schedule, in UTC, if this version is live and has one."""
+        stored = await _stored(deps, tag, version)
+        due = await store(deps).repository.due(stored, deps.tenant)
+        times = schedule_of(stored.definition).upcoming(due, deps.now(), _TIMES)
+        return answer(stored.view() | {"next_times": [time.isoformat() for time in times]})
 
     @routes.get(
         "/{tag}/history", summary="Its versions, the newest first, each with the patch that made it", **described(None)

@@ -154,7 +154,7 @@ class IngestProcessor:
     def _messages(self, event: Event) -> Iterator[Message]:
         EVENTS.labels(event.origin.kind).inc()
         yield event
-        for agent in self._catalog.all_live():
+        for agent in self._catalog.all_live(event.partition_key):
             if any(match(event, trigger, agent=agent.name) for trigger in agent.triggers):
                 TRIGGERED_JOBS.labels(agent.name).inc()
                 yield _job(event, agent)

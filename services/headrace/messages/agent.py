@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-import orjson
 from msgspec import Meta
 
 from headrace.messages.base import JsonObject, Message, Part, Version
+from headrace.messages.canonical import canonical_json
 from headrace.messages.ids import short_hash
 from headrace.messages.run import AgentRef, DoubleTexting
 
@@ -77,7 +77,7 @@ class AgentDefinition(Part, frozen=True, kw_only=True):
     ] = ()
     triggers: tuple[Trigger, ...] = ()
     limits: Limits = Limits()
-    runtime: Literal["native", "langgraph", "http"] = "native"
+    runtime: Literal["native", "langgraph", "crewai", "autogen", "http"] = "native"
     runtime_url: Annotated[str, Meta(max_length=2000, description="Of the runtime http: the service")] | None = None
     approvals: Approvals | None = None
     delegation: Delegation | None = None
@@ -96,7 +96,7 @@ class AgentDefinition(Part, frozen=True, kw_only=True):
         for name in _ADDED:
             if shown[name] is None:
                 del shown[name]
-        return short_hash(orjson.dumps(shown, option=orjson.OPT_SORT_KEYS))
+        return short_hash(canonical_json(shown))
 
     @property
     def prompt_hash(self) -> str:
@@ -111,10 +111,29 @@ class AgentDefinition(Part, frozen=True, kw_only=True):
         )
 
 
+class Canary(Part, frozen=True, kw_only=True):
+    """A version that some of the keys get in place of the live one (``registry.canary`` says which)."""
+
+    version: AgentVersion
+    percent: Annotated[float, Meta(gt=0, lt=100, description="Of the keys")]
+
+
+class WasLive(Part, frozen=True, kw_only=True):
+    """A version that was live for all keys, until when, and who put another one in its place."""
+
+    version: AgentVersion
+    until: str
+    ended_by: str
+
+
+PointerChange = Literal["published", "promoted", "canary", "rolled_back"]
+
+
 class AgentRecord(Message, frozen=True, kw_only=True):
     """One record of the compacted topic ``agent.definitions``.
 
     Key ``name@version`` holds a definition, key ``name`` the live version. A definition comes before the pointer to it.
+    All fields from ``canary`` on are the pointer's (``registry.pointer``).
     """
 
     TOPIC: ClassVar[str] = "agent.definitions"
@@ -124,6 +143,18 @@ class AgentRecord(Message, frozen=True, kw_only=True):
     name: AgentName
     definition: AgentDefinition | None = None
     live_version: AgentVersion | None = None
+    canary: Canary | None = None
+    revision: Annotated[int, Meta(ge=0, description="Counts the changes of the pointer; 0: none was counted yet")] = 0
+    change: PointerChange | None = None
+    replaced: Annotated[
+        AgentVersion | None, Meta(description="What its keys got before this change, where that was another version")
+    ] = None
+    changed_by: Annotated[str | None, Meta(description="The id of a credential, or cli")] = None
+    changed_at: str | None = None
+    reason: Annotated[str, Meta(max_length=2000)] | None = None
+    before: Annotated[
+        tuple[WasLive, ...], Meta(description="What was live before, the newest first: where a rollback goes")
+    ] = ()
 
     def message_id(self) -> str:
         return self.record_key()

@@ -69,7 +69,8 @@ class AuditEvent(Message, frozen=True, kw_only=True):
     session_id: str | None = None
     replay_id: str | None = None
     user_id: Annotated[
-        str | None, Meta(description="wait_completed: who decided, by credential; replay_acted: who")
+        str | None,
+        Meta(description="wait_completed: who decided, agent_published: who did it, by credential; replay_acted: who"),
     ] = None
     agent_name: str | None = None
     agent_version: str | None = None
@@ -80,7 +81,8 @@ class AuditEvent(Message, frozen=True, kw_only=True):
     status: Annotated[
         str | None,
         Meta(
-            description="run_finished: completed, failed; tool_finished: ok, error; agent_published: defined, live, deleted; "
+            description="run_finished: completed, failed; tool_finished: ok, error; "
+            "agent_published: defined, live, canary, rolled_back, deleted; "
             "run_parked: what it waits for; wait_completed: approve, deny, reported, due, cancelled; "
             "budget_changed: set, removed; replay_acted: what, and begun, completed, failed or interrupted"
         ),
@@ -91,7 +93,10 @@ class AuditEvent(Message, frozen=True, kw_only=True):
     ] = None
     origin: Annotated[
         str | None,
-        Meta(description="dead_lettered: topic/partition/offset of the record it was; replay_acted: what of history"),
+        Meta(
+            description="dead_lettered: topic/partition/offset of the record it was; "
+            "agent_published: the version before; replay_acted: what of history"
+        ),
     ] = None
     model_calls: int | None = None
     tool_calls: Annotated[int | None, Meta(description="run_finished: of the whole run; else in this record")] = None

@@ -103,5 +103,12 @@ class Job(Message, frozen=True, kw_only=True):
     def record_key(self) -> str:
         return self.partition_key or self.context.session_id or self.job_id
 
+    @property
+    def canary_key(self) -> str:
+        """What decides whether a canary gets it: its session, so that no turn of that is another version's than the one before; of
+        a workflow's work the workflow run; else what orders it.
+        """
+        return self.context.session_id or self.run_id or self.record_key()
+
     def attributes(self) -> dict[str, str]:
         return {"tenant": self.tenant, "runid": self.job_id, "agent": self.agent}

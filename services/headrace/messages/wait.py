@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-import orjson
 from msgspec import Meta
 
 from headrace.messages.base import SCHEMA_VERSION, JsonObject, Message, Part, Version
+from headrace.messages.canonical import canonical_json
 from headrace.messages.ids import short_hash
 from headrace.messages.job import Job
 from headrace.messages.run import Continuation, ToolCall, ToolError, ToolOutcome
@@ -96,7 +96,7 @@ class WaitCompletion(Message, frozen=True, kw_only=True):
 
     def message_id(self) -> str:
         said = self.decision or self.reported
-        mark = f":{short_hash(orjson.dumps(said.plain(), option=orjson.OPT_SORT_KEYS))}" if said else ""
+        mark = f":{short_hash(canonical_json(said.plain()))}" if said else ""
         return f"{self.run_id}:{self.step}:{self.round}:{self.call_id}:{self.cause}{mark}"
 
     def record_key(self) -> str:
@@ -108,7 +108,7 @@ class WaitCompletion(Message, frozen=True, kw_only=True):
 
 def arguments_hash(arguments: JsonObject) -> str:
     """SHA-256 (hex) of ``arguments`` as JSON with sorted keys and no spaces: what an approval is bound to."""
-    return hashlib.sha256(orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return hashlib.sha256(canonical_json(arguments)).hexdigest()
 
 
 def human(pending: tuple[PendingCall, ...]) -> bool:

@@ -20,6 +20,11 @@ AGENT_REQUESTS = Counter("agent_requests_total", "Finished agent runs.", ["agent
 AGENT_SECONDS = Histogram(
     "agent_processing_seconds", "Seconds from the job record to the result.", ["agent_name"], buckets=_SECONDS
 )
+AGENT_VERSIONS = Counter(
+    "headrace_agent_version_runs_total",
+    "Finished runs by version; past 32 versions of an agent in one process, `other`.",
+    ["agent_name", "agent_version", "status"],
+)
 MODEL_CALLS = Counter(
     "headrace_model_calls_total", "Model calls by outcome (ok, or the error's kind).", ["model", "outcome"]
 )
@@ -54,7 +59,9 @@ WORKFLOWS_OLDEST = Gauge(
 
 # --- waits ---------------------------------------------------------------------------------------------------------------
 PARKED = Gauge(
-    "headrace_parked_runs", "Runs that wait, by what for (approval, agent, callback, timer, intent).", ["kind"]
+    "headrace_parked_runs",
+    "Runs that wait, by what for (approval, agent, callback, kube_job, timer, intent).",
+    ["kind"],
 )
 PARKED_OLDEST = Gauge("headrace_parked_oldest_seconds", "How long the oldest of them has waited.", ["kind"])
 PARKED_OVERDUE = Gauge(

@@ -125,7 +125,7 @@ class CatalogAdmission:
         """Agent, model and input, without I/O."""
         asked = f"{job.agent}@{job.agent_version}" if job.agent_version else job.agent
         try:
-            agent = self._agents.find(job.agent, job.agent_version)
+            agent = self._agents.find(job.agent, job.agent_version, job.canary_key)
         except InvalidSchema as error:
             return self._refuse(job, context, "invalid_definition", f"agent {asked}: {error}")
         if agent is None:

@@ -25,7 +25,7 @@ _MAX_PREPARED: Final = 2_000
 class Definitions(Protocol):
     """The catalogue, as far as a reasoner needs it."""
 
-    def live(self, name: str) -> AgentDefinition | None: ...
+    def live(self, name: str, key: str | None = None) -> AgentDefinition | None: ...
 
     def get(self, name: str, version: str) -> AgentDefinition | None: ...
 
@@ -46,24 +46,30 @@ class Agent:
         return self.definition.output_schema or None
 
 
+Prepared = dict[tuple[str, str], Agent]
+"""By name and version."""
+
+
 class Agents:
     """Prepared agents by name and version. Lookups raise ``registry.schemas.InvalidSchema`` for a definition with a
     broken schema.
+
+    ``prepared`` is shared with others of the same ``specs``: preparing compiles schemas.
     """
 
-    def __init__(self, definitions: Definitions, specs: Mapping[str, Spec]) -> None:
+    def __init__(self, definitions: Definitions, specs: Mapping[str, Spec], prepared: Prepared | None = None) -> None:
         self._definitions = definitions
         self._specs = specs
-        self._prepared: dict[tuple[str, str], Agent] = {}
+        self._prepared: Prepared = {} if prepared is None else prepared
 
-    def find(self, name: str, version: str | None = None) -> Agent | None:
-        """``version`` of ``name``, or its live version; None if there is no such."""
-        definition = self.definition(name, version)
+    def find(self, name: str, version: str | None = None, key: str | None = None) -> Agent | None:
+        """``version`` of ``name``, or the version that is live for ``key``; None if there is no such."""
+        definition = self.definition(name, version, key)
         return self._prepare(definition) if definition else None
 
-    def definition(self, name: str, version: str | None = None) -> AgentDefinition | None:
+    def definition(self, name: str, version: str | None = None, key: str | None = None) -> AgentDefinition | None:
         """As ``find``, without preparing it."""
-        return self._definitions.get(name, version) if version else self._definitions.live(name)
+        return self._definitions.get(name, version) if version else self._definitions.live(name, key)
 
     def _prepare(self, definition: AgentDefinition) -> Agent:
         key = (definition.name, definition.version)

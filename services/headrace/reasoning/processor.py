@@ -21,7 +21,7 @@ from headrace.messages.job import CallAsked, Job
 from headrace.messages.result import AgentResult, ResultError
 from headrace.messages.run import Entry, RunInfo, ToolCalls, ToolOutcome, ToolResults, Transcript
 from headrace.observe.logging import get_logger
-from headrace.observe.metrics import AGENT_REQUESTS, AGENT_SECONDS, COST
+from headrace.observe.metrics import AGENT_REQUESTS, AGENT_SECONDS, AGENT_VERSIONS, COST
 from headrace.reasoning import direct, replies
 from headrace.reasoning.admission import Admission, Admitted, Refused, Skipped
 from headrace.reasoning.agents import Agent, Agents
@@ -34,11 +34,13 @@ from headrace.reasoning.machine import Event, JobAdmitted, Phase, RunRefused, St
 from headrace.reasoning.paid import PaidReplies
 from headrace.reasoning.prompt import first_entry
 from headrace.reasoning.sessions import NoSessions, Sessions, arrivals, policy
+from headrace.reasoning.versions import VersionLabels
 from headrace.runtime.api import Context, Send
 
 log = get_logger(__name__)
 
 _UNKNOWN_AGENT = "unknown"  # a metric's label never comes from a job
+_VERSIONS = VersionLabels()
 
 
 class ReasoningProcessor:
@@ -206,11 +208,14 @@ def _require_answers(entries: tuple[Entry, ...], results: tuple[ToolOutcome, ...
 
 def _measure(record: ToolCalls | AgentResult, run: RunInfo) -> None:
     """Metrics and log lines of a stretch that is finished."""
-    name = run.agent.name if run.agent.definition_hash else _UNKNOWN_AGENT
+    known = bool(run.agent.definition_hash)
+    name = run.agent.name if known else _UNKNOWN_AGENT
     COST.labels(run.model, name).inc(sum([turn.usage.cost_usd for turn in record.turns]))
     if isinstance(record, ToolCalls):
         return
     AGENT_REQUESTS.labels(name, record.status).inc()
+    version = _VERSIONS.of(name, run.agent.version) if known else _UNKNOWN_AGENT
+    AGENT_VERSIONS.labels(name, version, record.status).inc()
     AGENT_SECONDS.labels(name).observe(max(0, record.completed_ms - record.started_ms) / 1000)
     facts = {"steps": record.steps, "tokens": record.usage.total_tokens, "cost_usd": record.usage.cost_usd}
     if record.error is None:

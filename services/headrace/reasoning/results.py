@@ -13,11 +13,10 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
-import orjson
-
 from headrace.blobs import BlobStore
 from headrace.blobs.tenants import TenantBlobs
 from headrace.messages import ids
+from headrace.messages.canonical import canonical_json
 from headrace.messages.result import AgentResult, ResultMetadata, SessionTurn, ToolCallSummary
 from headrace.messages.run import CallRequest, Entry, RunInfo, Transcript
 from headrace.reasoning.entries import canonical
@@ -111,7 +110,7 @@ async def _output(run: RunInfo, output: Any, blobs: BlobStore) -> dict[str, Any]
         "result_ref": f"artifact://{ids.result_id(run.tenant, run.run_id)}",
         "result_preview": preview(output),
     }
-    data = orjson.dumps(output, option=orjson.OPT_SORT_KEYS)
+    data = canonical_json(output)
     if len(data) <= INLINE_OUTPUT:
         return {**fields, "output": output}
     ref = await TenantBlobs(blobs, run.tenant).put(data)

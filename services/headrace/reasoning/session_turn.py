@@ -17,6 +17,7 @@ import orjson
 from headrace.blobs import BlobStore
 from headrace.blobs.tenants import TenantBlobs
 from headrace.messages import ids
+from headrace.messages.canonical import canonical_json
 from headrace.messages.result import SessionTurn
 from headrace.messages.run import Entry, RunInfo, SessionState, Transcript
 from headrace.reasoning.compaction import compacted, size_of
@@ -105,5 +106,5 @@ async def _pipelines(own: Sequence[Entry], transcripts: Transcripts) -> dict[str
     used: Counter[str] = Counter()
     for call in (call for entry in own for call in entry.tool_calls if call.name == _PIPELINE):
         steps = (await transcripts.arguments(call)).get("pipeline")
-        used[f"pipeline_{ids.short_hash(canonical(steps).encode())}"] += 1
+        used[f"pipeline_{ids.short_hash(canonical_json(steps))}"] += 1
     return dict(sorted(used.items()))

@@ -46,7 +46,7 @@ def arrivals(jobs: Sequence[tuple[Job, Context]], seen: Sequence[Verdict | Excep
         session_id = job.context.session_id
         if session_id is None or verdict != "new":
             continue
-        definition = agents.definition(job.agent, job.agent_version)  # None: not yet, or it will be refused
+        definition = agents.definition(job.agent, job.agent_version, session_id)  # None: not yet, or it will be refused
         until = deadline_ms(job, context, definition.limits if definition else Limits()) + GRACE_MS
         interrupts = policy(job, definition) == "interrupt"
         found.append(Arrival(Place(job.tenant, session_id, job.job_id), until, interrupts))

@@ -11,6 +11,7 @@ becomes live when the definition comes.
 from __future__ import annotations
 
 from headrace.messages.agent import AgentDefinition, AgentRecord
+from headrace.registry.canary import gets
 from headrace.registry.semver import precedence
 
 
@@ -19,8 +20,9 @@ class Catalog:
 
     def __init__(self) -> None:
         self._definitions: dict[tuple[str, str], AgentDefinition] = {}
-        self._pointers: dict[str, str] = {}
+        self._pointers: dict[str, AgentRecord] = {}
         self._live: dict[str, AgentDefinition] = {}
+        self._canaries: dict[str, tuple[AgentDefinition, float]] = {}
 
     def apply(self, key: str, record: AgentRecord | None) -> None:
         """Take in one record of the topic. ``None`` is a tombstone: it removes what ``key`` held.
@@ -31,20 +33,26 @@ class Catalog:
         if version:
             self._set_definition((name, version), record.definition if record else None)
         else:
-            self._set_pointer(name, record.live_version if record else None)
-        self._live = self._resolve_live()
+            self._set_pointer(name, record if record and record.live_version else None)
+        self._live, self._canaries = self._resolve_live(), self._resolve_canaries()
 
-    def live(self, name: str) -> AgentDefinition | None:
-        """The live version of ``name``, or None if there is none."""
-        return self._live.get(name)
+    def live(self, name: str, key: str | None = None) -> AgentDefinition | None:
+        """The live version of ``name``, or None if there is none; of ``key`` it is the canary where that gets it."""
+        live = self._live.get(name)
+        return self._of_key(live, key) if live and key is not None else live
+
+    def pointer(self, name: str) -> AgentRecord | None:
+        """What says which version of ``name`` is live."""
+        return self._pointers.get(name)
 
     def get(self, name: str, version: str) -> AgentDefinition | None:
         """One version, live or not."""
         return self._definitions.get((name, version))
 
-    def all_live(self) -> list[AgentDefinition]:
-        """Every live definition, by name: the same catalogue always gives the same order."""
-        return list(self._live.values())
+    def all_live(self, key: str | None = None) -> list[AgentDefinition]:
+        """``live`` of every agent, by name: the same catalogue always gives the same order."""
+        found = list(self._live.values())
+        return [self._of_key(live, key) for live in found] if key is not None and self._canaries else found
 
     def names(self) -> list[str]:
         """Every agent that has a definition, live or not."""
@@ -60,16 +68,31 @@ class Catalog:
         else:
             self._definitions[key] = definition
 
-    def _set_pointer(self, name: str, version: str | None) -> None:
-        if version is None:
+    def _set_pointer(self, name: str, pointer: AgentRecord | None) -> None:
+        if pointer is None:
             self._pointers.pop(name, None)
         else:
-            self._pointers[name] = version
+            self._pointers[name] = pointer
+
+    def _of_key(self, live: AgentDefinition, key: str) -> AgentDefinition:
+        if (found := self._canaries.get(live.name)) is None:
+            return live
+        canary, percent = found
+        return canary if gets(canary.name, canary.version, percent, key) else live
 
     def _resolve_live(self) -> dict[str, AgentDefinition]:
         """All pointers that lead to a definition. Built anew, so that a reader's view never changes under it."""
         pointers = sorted(self._pointers.items())
-        return {name: definition for name, version in pointers if (definition := self.get(name, version))}
+        versions = [(name, pointer.live_version or "") for name, pointer in pointers]
+        return {name: definition for name, version in versions if (definition := self.get(name, version))}
+
+    def _resolve_canaries(self) -> dict[str, tuple[AgentDefinition, float]]:
+        canaries = [(name, canary) for name, pointer in self._pointers.items() if (canary := pointer.canary)]
+        return {
+            name: (definition, canary.percent)
+            for name, canary in canaries
+            if (definition := self.get(name, canary.version))
+        }
 
 
 def catalog_of(definitions: list[AgentDefinition]) -> Catalog:

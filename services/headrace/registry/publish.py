@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Final, Literal
 
 from headrace.blobs.memory import MemoryBlobs
 from headrace.messages.agent import AgentDefinition, AgentRecord
 from headrace.messages.errors import BadMessage, DependencyUnavailable
+from headrace.registry import pointer
 from headrace.registry.catalog import Catalog
+from headrace.registry.pointer import By
+from headrace.registry.promote import by, written
+from headrace.registry.read import read_catalog
 from headrace.runtime.api import Send
 from headrace.runtime.publisher import Publisher
-from headrace.runtime.table import Table
 from headrace.settings import MeshSettings
 
-_PATIENCE_S = 60.0
+BY_HAND: Final = "cli"  # who changes what is live, where no credential says it
+_PATIENCE_S: Final = 60.0
 
 
 class VersionTaken(BadMessage):
@@ -28,26 +33,11 @@ class VersionTaken(BadMessage):
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What became of a definition. ``unchanged``: this very version is live already."""
+    """What became of a definition. ``unchanged``: this very version is live already; ``stored``: published, and not live."""
 
     name: str
     version: str
-    outcome: Literal["published", "made live", "unchanged", "kept"]
-
-
-async def read_catalog(settings: MeshSettings) -> Catalog:
-    """Everything that is published now. Raises ``DependencyUnavailable`` if Kafka or the topic is not there."""
-    catalog = Catalog()
-    table = Table(settings, AgentRecord.TOPIC, catalog.apply)  # type: ignore[arg-type]
-    try:
-        await asyncio.wait_for(table.start(), _PATIENCE_S)
-    except TimeoutError:
-        raise DependencyUnavailable(
-            "the agent catalogue can't be read: is Kafka up, and `headrace topics apply` done?"
-        ) from None
-    finally:
-        await table.stop()
-    return catalog
+    outcome: Literal["published", "stored", "made live", "unchanged", "kept"]
 
 
 @asynccontextmanager
@@ -78,44 +68,65 @@ async def publish(
     definitions: Sequence[AgentDefinition],
     *,
     only_new: bool = False,
+    live: bool = True,
     dry_run: bool = False,
+    who: str = BY_HAND,
     publisher: Publisher | None = None,
 ) -> list[Published]:
-    """Publish ``definitions`` and make them live; with ``only_new``, agents that have any live version are left as they are.
+    """Publish ``definitions`` and make them live; with ``only_new``, agents that have any live version are left as they are, and
+    without ``live`` all are.
 
-    ``publisher`` is one that is ``connecting``; by default one is made when there is something to publish.
+    ``publisher``, one that is ``connecting``, is for a mesh that nobody changes yet: otherwise what is live is changed only if
+    nobody else changed it meanwhile.
 
     Raises:
         VersionTaken: before anything is published.
         DependencyUnavailable: nothing is published.
     """
-    catalog = await read_catalog(settings)
-    decided = [(definition, _decide(catalog, definition, only_new=only_new)) for definition in definitions]
-    sends = [send for definition, decision in decided for send in _sends(definition, decision)]
-    if sends and not dry_run:
-        async with nullcontext(publisher) if publisher else connecting(settings) as sender:
-            await _send(sender, sends)
-    return [decision for _, decision in decided]
+    decide = partial(_decided, definitions, only_new=only_new, live=live, changed=by(who))
+    if publisher is None and not dry_run:
+        return await written(settings, decide)
+    done, records = decide(await read_catalog(settings))
+    if records and publisher is not None and not dry_run:
+        await _send(publisher, [Send(record) for record in records])
+    return done
 
 
-def _decide(catalog: Catalog, definition: AgentDefinition, *, only_new: bool) -> Published:
+def _decided(
+    definitions: Sequence[AgentDefinition], catalog: Catalog, *, only_new: bool, live: bool, changed: By
+) -> tuple[list[Published], list[AgentRecord]]:
+    """What becomes of each, one after the other, and the records of it."""
+    done, records = [], []
+    for definition in definitions:
+        decision = _decide(catalog, definition, only_new=only_new, live=live)
+        made = _records(catalog.pointer(definition.name), definition, decision, changed)
+        for record in made:
+            catalog.apply(record.record_key(), record)
+        done.append(decision)
+        records += made
+    return done, records
+
+
+def _decide(catalog: Catalog, definition: AgentDefinition, *, only_new: bool, live: bool) -> Published:
     name, version = definition.name, definition.version
-    live = catalog.live(name)
-    if only_new and live is not None:
-        return Published(name, live.version, "unchanged" if live == definition else "kept")
+    present = catalog.live(name)
+    if only_new and present is not None:
+        return Published(name, present.version, "unchanged" if present == definition else "kept")
     existing = catalog.get(name, version)
     if existing is None:
-        return Published(name, version, "published")
+        return Published(name, version, "published" if live else "stored")
     if existing.definition_hash != definition.definition_hash:
         raise VersionTaken(f"{name} {version} is published with another definition: give the change a new version")
-    return Published(name, version, "unchanged" if live == existing else "made live")
+    return Published(name, version, "unchanged" if present == existing or not live else "made live")
 
 
-def _sends(definition: AgentDefinition, decision: Published) -> list[Send]:
-    pointer = Send(AgentRecord(name=definition.name, live_version=definition.version))
-    if decision.outcome == "published":
-        return [Send(AgentRecord(name=definition.name, definition=definition)), pointer]
-    return [pointer] if decision.outcome == "made live" else []
+def _records(
+    there: AgentRecord | None, definition: AgentDefinition, decision: Published, changed: By
+) -> list[AgentRecord]:
+    name, version = definition.name, definition.version
+    stored = [AgentRecord(name=name, definition=definition)] if decision.outcome in ("published", "stored") else []
+    live = [pointer.published(there, name, version, changed)] if decision.outcome in ("published", "made live") else []
+    return stored + live
 
 
 async def _send(publisher: Publisher, sends: Sequence[Send]) -> None:

@@ -26,14 +26,31 @@ class Runtime:
     lacks: tuple[str, ...] = ()
 
 
+_WHOLE_TURNS: Final = "a re-run answers a turn as a whole, whatever led to it"
+
 RUNTIMES: Final = MappingProxyType(
     {
         "native": Runtime(),
-        "langgraph": Runtime("langgraph", "langgraph"),
+        "langgraph": Runtime("langgraph", "langgraph", lacks=(_WHOLE_TURNS,)),
+        "crewai": Runtime(
+            "crewai",
+            "crewai",
+            lacks=(
+                _WHOLE_TURNS,
+                "CrewAI words the system prompt around the definition's, and takes what follows 'Final Answer:' for the answer",
+                "what is streamed is what the model writes, before CrewAI takes the answer out of it",
+                "none of CrewAI's own crews, memory, knowledge, guardrails and delegation",
+            ),
+        ),
+        "autogen": Runtime(
+            "autogen_agentchat",
+            "autogen",
+            lacks=(_WHOLE_TURNS, "none of AutoGen's own teams, memory, handoffs and code executors"),
+        ),
         "http": Runtime(
             lacks=(
+                _WHOLE_TURNS,
                 "model calls are the service's own: budgets and cost go by the usage that it reports",
-                "a re-run answers a turn as a whole, whatever calls led to it",
             )
         ),
     }

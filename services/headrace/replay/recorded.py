@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 from headrace.blobs import BlobStore
@@ -19,7 +20,7 @@ from headrace.messages.agent import AgentDefinition
 from headrace.messages.errors import BadMessage, DependencyUnavailable, HeadraceError
 from headrace.messages.job import Job
 from headrace.messages.result import AgentResult, ResultError
-from headrace.messages.run import AgentRef, DoubleTexting, RunInfo, SessionState, ToolCalls, Turn
+from headrace.messages.run import AgentRef, DoubleTexting, RunInfo, SessionState, ToolCall, ToolCalls, Turn
 from headrace.models import ModelError, ModelReply, ModelRequest
 from headrace.reasoning.admission import NO_MODEL, Admitted
 from headrace.reasoning.agents import Definitions
@@ -132,11 +133,11 @@ class Recording:
 
     # --- the definition ------------------------------------------------------------------------------------------------------
 
-    def live(self, name: str) -> AgentDefinition | None:
-        """The version that the run took, whichever is live today."""
+    def live(self, name: str, key: str | None = None) -> AgentDefinition | None:
+        """The version that the run took, whichever is live today, and for which keys."""
         if self._agent.version and self._agent.name == name:
             return self.get(name, self._agent.version)
-        return None if self._was_unknown else self._catalog.live(name)
+        return None if self._was_unknown else self._catalog.live(name, key)
 
     def get(self, name: str, version: str) -> AgentDefinition | None:
         return None if self._was_unknown else self._catalog.get(name, version)
@@ -203,8 +204,18 @@ def _specs_of(chain: Chain) -> Mapping[str, Spec]:
     """Tools as they are today, in the versions that the run asked for: a later version of a tool is no other decision."""
     outputs = [stretch.output for stretch in chain.stretches]
     calls = [call for output in outputs if isinstance(output, ToolCalls) for call in output.calls]
-    asked = {call.tool: replace(SPECS[call.tool], version=call.tool_version) for call in calls if call.tool in SPECS}
-    return {**SPECS, **asked}
+    other = {call.tool: call.tool_version for call in calls if _is_other(call)}
+    return _in_versions(frozenset(other.items())) if other else SPECS
+
+
+def _is_other(call: ToolCall) -> bool:
+    return call.tool in SPECS and SPECS[call.tool].version != call.tool_version
+
+
+@lru_cache(maxsize=64)
+def _in_versions(versions: frozenset[tuple[str, str]]) -> Mapping[str, Spec]:
+    """The same object for the same versions, so that what is made of it can be kept."""
+    return {**SPECS, **{tool: replace(SPECS[tool], version=version) for tool, version in versions}}
 
 
 def _model_of(chain: Chain) -> str:

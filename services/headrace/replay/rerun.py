@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from headrace.blobs import BlobCorrupt, BlobNotFound
@@ -17,7 +17,7 @@ from headrace.messages.codec import Codec, Encoded
 from headrace.messages.errors import BadMessage, HeadraceError
 from headrace.messages.job import Job
 from headrace.reasoning.admission import CatalogAdmission
-from headrace.reasoning.agents import Agents, Definitions
+from headrace.reasoning.agents import Agents, Definitions, Prepared
 from headrace.reasoning.execution import Tools
 from headrace.reasoning.frameworks import Frameworks
 from headrace.reasoning.ledger import Asked
@@ -28,6 +28,7 @@ from headrace.registry.runtimes import RUNTIMES
 from headrace.replay.chain import Chain, Stretch
 from headrace.replay.differences import Difference, differences
 from headrace.replay.recorded import NotFetched, Overlay, Recording
+from headrace.toolspecs import Spec
 
 Verdict = Literal["identical", "reencoded", "diverged", "broken"]
 Blobs = dict[str, bytes | BadMessage]
@@ -66,6 +67,7 @@ class Reasoner:
     catalog: Definitions
     codec: Codec
     settings: ReasoningSettings
+    _prepared: dict[int, tuple[Mapping[str, Spec], Prepared]] = field(default_factory=dict)  # by the tools' identity
 
     async def rerun_all(self, chains: Sequence[Chain], blobs: Blobs) -> tuple[list[Rerun], dict[str, set[str]]]:
         """Those that could be re-run with ``blobs``, and of the others the blobs that are needed first, by run."""
@@ -104,7 +106,8 @@ class Reasoner:
         return Rerun(chain.run_id, "reencoded" if reencoded else "identical", len(chain.stretches), chain.ended)
 
     def _processor(self, recording: Recording, overlay: Overlay) -> ReasoningProcessor:
-        agents = Agents(recording, recording.specs)
+        _, prepared = self._prepared.setdefault(id(recording.specs), (recording.specs, {}))
+        agents = Agents(recording, recording.specs, prepared)
         tools = Tools(
             recording,
             overlay,

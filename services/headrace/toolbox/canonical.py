@@ -9,9 +9,8 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-import orjson
-
 from headrace.messages.base import JsonObject
+from headrace.messages.canonical import canonical_json
 from headrace.toolspecs.execute_pipeline import EXECUTE_PIPELINE
 
 FETCH: Final = "http_request"
@@ -20,7 +19,7 @@ _SEPARATOR: Final = b"\x1f"
 
 def canonical(pipeline: Sequence[JsonObject]) -> bytes:
     """The steps as JSON with sorted keys and no spaces. Raises ``TypeError`` for what JSON can't hold."""
-    return orjson.dumps(list(pipeline), option=orjson.OPT_SORT_KEYS)
+    return canonical_json(list(pipeline))
 
 
 def digest_of(steps: bytes) -> bytes:

@@ -13,7 +13,7 @@ version and give its patch_id.
 A node is {id, type, config} with type agent {agent, prompt|input}, tool {tool, arguments}, task {action, ...}, condition (expr: a
 JMESPath expression over the output of the node before, such as price < 500), map {items, body}, join {need}, wait {signal},
 workflow {tag, input} or timer {seconds}. An edge is {from, to, condition?}; of a condition node the condition is "true" or "false".
-A trigger is {type: always}, {type: whenever, event, source?, filter?} or {type: schedule, every_s}."""
+A trigger is {type: always}, {type: whenever, event, source?, filter?} or {type: schedule, every_s | cron, timezone?}."""
 
 PATCH_WORKFLOW: Final = Spec(
     name="patch_workflow",

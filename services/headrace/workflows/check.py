@@ -7,7 +7,7 @@ promised by anybody, so the run is told then.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, Protocol
@@ -34,9 +34,15 @@ from headrace.workflows.definition import (
 )
 from headrace.workflows.expressions import faults, problems
 from headrace.workflows.graph import find_cycle
+from headrace.workflows.schedule import calendar_faults, schedule_faults
 
 _SHOWN: Final = 300  # characters: a validator's message may quote the value
 BRANCHES: Final = ("true", "false")  # what the edges of a condition node may say
+_FIELDS: Final[Mapping[str, frozenset[str]]] = {  # what a trigger of a type may have
+    "always": frozenset(),
+    "whenever": frozenset({"source", "event", "filter"}),
+    "schedule": frozenset({"every_s", "cron", "timezone"}),
+}
 
 
 class Agents(Protocol):
@@ -66,6 +72,7 @@ def check_shape(value: Any) -> list[Problem]:
 def check(definition: WorkflowDefinition, known: Known) -> list[Problem]:
     """Everything that is wrong with ``definition`` beyond its shape; empty if it may be stored."""
     found = [*_ids(definition), *_edges(definition)]
+    found += [Problem(reason, ("triggers",)) for reason in schedule_faults(definition.triggers)]
     for number, trigger in enumerate(definition.triggers):
         found += _trigger(trigger, ("triggers", number))
     for number, node in enumerate(definition.nodes):
@@ -114,13 +121,17 @@ def _edge_condition(edge: Edge, source: Node | None, place: Path_) -> Iterator[P
 
 
 def _trigger(trigger: WorkflowTrigger, place: Path_) -> Iterator[Problem]:
-    wanted = {"always": set(), "whenever": {"event"}, "schedule": {"every_s"}}[trigger.type]
-    allowed = wanted | ({"source", "filter"} if trigger.type == "whenever" else set())
-    given = {name for name in ("source", "event", "filter", "every_s") if getattr(trigger, name) not in (None, "*")}
-    for name in sorted(wanted - given):
-        yield Problem(f"a trigger of the type {trigger.type} needs it", (*place, name))
+    allowed = _FIELDS[trigger.type]
+    given = {name for names in _FIELDS.values() for name in names if getattr(trigger, name) not in (None, "*")}
+    if trigger.type == "whenever" and trigger.event is None:
+        yield Problem("a trigger of the type whenever needs it", (*place, "event"))
+    if trigger.type == "schedule" and (trigger.every_s is None) == (trigger.cron is None):
+        yield Problem("a trigger of the type schedule has either every_s or cron", place)
+    if trigger.timezone is not None and trigger.cron is None:
+        yield Problem("a time zone is that of a cron expression, and there is none", (*place, "timezone"))
     for name in sorted(given - allowed):
         yield Problem(f"not for a trigger of the type {trigger.type}", (*place, name))
+    yield from (Problem(reason, (*place, name)) for name, reason in calendar_faults(trigger))
     if trigger.type == "whenever" and trigger.event is not None:
         for problem in trigger_problems(pattern_of(trigger)):
             field = "event" if problem.field == "type" else problem.field

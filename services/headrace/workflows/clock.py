@@ -10,9 +10,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import asyncpg
+import msgspec
 
 from headrace.messages.errors import HeadraceError
 from headrace.messages.ids import workflow_run_id
@@ -20,6 +21,7 @@ from headrace.messages.workflow import WorkflowSignal, WorkStart
 from headrace.observe.logging import get_logger
 from headrace.postgres.errors import translated
 from headrace.runtime.api import Send
+from headrace.workflows.schedule import Schedule
 
 log = get_logger(__name__)
 
@@ -27,36 +29,45 @@ _BATCH: Final = 200
 _DUE_RUNS: Final = """
 SELECT tenant, run_id, wakes_at FROM workflow_runs WHERE wakes_at <= now() ORDER BY wakes_at LIMIT $1 FOR UPDATE SKIP LOCKED
 """
-_SAID: Final = """
-UPDATE workflow_runs SET wakes_at = NULL FROM unnest($1::text[], $2::text[]) AS said (tenant, run_id)
+_NEXT_RUNS: Final = """
+UPDATE workflow_runs SET wakes_at = said.next FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS said (tenant, run_id, next)
 WHERE workflow_runs.tenant = said.tenant AND workflow_runs.run_id = said.run_id
 """
 _DUE_SCHEDULES: Final = """
-SELECT tenant, tag, next_at FROM workflows WHERE next_at <= now() ORDER BY next_at LIMIT $1 FOR UPDATE SKIP LOCKED
+SELECT tenant, tag, next_at, every_s, calendars, now() AS now FROM workflows
+WHERE next_at <= now() ORDER BY next_at LIMIT $1 FOR UPDATE SKIP LOCKED
 """
-_NEXT: Final = """
-UPDATE workflows SET next_at = next_at + every_s * ceil((extract(epoch FROM now() - next_at) + 0.001) / every_s) * interval '1 s'
-FROM unnest($1::text[], $2::text[]) AS said (tenant, tag)
+_NEXT_SCHEDULES: Final = """
+UPDATE workflows SET next_at = said.next FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS said (tenant, tag, next)
 WHERE workflows.tenant = said.tenant AND workflows.tag = said.tag
 """
 
 Publish = Callable[[Sequence[Send]], Awaitable[None]]
-Signal = Callable[[asyncpg.Record], WorkflowSignal]
+
+
+class _Times(NamedTuple):
+    """Where times are waited for: those that are due, what is said of each, by which name, and when it is due again."""
+
+    due: str
+    signal: Callable[[asyncpg.Record], WorkflowSignal]
+    name: str
+    next: Callable[[asyncpg.Record], datetime | None]
+    move: str
 
 
 async def said(pool: asyncpg.Pool, publish: Publish) -> int:
     """Say what is due now; how much that was. Raises ``DependencyUnavailable``; then nothing is forgotten."""
-    runs = await _say(pool, publish, _DUE_RUNS, _tick, _SAID, "run_id")
-    return runs + await _say(pool, publish, _DUE_SCHEDULES, _scheduled, _NEXT, "tag")
+    return await _say(pool, publish, _RUNS) + await _say(pool, publish, _SCHEDULES)
 
 
-async def _say(pool: asyncpg.Pool, publish: Publish, due: str, signal: Signal, done: str, name: str) -> int:
+async def _say(pool: asyncpg.Pool, publish: Publish, times: _Times) -> int:
     with translated():
         async with pool.acquire() as connection, connection.transaction():
-            rows = await connection.fetch(due, _BATCH)
+            rows = await connection.fetch(times.due, _BATCH)
             if rows:
-                await publish([Send(signal(row)) for row in rows])
-                await connection.execute(done, [row["tenant"] for row in rows], [row[name] for row in rows])
+                await publish([Send(times.signal(row)) for row in rows])
+                moved = [(row["tenant"], row[times.name], times.next(row)) for row in rows]
+                await connection.execute(times.move, *zip(*moved, strict=True))
             return len(rows)
 
 
@@ -74,8 +85,17 @@ def _scheduled(row: asyncpg.Record) -> WorkflowSignal:
     return WorkflowSignal(tenant=row["tenant"], run_id=run_id, id=f"{run_id}:start", kind="start", start=start)
 
 
+def _following(row: asyncpg.Record) -> datetime | None:
+    schedule = msgspec.convert({"every_s": row["every_s"], "calendars": row["calendars"]}, Schedule)
+    return schedule.following(row["next_at"], row["now"])
+
+
 def _ms(at: datetime) -> int:
     return round(at.timestamp() * 1_000)
+
+
+_RUNS: Final = _Times(_DUE_RUNS, _tick, "run_id", lambda _: None, _NEXT_RUNS)
+_SCHEDULES: Final = _Times(_DUE_SCHEDULES, _scheduled, "tag", _following, _NEXT_SCHEDULES)
 
 
 @asynccontextmanager

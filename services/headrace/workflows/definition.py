@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from headrace.messages.agent import AgentName, AgentVersion
 from headrace.messages.base import JsonObject, Part
+from headrace.messages.canonical import canonical_json
 from headrace.messages.ids import short_hash
 from headrace.messages.job import DEFAULT_AGENT
 
@@ -75,7 +76,8 @@ class Edge(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class WorkflowTrigger(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What starts it: ``always`` whenever somebody asks, ``whenever`` a matching event arrives, ``schedule`` every so often.
+    """What starts it: ``always`` whenever somebody asks, ``whenever`` a matching event arrives, ``schedule`` every so often
+    or by a calendar (``schedule`` says what a cron expression means).
 
     Anybody who may run it can also ask for a run of a workflow that has other triggers.
     """
@@ -84,7 +86,14 @@ class WorkflowTrigger(Part, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     source: Annotated[str, Meta(description="whenever: pattern of the event's source")] = "*"
     event: Annotated[str | None, Meta(description="whenever: pattern of the event's type")] = None
     filter: Annotated[Expression | None, Meta(description="whenever: an expression over the event")] = None
-    every_s: Annotated[int, Meta(ge=1, le=31 * 86_400)] | None = None
+    every_s: Annotated[int, Meta(ge=1, le=31 * 86_400, description="schedule: every so many seconds")] | None = None
+    cron: (
+        Annotated[str, Meta(min_length=1, max_length=128, description="schedule: a cron expression of five fields")]
+        | None
+    ) = None
+    timezone: (
+        Annotated[str, Meta(max_length=64, description="schedule: of cron, by its IANA name; UTC unless given")] | None
+    ) = None
 
 
 class WorkflowDefinition(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,7 +114,7 @@ class WorkflowDefinition(Part, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def definition_hash(self) -> str:
-        return short_hash(orjson.dumps(self.document(), option=orjson.OPT_SORT_KEYS))
+        return short_hash(canonical_json(self.document()))
 
 
 class AgentConfig(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):

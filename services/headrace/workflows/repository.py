@@ -7,7 +7,7 @@ what they have not seen. Going back to an old version is a new version with the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import asyncpg
@@ -18,6 +18,7 @@ from headrace.messages.ids import patch_id
 from headrace.postgres.errors import encoding, translated
 from headrace.postgres.json import storable_text
 from headrace.workflows.definition import WorkflowDefinition
+from headrace.workflows.schedule import schedule_of
 
 Kind = Literal["created", "patched", "rolled_back"]
 MAX_LISTED: Final = 500
@@ -25,12 +26,12 @@ MAX_LISTED: Final = 500
 _HEAD: Final = "SELECT owner, live_version FROM workflows WHERE tenant = $1 AND tag = $2 FOR UPDATE"
 _ASKED: Final = "SELECT * FROM workflow_versions WHERE tenant = $1 AND tag = $2 AND request_key = $3"
 _CREATE: Final = """
-INSERT INTO workflows (tenant, tag, owner, live_version, listens, every_s, next_at)
-VALUES ($1, $2, $3, 1, $4, $5::int, now() + make_interval(secs => $5::int)) ON CONFLICT DO NOTHING RETURNING true
+INSERT INTO workflows (tenant, tag, owner, live_version, listens, every_s, calendars, next_at)
+VALUES ($1, $2, $3, 1, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING true
 """
 _MOVE: Final = """
-UPDATE workflows SET live_version = $3, listens = $4, every_s = $5::int, changed_at = now(),
-    next_at = CASE WHEN every_s IS NOT DISTINCT FROM $5::int THEN next_at ELSE now() + make_interval(secs => $5::int) END
+UPDATE workflows SET live_version = $3, listens = $4, every_s = $5, calendars = $6, changed_at = now(),
+    next_at = CASE WHEN every_s IS NOT DISTINCT FROM $5 AND calendars = $6 THEN next_at ELSE $7::timestamptz END
 WHERE tenant = $1 AND tag = $2
 """
 _VERSION: Final = """
@@ -47,6 +48,7 @@ SELECT v.*, w.live_version FROM workflow_versions v JOIN workflows w USING (tena
 WHERE tenant = $1 AND v.version = w.live_version ORDER BY tag LIMIT $2
 """
 _HISTORY: Final = "SELECT * FROM workflow_versions WHERE tenant = $1 AND tag = $2 ORDER BY version DESC LIMIT $3"
+_DUE: Final = "SELECT next_at FROM workflows WHERE tenant = $1 AND tag = $2 AND live_version = $3"
 _TAGS: Final = "SELECT tag FROM workflows WHERE tenant = $1"
 
 
@@ -175,16 +177,23 @@ class WorkflowRepository:
         with translated():
             return [_stored(row) for row in await self._pool.fetch(_HISTORY, tenant, storable_text(tag), MAX_LISTED)]
 
+    async def due(self, stored: Stored, tenant: str) -> datetime | None:
+        """When the schedule of this version starts a run next; None if it is not live, or has none."""
+        with translated():
+            found: datetime | None = await self._pool.fetchval(_DUE, tenant, stored.tag, stored.version)
+        return found
+
     async def tags(self, tenant: str) -> frozenset[str]:
         with translated():
             return frozenset(row["tag"] for row in await self._pool.fetch(_TAGS, tenant))
 
 
-def _starts(definition: WorkflowDefinition) -> tuple[bool, int | None]:
-    """Whether events may start it, and its schedule: the shortest, if it has several."""
+def _starts(definition: WorkflowDefinition) -> tuple[bool, int | None, list[Any], datetime | None]:
+    """Whether events may start it, its schedule, and when that is due first if it begins now."""
     listens = any(trigger.type == "whenever" for trigger in definition.triggers)
-    every = [trigger.every_s for trigger in definition.triggers if trigger.every_s is not None]
-    return listens, min(every, default=None)
+    schedule = schedule_of(definition)
+    calendars = [calendar.plain() for calendar in schedule.calendars]
+    return listens, schedule.every_s, calendars, schedule.first(datetime.now(UTC))
 
 
 async def _store(

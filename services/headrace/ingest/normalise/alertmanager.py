@@ -13,11 +13,10 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Final
 
-import orjson
-
 from headrace.ingest.normalise.declared.values import as_text
 from headrace.ingest.normalise.delivery import Delivery, Draft
 from headrace.ingest.normalise.times import rfc3339
+from headrace.messages.canonical import canonical_json
 from headrace.messages.errors import RejectedMessage
 
 _STATUSES: Final = frozenset({"firing", "resolved"})
@@ -95,4 +94,4 @@ def _fingerprint(alert: dict[str, Any]) -> str | None:
     labels = alert.get("labels")
     if not isinstance(labels, dict) or not labels:
         return None
-    return sha256(orjson.dumps(labels, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+    return sha256(canonical_json(labels)).hexdigest()[:16]

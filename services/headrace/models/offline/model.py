@@ -6,7 +6,7 @@ ignore, and answers by the agent's name:
 
     a built-in event agent      the rules of its module, as JSON under its output schema
     any other with a schema     the least instance of the schema, with the remark where a text may stand
-    execute_pipeline offered    a pipeline from the prompt, then its rows in words
+    execute_pipeline offered    a pipeline from the prompt, on the URL in it or the session's last result; then its rows in words
     anything else               a sentence that says what is missing: a model
 """
 
@@ -32,6 +32,7 @@ _NO_URL: Final = (
     f"{REMARK}I know prompts like: fetch rows from https://example.org/rows.json, sort by price, show top 3."
 )
 _SESSION: Final = re.compile(r"^Session id for tools: (\S{1,256})$", re.M)
+_PREVIOUS: Final = re.compile(r"^Previous result available at: (cas://sha256:[0-9a-f]{64})$", re.M)
 
 Rules = Callable[[Facts], dict[str, Any]]
 
@@ -75,12 +76,23 @@ def _pipeline_turn(request: ModelRequest) -> ModelReply:
         return _reply(pipelines.describe(last.content, is_error=last.is_error))
     text = next((entry.content for entry in reversed(request.entries) if entry.role == "user" and entry.content), "")
     prompt = request.facts.get("prompt") or _SESSION.split(text)[0]
-    pipeline = pipelines.parse(str(prompt))
-    if pipeline is None:
+    work = _fetching(str(prompt)) or _going_on(str(prompt), text)
+    if work is None:
         return _reply(_NO_URL)
     session = _SESSION.search(text)
-    arguments = {"session_id": session[1] if session else NAME, "pipeline": pipeline}
+    arguments = {"session_id": session[1] if session else NAME, **work}
     return _reply(None, CallRequest(id=f"offline-{len(request.entries)}", name=pipelines.TOOL, arguments=arguments))
+
+
+def _fetching(prompt: str) -> dict[str, Any] | None:
+    pipeline = pipelines.parse(prompt)
+    return {"pipeline": pipeline} if pipeline else None
+
+
+def _going_on(prompt: str, text: str) -> dict[str, Any] | None:
+    """What is asked of the result that the session has, if there is one."""
+    previous, steps = _PREVIOUS.search(text), pipelines.steps(prompt)
+    return {"input_ref": previous[1], "pipeline": steps} if previous and steps else None
 
 
 def _reply(text: str | None, *calls: CallRequest) -> ModelReply:

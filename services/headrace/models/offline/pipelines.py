@@ -1,4 +1,5 @@
-"""Prompts like "fetch rows from URL, sort by price, show top 3", by a small grammar, to a pipeline; and its rows to text.
+"""Prompts like "fetch rows from URL, sort by price, show top 3", by a small grammar, to a pipeline; and its rows to text. In a
+session "now those under $500" goes on with the rows of the turn before.
 
 What the grammar does not know it leaves out: this is a stand-in to see the tool loop work, not an understanding of language.
 """
@@ -28,6 +29,7 @@ _FILTER: Final = re.compile(
     r"('[^']{0,200}'|\"[^\"]{0,200}\"|[\w.-]{1,64})",
     re.I,
 )
+_PRICED: Final = re.compile(r"\b(below|under|less than|above|over|more than) \$(\d{1,9}(?:\.\d{1,2})?)\b", re.I)
 _SELECT: Final = re.compile(r"\b(?:select|keep|columns|fields) ([\w.]{1,64}(?:(?:, | and )[\w.]{1,64}){0,9})", re.I)
 _GROUP: Final = re.compile(
     r"\b(count|sum|avg|average|min|max)(?: of)?(?: ([\w.]{1,64}))? (?:per|by) ([\w.]{1,64})", re.I
@@ -51,14 +53,20 @@ def parse(prompt: str) -> list[dict[str, Any]] | None:
     url = _URL.search(text)
     if not url:
         return None
-    rest = text[: url.start()] + text[url.end() :]
-    steps: list[dict[str, Any]] = [{"step": "http_request", "url": url[0].rstrip(".)?!"), "method": "GET"}]
-    steps += [_filter(match) for match in _FILTER.finditer(rest)]
-    steps += [_group(match) for match in _GROUP.finditer(rest)][:1]
-    steps += _sort(rest)
-    steps += [{"step": "top_k", "k": int(match[1])} for match in _TOP.finditer(rest) if int(match[1])][:1]
-    steps += [{"step": "table_select", "fields": re.split(", | and ", m[1])} for m in _SELECT.finditer(rest)][:1]
-    return steps
+    fetch = {"step": "http_request", "url": url[0].rstrip(".)?!"), "method": "GET"}
+    return [fetch, *steps(text[: url.start()] + text[url.end() :])]
+
+
+def steps(prompt: str) -> list[dict[str, Any]]:
+    """What ``prompt`` asks to be done with rows that are there."""
+    text = prompt[:_MAX_PROMPT]
+    asked = [_filter(match) for match in _FILTER.finditer(text)]
+    asked += [_where("price", match[1].lower(), match[2]) for match in _PRICED.finditer(_FILTER.sub(" ", text))]
+    asked += [_group(match) for match in _GROUP.finditer(text)][:1]
+    asked += _sort(text)
+    asked += [{"step": "top_k", "k": int(match[1])} for match in _TOP.finditer(text) if int(match[1])][:1]
+    asked += [{"step": "table_select", "fields": re.split(", | and ", m[1])} for m in _SELECT.finditer(text)][:1]
+    return asked
 
 
 def describe(content: str | None, *, is_error: bool) -> str:
@@ -99,11 +107,12 @@ def _order(extreme: re.Match[str] | None) -> str:
 
 
 def _filter(match: re.Match[str]) -> dict[str, Any]:
-    word = match[2].lower()
-    return {
-        "step": "table_filter",
-        "condition": {"field": match[1], "op": _OPERATORS.get(word, word), "value": _literal(match[3])},
-    }
+    return _where(match[1], match[2].lower(), match[3])
+
+
+def _where(field: str, word: str, value: str) -> dict[str, Any]:
+    condition = {"field": field, "op": _OPERATORS.get(word, word), "value": _literal(value)}
+    return {"step": "table_filter", "condition": condition}
 
 
 def _literal(text: str) -> Any:

@@ -8,6 +8,7 @@ conversation is in the request.
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ Ask = Callable[[ModelRequest], Awaitable[ModelReply]]
 """One model call. Raises ``ModelError``."""
 
 _PLACES: Final[Mapping[str, str]] = {
+    "autogen": "headrace.reasoning.frameworks.autogen",
+    "crewai": "headrace.reasoning.frameworks.crewai",
     "langgraph": "headrace.reasoning.frameworks.langgraph",
 }
 
@@ -59,12 +62,14 @@ class Frameworks:
 
     async def take(self, turn: Turn) -> ModelReply:
         """One turn of the definition's runtime. Raises ``ModelError``."""
-        return await self._framework(turn.definition.runtime).take(turn)
+        framework = await self._framework(turn.definition.runtime)
+        return await framework.take(turn)
 
-    def _framework(self, name: str) -> Framework:
+    async def _framework(self, name: str) -> Framework:
+        """Imported in a thread, since a framework takes seconds and other runs go on."""
         found = self._made.get(name)
         if found is None:
-            found = self._made[name] = _make(name)
+            found = self._made[name] = await asyncio.to_thread(_make, name)
         return found
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 import asyncpg
 
 from headrace.blobs import BlobStore
+from headrace.control.replays.leases import Purse
 from headrace.messages import strict_json
 from headrace.messages.errors import BadMessage
 from headrace.messages.event import Event
@@ -61,7 +62,8 @@ async def _judges(plan: ShadowPlan, pool: asyncpg.Pool, spent_usd: float) -> Asy
     models = Models(ModelSettings())
     spent = spent_usd + sum(one.cost_usd for one in kept.values())
     try:
-        budgeted = Budgeted(models, plan.max_cost_usd, spent_usd=spent)
+        purse = Purse(pool, plan.tenant, plan.replay_id)
+        budgeted = Budgeted(models, plan.max_cost_usd, purse, spent_usd=await purse.at_least(spent))
         yield Judges(plan.replay_id, budgeted, models.resolve, verdicts, kept)
     finally:
         await models.close()

@@ -8,8 +8,9 @@
     range       the events of the range, counted
     account     each event of the range with its live run, its shadow run and its baseline run
     compare     what the pairs say (pure); ``statistics`` has the intervals
-    page        the report as one HTML file
-    replays     the table of replays
+    sessions    conversations of the replay's own
+    reading     tools that are asked what was never recorded, if they only read
+    page        the report as one HTML file; ``plots`` draws
 
-Nothing but the topics ``shadow.*`` is written, with the blobs that their records name.
+Nothing live is written: the topics ``shadow.*`` with the blobs that their records name, and tables of replays.
 """

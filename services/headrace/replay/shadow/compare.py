@@ -14,7 +14,7 @@ from headrace.messages.agent import AgentDefinition
 from headrace.messages.result import AgentResult
 from headrace.replay.differences import bounded
 from headrace.replay.shadow.account import Account, Pair
-from headrace.replay.shadow.statistics import Interval, mean_difference, share
+from headrace.replay.shadow.statistics import Interval, mean_difference, quantiles, share
 
 EXAMPLES: Final = 5  # of each field that differs
 WORST: Final = 20  # runs
@@ -40,12 +40,13 @@ class FieldDifference(NamedTuple):
 
 
 class Delta(NamedTuple):
-    """Means over the pairs that have a live run, and the mean of their differences."""
+    """Means over the pairs that have a live run, the mean of their differences, and ``quantiles`` of both sides."""
 
     name: str
     live: float
     shadow: float
     difference: Interval
+    spread: dict[str, tuple[float, ...]]
 
 
 class Worst(NamedTuple):
@@ -165,7 +166,8 @@ def _deltas(results: Sequence[tuple[AgentResult, AgentResult]]) -> Iterator[Delt
     for name, measure in measures.items():
         before, after = [measure(then) for then, _ in results], [measure(now) for _, now in results]
         if difference := mean_difference(before, after):
-            yield Delta(name, sum(before) / len(before), sum(after) / len(after), difference)
+            spread = {"live": quantiles(before), "shadow": quantiles(after)}
+            yield Delta(name, sum(before) / len(before), sum(after) / len(after), difference, spread)
 
 
 def _worst(pairs: Sequence[Pair], field: str | None) -> list[Worst]:

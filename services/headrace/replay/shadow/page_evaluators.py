@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from headrace.replay.shadow.markup import Html, code, table, text
-from headrace.replay.shadow.plots import share_bar
+from headrace.replay.shadow.plots import percent, share_bar, shares_axis
 
 Facts = dict[str, Any]
-_COLUMNS = ("evaluator", "candidate passes", "live", "baseline", "against live, same events", "not told")
+_COLUMNS: Final = ("evaluator", "passes", "", "against live, over the same events")
+_SIDES: Final = (("candidate", "var(--cand)"), ("live", "var(--live)"), ("baseline", "var(--base)"))
+_UNTOLD: Final = ("not_applicable", "unparsable", "not_judged")
 
 
 def evaluators(evaluated: Sequence[Facts]) -> str:
@@ -17,33 +19,37 @@ def evaluators(evaluated: Sequence[Facts]) -> str:
     if not evaluated:
         return ""
     note = (
-        "Shares are of the answers that passed or failed, with 95 % intervals. The difference is between candidate and live over "
-        "the same events, with p by McNemar's exact test; an evaluator whose measure is live has none."
+        "Shares are of what passed or failed, with 95 % intervals. The difference is over the events of which both sides did, "
+        "with p by McNemar's exact test; where live is the measure there is none."
     )
     return (
-        f'<h2>Evaluators</h2><p class="soft">{note}</p>{table(_COLUMNS, [_row(one) for one in evaluated])}'
+        f'<h2>Evaluators</h2><p class="soft">{note}</p><div class="wide">{table(_COLUMNS, [_row(one) for one in evaluated])}</div>'
         f"{''.join(map(_worst, evaluated))}"
     )
 
 
 def _row(one: Facts) -> tuple[Any, ...]:
-    candidate = one["candidate"]
-    untold = {name: candidate[name] for name in ("not_applicable", "unparsable", "not_judged") if candidate[name]}
+    shown = [(side, colour, one[side]["share"]) for side, colour in _SIDES if one[side]["share"]]
+    bars = "".join(share_bar(share, colour) for _, colour, share in shown) + (shares_axis() if shown else "")
+    words = "<br>".join(f"{side} {percent(share)} of {share['n']:,}" for side, _, share in shown)
+    name = f"<b>{text(one['name'])}</b> <span class=tag>{text(one['kind'])}</span><br>{text(one['description'])}"
     return (
-        Html(f"<b>{text(one['name'])}</b> {text(one['kind'])}<br>{text(one['description'])}{_gate(one['gate'])}"),
-        *(
-            Html(share_bar(one[side]["share"])) if one[side]["share"] else "-"
-            for side in ("candidate", "live", "baseline")
-        ),
+        Html(name + _gate(one["gate"])),
+        Html(bars or "-"),
+        Html(f'<span class="num">{words}</span>{_untold(one["candidate"])}'),
         Html(_against(one["against_live"])),
-        ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in untold.items()),
     )
+
+
+def _untold(candidate: Facts) -> str:
+    told = [f"{candidate[name]:,} {name.replace('_', ' ')}" for name in _UNTOLD if candidate[name]]
+    return f'<br><span class="soft num">candidate: {", ".join(told)}</span>' if told else ""
 
 
 def _gate(gate: Facts | None) -> str:
     if gate is None:
         return ""
-    kind, word = ("good", "holds") if gate["passed"] else ("bad", "does not hold")
+    kind, word = ("good", "✓ holds") if gate["passed"] else ("bad", "✗ does not hold")
     return f'<br><span class="{kind}">at least {gate["at_least"]:.1%}: {word}</span>'
 
 
@@ -52,8 +58,8 @@ def _against(against: Facts | None) -> str:
         return "-"
     difference = against["difference"]
     return (
-        f"{difference['value']:+.1%} ({difference['low']:+.1%} to {difference['high']:+.1%})<br>"
-        f"{against['gained']:,} gained, {against['lost']:,} lost of {against['n']:,}; p {against['p']:.3g}"
+        f'<span class="num"><b>{difference["value"]:+.1%}</b> ({difference["low"]:+.1%} to {difference["high"]:+.1%})<br>'
+        f"{against['gained']:,} gained, {against['lost']:,} lost of {against['n']:,}<br>p {against['p']:.3g}</span>"
     )
 
 
@@ -65,4 +71,7 @@ def _worst(one: Facts) -> str:
         for example in one["worst"]
     ]
     columns = ("live", "why the candidate fails", "runs: live, shadow")
-    return f"<details><summary>{text(one['name'])}: answers that fail</summary>{table(columns, rows)}</details>"
+    return (
+        f"<details><summary>{text(one['name'])}: answers that fail ({one['candidate']['fail']:,})</summary>"
+        f'<div class="wide">{table(columns, rows)}</div></details>'
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
@@ -10,10 +9,12 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from headrace.control.replays.requests import REPLAY_ID
 from headrace.messages.agent import AgentDefinition
 from headrace.messages.errors import BadMessage
 from headrace.messages.event import Event
 from headrace.pipeline import Stage
+from headrace.registry.candidate import SHADOW
 from headrace.registry.filters import InvalidFilter, compile_filter
 from headrace.replay.evaluators.definitions import MAX_EVALUATORS, Evaluator
 from headrace.runtime.ranges import Stretch
@@ -23,10 +24,7 @@ CALLS: Final = "shadow.calls"
 TOOL_RESULTS: Final = "shadow.toolresults"
 RESULTS: Final = "shadow.results"
 DEAD_LETTERS: Final = "shadow.dlq"
-REPLAY_ID: Final = r"^[a-z0-9][a-z0-9-]{0,47}$"
 _BASELINE: Final = "~base"
-_OUTSIDE: Final = "http"
-_SHADOW: Final = "shadow"
 OnMiss = Literal["fail", "stub", "live-readonly"]
 Share = Annotated[float, Meta(gt=0, le=1)]
 
@@ -43,7 +41,8 @@ class ShadowPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ``live`` is the unchanged definition and ``candidate`` the one that is tried; ``sample`` is the share of the events that are
     replayed, ``baseline`` the share of those that the unchanged definition is run over too. ``results_from``: the offsets of
     ``shadow.results`` when the replay was made, before which nothing of it is. ``evaluators`` are what answers are held to;
-    ``session`` is the expression that gives an event's session.
+    ``session`` is the expression that gives an event's session. With ``follow`` the range has no end but ``until_ms``, and an event
+    is replayed ``follow_after_s`` after it came, so that its live run is over.
     """
 
     replay_id: Annotated[str, Meta(pattern=REPLAY_ID)]
@@ -60,6 +59,9 @@ class ShadowPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_cost_usd: Annotated[float, Meta(gt=0)] = 1.0
     max_in_flight: Annotated[int, Meta(ge=1, le=1_000)] = 32
     results_from: Mapping[int, int] = {}
+    follow: bool = False
+    until_ms: int | None = None
+    follow_after_s: Annotated[float, Meta(ge=0, le=3_600)] = 30.0
     session: Annotated[str, Meta(max_length=2_000)] | None = None
     evaluators: Annotated[tuple[Evaluator, ...], Meta(max_length=MAX_EVALUATORS)] = ()
 
@@ -90,7 +92,7 @@ class ShadowPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     @property
     def stage(self) -> ShadowStage:
-        return ShadowStage(f"{_SHADOW}.{self.replay_id}", (Event.TOPIC,), (JOBS, CALLS, TOOL_RESULTS, RESULTS))
+        return ShadowStage(f"{SHADOW}.{self.replay_id}", (Event.TOPIC,), (JOBS, CALLS, TOOL_RESULTS, RESULTS))
 
 
 class ShadowStage(Stage):
@@ -103,29 +105,6 @@ class ShadowStage(Stage):
         return DEAD_LETTERS
 
 
-def changed(
-    live: AgentDefinition, other: AgentDefinition | None = None, *, model: str | None = None, prompt: str | None = None
-) -> AgentDefinition:
-    """The candidate: ``other`` (or ``live``) with this model and system prompt.
-
-    Raises:
-        InvalidPlan: nothing is changed, ``other`` is another agent, or its turns are taken by a service outside.
-    """
-    candidate = other or live
-    if _OUTSIDE in (live.runtime, candidate.runtime):
-        raise InvalidPlan("what a service of somebody else's does in a turn can't be kept in the shadow: runtime http")
-    if candidate.name != live.name:
-        raise InvalidPlan(f"the candidate is of {candidate.name}, not of {live.name}")
-    if model is not None:
-        candidate = candidate.replace(model=model)
-    if prompt is not None:
-        candidate = candidate.replace(system_prompt=prompt)
-    if candidate == live:
-        raise InvalidPlan("the candidate is the live version: name another version, a model or a prompt")
-    edited = model is not None or prompt is not None or candidate.version == live.version
-    return candidate.replace(version=_named_apart(candidate.version)) if edited else candidate
-
-
 def check_expression(option: str, expression: str | None) -> None:
     """Raises ``InvalidPlan`` for what is no filter; ``option`` is where it came from."""
     if expression is None:
@@ -134,8 +113,3 @@ def check_expression(option: str, expression: str | None) -> None:
         compile_filter(expression)
     except InvalidFilter as error:
         raise InvalidPlan(f"{option}: {error}") from None
-
-
-def _named_apart(version: str) -> str:
-    """A version that nobody published, for a definition that is not published either."""
-    return f"{version}{'.' if re.search('-', version) else '-'}{_SHADOW}"

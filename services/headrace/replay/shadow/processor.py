@@ -6,6 +6,8 @@ done. Runs of one key follow each other as the events do.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -20,7 +22,7 @@ from headrace.replay.shadow.choice import in_baseline, shadow_job, skipped
 from headrace.replay.shadow.plan import CALLS, JOBS, RESULTS, TOOL_RESULTS, ShadowPlan
 from headrace.replay.shadow.runs import ShadowRuns
 from headrace.replay.shadow.sessions import ShadowSessions, place_of
-from headrace.runtime.api import Context, Send
+from headrace.runtime.api import Context, Send, Source
 
 _TOPICS: Final[Mapping[type[Message], str]] = {
     Job: JOBS,
@@ -42,9 +44,10 @@ class ShadowProcessor:
         """The records of the event's runs: the candidate's, and the baseline's where it is in that sample."""
         if not isinstance(message, Event):
             raise RejectedMessage("a shadow replay takes events only", cause="unexpected_message")
-        start, end = self._plan.ranges.get(context.source.partition, (0, 0))
-        if not start <= context.source.offset < end or skipped(self._plan, message) is not None:
+        if not self._in_range(context.source) or skipped(self._plan, message) is not None:
             return ()
+        if self._plan.follow:
+            await asyncio.sleep(context.timestamp_ms / 1_000 + self._plan.follow_after_s - time.time())
         sends: list[Send] = []
         for definition, replay_id in self._tried(message):
             job = shadow_job(self._plan, message, definition, replay_id)
@@ -54,6 +57,10 @@ class ShadowProcessor:
             await self._sessions.keep(place, made[-1])
             sends += [Send(one, topic=_TOPICS[type(one)]) for one in made]
         return sends
+
+    def _in_range(self, source: Source) -> bool:
+        start, end = self._plan.ranges.get(source.partition, (0, 0))
+        return start <= source.offset and (self._plan.follow or source.offset < end)
 
     def _tried(self, event: Event) -> Iterator[tuple[AgentDefinition, str]]:
         yield self._plan.candidate, self._plan.replay_id

@@ -62,7 +62,7 @@ class Definitions:
     def __init__(self, plan: ShadowPlan) -> None:
         self._known = {(one.name, one.version): one for one in (plan.live, plan.candidate)}
 
-    def live(self, _name: str) -> AgentDefinition | None:
+    def live(self, _name: str, _key: str | None = None) -> AgentDefinition | None:
         """None: a shadow job names its version."""
         return None
 

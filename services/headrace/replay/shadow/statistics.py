@@ -41,6 +41,12 @@ def mean_difference(before: Sequence[float], after: Sequence[float]) -> Interval
     return Interval(mean, mean - half, mean + half, len(differences))
 
 
+def quantiles(values: Sequence[float]) -> tuple[float, ...]:
+    """The values at 5, 25, 50, 75 and 95 %, each one that occurred; of at least one."""
+    ordered = sorted(values)
+    return tuple(ordered[round(q * (len(ordered) - 1))] for q in (0.05, 0.25, 0.5, 0.75, 0.95))
+
+
 def paired_shares(n: int, gained: int, lost: int) -> Interval | None:
     """The difference of two shares over the same ``n`` pairs, of which ``gained`` hold only after and ``lost`` only before.
 

@@ -22,7 +22,7 @@ _HAND_OVER_S: Final = 30.0  # its outcome may come much later
 
 
 class Catalog(Protocol):
-    def live(self, name: str) -> AgentDefinition | None: ...
+    def live(self, name: str, key: str | None = None) -> AgentDefinition | None: ...
 
     def get(self, name: str, version: str) -> AgentDefinition | None: ...
 
@@ -43,7 +43,7 @@ class MeshAgents:
         """
         if context.asked is None:
             raise ToolFailure("not_allowed", "only a run can delegate")
-        child = self._child(config, context.asked.definition)
+        child = self._child(config, context.asked)
         if child.approval == "required" and context.approval not in ("given", "repeat"):
             raise CallParked("approval", context.approve_by_ms)
         shares = shares_of(context.asked, context.remaining_s)
@@ -51,8 +51,9 @@ class MeshAgents:
         deadline = context.now_ms + round(shares.seconds * 1000) + _GRACE_MS
         raise CallParked("agent", deadline, job)
 
-    def _child(self, config: JsonObject, definition: AgentDefinition) -> AgentDefinition:
+    def _child(self, config: JsonObject, asked: Asked) -> AgentDefinition:
         name, version = config.get("agent"), config.get("version")
+        definition = asked.definition
         if not isinstance(name, str):
             raise ToolFailure("invalid_arguments", "/config/agent: say which agent")
         allowed = definition.delegation.agents if definition.delegation else ()
@@ -61,12 +62,19 @@ class MeshAgents:
             raise ToolFailure(
                 "not_allowed", f"agent {definition.name} may not delegate to {name[:_SHOWN]!r}; it may to: {which}"
             )
-        child = self._catalog.get(name, version) if isinstance(version, str) else self._catalog.live(name)
+        key, catalog = _canary_key(asked), self._catalog
+        child = catalog.get(name, version) if isinstance(version, str) else catalog.live(name, key)
         if child is None:
             raise ToolFailure(
                 "unknown_agent", f"there is no agent {name[:_SHOWN]!r}" + (" of that version" if version else "")
             )
         return child
+
+
+def _canary_key(asked: Asked) -> str:
+    """That of the run which asks, so that it hands equal work to the same version; of a sub-agent's, its family."""
+    run = asked.message.run
+    return run.session_id or run.workflow_run_id or (run.family.root_run_id if run.family else run.run_id)
 
 
 def _job(asked: Asked, child: AgentDefinition, inputs: JsonObject, shares: Shares) -> Job:

@@ -13,12 +13,12 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple, NoReturn
 
 import msgspec
-import orjson
 
 from headrace.ingest.normalise.declared.rules import FIELDS, Fields, Rules, values
 from headrace.ingest.normalise.declared.urlencoded import decode_form, is_form
 from headrace.ingest.normalise.declared.values import BadValue, Json, Text, first, first_time, place, raw, text
 from headrace.ingest.normalise.delivery import Delivery, Draft
+from headrace.messages.canonical import canonical_json
 from headrace.messages.errors import FatalError, RejectedMessage, UndecodableMessage
 from headrace.messages.json_check import check
 
@@ -74,7 +74,7 @@ class Sender:
             draft = self._draft(delivery, item, f"{delivery.fallback_id()}/{index}", f"/{index}")
             known = drafts.setdefault((draft.source, draft.id), draft)
             if known.data != draft.data:  # one name for two events: the second gets a name that its content tells
-                own = sha256(orjson.dumps(item, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+                own = sha256(canonical_json(item)).hexdigest()[:16]
                 draft = msgspec.structs.replace(draft, id=f"{draft.id}~{own}")
                 drafts.setdefault((draft.source, draft.id), draft)
         return list(drafts.values())

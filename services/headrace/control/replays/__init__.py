@@ -1,0 +1,9 @@
+"""Replays as jobs: rows in Postgres that the gateway and commands write, and that whoever has the lease works on.
+
+    requests    what may be asked for
+    states      the life of a job, as a table
+    store       asking, looking, cancelling, resuming
+    leases      taking a job, telling how far it is, ending it
+
+What a request means, and the work itself, is ``headrace.replay``'s.
+"""

@@ -1,0 +1,14 @@
+"""Replays as jobs: what a request means, and the work on it, wherever it is done.
+
+    settle      a request becomes a plan
+    progress    how far a job is, at what rate
+    keep        work on a job for as long as it is held
+    shadow      a shadow replay from its plan to its report
+    rerun       stored runs over their records again
+    work        a job of either kind, and what becomes of its errors
+    helping     further processes on a job
+    child       a job in a process of its own; ``python -m headrace.replay.jobs`` is that process
+    service     takes jobs, one at a time unless set otherwise
+
+A command works on its own job in its own process, the service in a child for each: neither's figures are a live service's.
+"""
