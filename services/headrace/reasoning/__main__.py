@@ -16,6 +16,7 @@ from headrace.control.cancellations import PostgresCancellations, followed
 from headrace.control.session_queue import PostgresSessionQueue
 from headrace.egress import EgressSettings, GuardedClient
 from headrace.host.component import Component
+from headrace.index.rewound import Rewound
 from headrace.messages.errors import FatalError
 from headrace.models.resolve import Models
 from headrace.models.settings import ModelSettings
@@ -76,7 +77,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         admission = CatalogAdmission(agents, ledger, models.resolve, toolsets=toolsets)
         sessions = QueuedSessions(PostgresSessionQueue(pool), cancelled)
         stack.push_async_callback(sessions.close)
-        processor = ReasoningProcessor(tools, agents, admission, sessions)
+        processor = ReasoningProcessor(tools, agents, admission, sessions, Rewound(pool))
         yield Worker(STAGES["reasoning"], processor, settings, store, bounds=Bounds(max_in_flight=own.max_in_flight))
 
 

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from headrace.blobs.refs import is_ref
 from headrace.blobs.tenants import TenantBlobs
+from headrace.index.rewound import Over, never_over
 from headrace.messages.agent import Limits
 from headrace.messages.base import Message
 from headrace.messages.errors import BadMessage, FatalError, RejectedMessage, TransientError
@@ -48,11 +49,19 @@ class ReasoningProcessor:
     readings.
     """
 
-    def __init__(self, tools: Tools, agents: Agents, admission: Admission, sessions: Sessions | None = None) -> None:
+    def __init__(
+        self,
+        tools: Tools,
+        agents: Agents,
+        admission: Admission,
+        sessions: Sessions | None = None,
+        over: Over = never_over,
+    ) -> None:
         self._tools = tools
         self._agents = agents
         self._admission = admission
         self._sessions = sessions or NoSessions()
+        self._over = over
         self._paid = PaidReplies()
 
     PREPARES: ClassVar[Collection[str]] = (Job.TOPIC,)
@@ -77,7 +86,7 @@ class ReasoningProcessor:
         return replies.sends(result, reply_to, self._tools.settings.reply_topics) if seen == "new" else []
 
     async def handle(self, message: Message, context: Context, prepared: Verdict | None) -> Sequence[Send]:
-        """One record in, one record out (two with a ``reply_to``, none for a duplicate job).
+        """One record in, one record out (two with a ``reply_to``, none for a duplicate job and for a run that is over).
 
         Raises:
             RejectedMessage: ``tool_results_mismatch``, or a message that reasoning does not take.
@@ -87,7 +96,7 @@ class ReasoningProcessor:
         if isinstance(message, Job) and prepared is not None:
             return await self._start(message, context, prepared)
         if isinstance(message, ToolResults):
-            return await self._resume(message, context)
+            return [] if await self._over(message.run, context) else await self._resume(message, context)
         raise RejectedMessage(f"reasoning does not take {type(message).__name__}")
 
     async def _start(self, job: Job, context: Context, seen: Verdict) -> Sequence[Send]:

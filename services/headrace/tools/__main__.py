@@ -9,6 +9,7 @@ from headrace.auth_profiles import AuthProfile, AuthProfiles
 from headrace.blobs.settings import open_blobs
 from headrace.egress import EgressSettings, GuardedClient
 from headrace.host.component import Component
+from headrace.index.rewound import Rewound
 from headrace.kubejobs.settings import KubeSettings
 from headrace.pipeline import STAGES
 from headrace.postgres.pool import open_pool
@@ -75,7 +76,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
             intents=PostgresIntents(pool),
             find=composites.find,
         )
-        processor = ToolsProcessor(registry, blobs, catalog, tools)
+        processor = ToolsProcessor(registry, blobs, catalog, tools, over=Rewound(pool))
         yield Worker(STAGES["tools"], processor, settings, blobs)
 
 

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from headrace.blobs import BlobStore
 from headrace.blobs.tenants import TenantBlobs
+from headrace.index.rewound import Over, never_over
 from headrace.messages import strict_json
 from headrace.messages.agent import AgentDefinition
 from headrace.messages.base import JsonObject, Message
@@ -50,7 +51,7 @@ class Definitions(Protocol):
 
 class ToolsProcessor:
     """``now`` is the wall clock (epoch seconds) that deadlines are in, ``timer`` the clock (seconds) that measures
-    durations.
+    durations. Calls of a run for which ``over`` says so are not made.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class ToolsProcessor:
         definitions: Definitions,
         settings: ToolsSettings,
         *,
+        over: Over = never_over,
         now: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -67,12 +69,15 @@ class ToolsProcessor:
         self._blobs = blobs
         self._definitions = definitions
         self._settings = settings
+        self._over = over
         self._now = now
         self._timer = timer
 
     async def handle(self, message: Message, context: Context) -> Sequence[Send]:
         if not isinstance(message, ToolCalls):
             raise RejectedMessage("the tools service takes tool calls only", cause="unexpected_message")
+        if await self._over(message.run, context):
+            return []
         definition = self._definition(message.run.agent)
         started = self._timer()
         done = {result.call_id: result for result in message.results}
