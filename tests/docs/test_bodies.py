@@ -37,6 +37,7 @@ from headrace.messages.catalog import BY_TOPIC
 from headrace.messages.codec import Codec
 from headrace.messages.event import Event, RawDelivery
 from headrace.messages.job import Job
+from headrace.models.rates import load_rates
 from headrace.reasoning.frameworks import Frameworks
 from headrace.reasoning.frameworks.http import Answer, HttpRuntime
 from headrace.registry.builtin import builtin_definitions
@@ -59,6 +60,7 @@ _EXAMPLES: dict[str, Callable[[Path], object]] = {
         path, dict.fromkeys(("DB_PASSWORD", "WEATHER_API_KEY", "INTERNAL_TOKEN"), "x")
     ),
     "evaluators": load_evaluators,
+    "prices": load_rates,
 }
 
 
@@ -84,8 +86,10 @@ class QueuedReplays(Replays):
 
     async def begin(self, new: NewReplay) -> Replay:
         given = asdict(new)
+        agent = given.pop("agent")
         return Replay(
             **given,
+            agent_name=agent,
             state="queued",
             progress=None,
             spent_usd=0.0,
