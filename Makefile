@@ -10,10 +10,10 @@ RUNTIMES ?= langgraph crewai autogen
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint format check test demo up runtimes faults bench lock helm manifests clean
+.PHONY: help install lint format check test demo demo-replay up runtimes faults bench lock helm manifests clean
 
 help: ## Show these verbs
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## Make .venv from the hashed locks
 
@@ -45,6 +45,9 @@ test: $(INSTALLED) ## All tests, on real Kafka, schema registry and Postgres
 
 demo: $(INSTALLED) ## The main job from end to end: webhooks in, agent results out
 	$(BIN)/headrace demo
+
+demo-replay: $(INSTALLED) ## 5,000 events, a version that is live, and the shadow of another one
+	$(BIN)/headrace replay demo $(ARGS)
 
 up: $(INSTALLED) ## The whole mesh on this machine, until Ctrl-C
 	$(BIN)/headrace up

@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import json
 import logging
+import resource
 import statistics
 import subprocess
 import sys
@@ -58,14 +59,14 @@ triggers: [{source: bench, type: bench.happened}]
 class Span(NamedTuple):
     """Result records of one round: how many, from when to when (epoch ms), and their bytes."""
 
-    count: int
+    records: int
     first_ms: int
     last_ms: int
     size: int
 
     @property
     def rate(self) -> float:
-        return (self.count - 1) / max(self.last_ms - self.first_ms, 1) * 1_000
+        return (self.records - 1) / max(self.last_ms - self.first_ms, 1) * 1_000
 
 
 def main() -> None:
@@ -126,16 +127,23 @@ def reruns(endpoints: Endpoints, runs: int) -> None:
             for topic in ("agent.jobs", "tool.calls", "tool.results", LIVE)
             if (span := _span(mesh.settings, topic, datetime.fromtimestamp(0, UTC), 0))
         )
-        rates = [_rerun(mesh, runs) for _ in range(3)]
-    print(
-        f"re-run: {_shown(rates)} runs/s of {runs:,} two-turn runs; read {size / 1e6:.1f} MB, {size / runs / 1e3:.1f} KB a run"
-    )
+        rates, cpu_ms = zip(*(_rerun(mesh, runs) for _ in range(3)), strict=True)
+    print(f"re-run: {_shown(rates)} runs/s of {runs:,} two-turn runs, {_shown(cpu_ms, digits=2)} CPU-ms each")
+    print(f"read: {size / 1e6:.1f} MB of records, {size / runs / 1e3:.1f} KB a run")
 
 
-def _rerun(mesh: Mesh, runs: int) -> float:
+def _rerun(mesh: Mesh, runs: int) -> tuple[float, float]:
+    """Runs a second by the command's own clock; CPU-ms a run, the command's start included."""
+    before = _children_s()
     told = json.loads(mesh.cli("replay", "run", "--all", "--json").stdout)
     assert told["verdicts"] == {"identical": runs}, told
-    return float(told["runs_per_s"])
+    return float(told["runs_per_s"]), (_children_s() - before) / runs * 1_000
+
+
+def _children_s() -> float:
+    """Processor seconds of all children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 async def _stored(settings: MeshSettings, runs: int) -> None:

@@ -82,3 +82,5 @@ async def test_keys_and_tokens_from_their_making_to_their_revocation(
         await run("auth", "keys", "create", *bound, "--role", "admin", code=2)
         listed = {one["id"]: one["owners"] for one in await run("auth", "keys", "list", "--json")}
         assert listed == {key["id"]: None, made["id"]: ["ada", "bob"]}
+        bound = ("--subject", "jo", "--role", "developer", "--owner", "jo", "--owner", "shop-team", "--json")
+        assert (await run("auth", "token", "issue", *bound))["owners"] == ["jo", "shop-team"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 
@@ -32,6 +33,31 @@ def test_the_demo_shows_every_run_and_leaves_nothing() -> None:
     assert int(audited[1]) > 4 * 25  # at the least: raw, event, job and result of each
     by_agent = re.findall(r"^│ ([a-z-]+) +│ +(\d+) │ +0 │", done.stdout, re.MULTILINE)
     assert sum(int(runs) for _, runs in by_agent) == 27
+
+
+def test_the_demo_of_a_replay_accounts_for_its_events_and_leaves_nothing() -> None:
+    with room() as folder:
+        done = headrace("replay", "demo", "--events", "60", "--out", str(folder / "report"), TMPDIR=str(folder))
+
+        assert done.returncode == 0, done.stderr
+        assert wait_until_gone(folder) == []
+        report = json.loads((folder / "report/demo.json").read_text())
+        assert [path.name for path in folder.iterdir()] == ["report"]
+    assert (report["account"]["records"], report["account"]["replayed"], report["account"]["complete"]) == (
+        60,
+        60,
+        True,
+    )
+    moved = {(one["live"], one["shadow"]) for one in report["transitions"]}
+    assert {("support", "finance"), ("support", "on_call"), ("support", "self_service")} < moved
+    assert ("self_service", "self_service") in moved
+    assert sum(one["count"] for one in report["transitions"] if one["live"] == "(no live run)") == 7
+    assert report["baseline"]["outcome"]["value"] == 1
+    assert "live    53 runs in" in done.stdout
+    assert re.search(r"shadow  6\d runs in .* runs/s", done.stdout)
+    assert "MB of records" in done.stdout
+    assert re.search(r"5\d runs: 5\d identical", done.stdout), "and all were run again"
+    assert f"the report: {folder / 'report/demo.html'}" in done.stdout
 
 
 def test_a_demo_that_is_interrupted_while_it_starts_leaves_nothing() -> None:

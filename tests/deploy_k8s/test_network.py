@@ -21,6 +21,8 @@ from tests.deploy_k8s.charts import (
     with_json,
     workloads,
 )
+from tests.kubejobs.api import RIGHTS
+from tests.kubejobs.test_job import CODE, built
 
 PUBLIC, PRIVATE, METADATA = "93.184.215.14", "10.0.7.7", "169.254.169.254"
 
@@ -121,6 +123,43 @@ def test_a_gateway_that_takes_sns_reaches_it_and_another_does_not() -> None:
     for address, port in ((PUBLIC, 80), (PRIVATE, 443), (METADATA, 80)):
         assert not may_reach("gateway", address, port, objects)
     assert not may_reach("ingest", PUBLIC, 443, objects)
+
+
+@pytest.mark.parametrize("component", [*STAGES, "prepare"])
+def test_who_reaches_the_api_server_and_the_gateway(component: str) -> None:
+    objects = rendering("everything")
+    assert may_reach(component, "10.4.0.1", 6443, objects) == (component in RIGHTS)
+    assert not may_reach(component, "10.4.0.2", 6443, objects)
+    gateway = _labels("gateway", objects)
+    to_gateway = [
+        peer["podSelector"]["matchLabels"]
+        for rule in _rules(component, "egress", objects) or []
+        for peer in rule.get("to", [])
+        if "podSelector" in peer and 8080 in [one["port"] for one in rule["ports"]]
+    ]
+    assert [matches(selector, gateway) for selector in to_gateway] == ([True] if component == "tools" else [])
+    callers, _metrics = _rules("gateway", "ingress", objects) or []
+    others, tools = callers["from"]
+    assert others == {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}
+    assert matches(tools["podSelector"]["matchLabels"], _labels(component, objects)) == (component == "tools")
+
+
+def test_pods_of_jobs_reach_what_they_are_given() -> None:
+    def policy(**values: Any) -> dict[str, Any]:
+        to = {"ports": [443], "to": [{"ipBlock": {"cidr": "10.4.0.1/32"}}]}
+        given = {"agentJobs__enabled": True, "networkPolicy__egress__apiServer": to} | values
+        (found,) = [
+            one for one in kinds(template(*with_json(**given)), "NetworkPolicy") if "-agents" in one["metadata"]["name"]
+        ]
+        assert found["metadata"]["namespace"] == "headrace-agents"
+        assert found["spec"]["policyTypes"] == ["Ingress", "Egress"]
+        labels = built(CODE)["spec"]["template"]["metadata"]["labels"]
+        assert matches(found["spec"]["podSelector"]["matchLabels"], labels)
+        return dict(found["spec"])
+
+    assert policy().keys() == {"podSelector", "policyTypes"}, "nothing, unless it is said"
+    rule = {"to": [{"ipBlock": {"cidr": "10.5.0.0/16"}}], "ports": [{"port": 443, "protocol": "TCP"}]}
+    assert policy(agentJobs__egress=[rule])["egress"] == [rule]
 
 
 def test_names_are_resolved_by_all() -> None:

@@ -57,6 +57,8 @@ def test_the_renderings_have_every_kind_that_the_chart_can_write() -> None:
         "NetworkPolicy",
         "PodDisruptionBudget",
         "PodMonitor",
+        "Role",
+        "RoleBinding",
         "ScaledObject",
         "Service",
         "ServiceAccount",

@@ -13,6 +13,7 @@ import pytest
 
 from tests.deploy_k8s.charts import (
     CHART,
+    RENDERINGS,
     ROOT,
     Object,
     container,
@@ -27,6 +28,7 @@ from tests.deploy_k8s.charts import (
     with_json,
     workloads,
 )
+from tests.kubejobs.api import RIGHTS
 
 Spec = dict[str, Any]
 RESTRICTED_VOLUMES: Final = {
@@ -162,9 +164,42 @@ def test_every_rule_is_shown_a_breach() -> None:
     assert {rule for rule, _ in BREACHES} == RULES.keys()
 
 
-def test_no_service_account_mounts_a_token_or_has_rights(objects: list[Object]) -> None:
+def test_no_service_account_mounts_a_token(objects: list[Object]) -> None:
     assert all(one["automountServiceAccountToken"] is False for one in kinds(objects, "ServiceAccount"))
-    assert not [one for one in objects if "rbac" in one["apiVersion"]]
+
+
+def _rights(objects: list[Object]) -> dict[str, set[str]]:
+    """What each service may ask of the API server, in the namespace of Jobs alone."""
+    roles = {one["metadata"]["name"]: one for one in kinds(objects, "Role")}
+    found: dict[str, set[str]] = {}
+    for binding in kinds(objects, "RoleBinding"):
+        (subject,) = binding["subjects"]
+        role = roles[binding["roleRef"]["name"]]
+        assert (subject["namespace"], binding["metadata"]["namespace"], role["metadata"]["namespace"]) == (
+            "mesh",
+            "agents",
+            "agents",
+        )
+        for name, one in services_of(objects).items():
+            if pod(one)["spec"]["serviceAccountName"] == subject["name"]:
+                rules = role["rules"]
+                found[name] = {
+                    f"{verb} {kind}" for rule in rules for kind in rule["resources"] for verb in rule["verbs"]
+                }
+    return found
+
+
+def test_rights_and_tokens_are_for_jobs_and_off_by_default() -> None:
+    for name in RENDERINGS:
+        objects = rendering(name)
+        volumes = {service: pod(one)["spec"]["volumes"] for service, one in services_of(objects).items()}
+        tokens = {service for service, some in volumes.items() if "serviceAccountToken" in str(some)}
+        if name == "everything":
+            assert _rights(objects) == RIGHTS
+            assert tokens == RIGHTS.keys()
+        else:
+            assert not [one for one in objects if "rbac" in one["apiVersion"]]
+            assert tokens == set()
 
 
 def test_the_user_is_the_image_s() -> None:

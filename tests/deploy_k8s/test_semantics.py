@@ -11,9 +11,11 @@ import pytest
 
 from headrace.cli.app import commands
 from headrace.host.ops import Ops
+from headrace.kubejobs.settings import KubeSettings
 from headrace.observe import metrics
 from headrace.pipeline import STAGES
 from headrace.settings import MeshSettings
+from headrace.toolspecs.pinned import SUFFIX, McpSettings
 from headrace.topology.spec import load_all
 from tests.deploy_k8s.charts import (
     RENDERINGS,
@@ -33,6 +35,7 @@ from tests.deploy_k8s.charts import (
     workloads,
 )
 
+SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"  # where lightkube looks, as all clients do
 PLACEHOLDERS = {
     "HEADRACE_KAFKA_OPTIONS": '{"security.protocol": "SSL"}',
     "DATABASE_URL": "postgresql://db/headrace",
@@ -114,6 +117,60 @@ def test_settings_that_change_restart_the_pods() -> None:
     before, after = checksums(), checksums(*with_json(settings={"HEADRACE_TENANT": "acme"}))
     assert len(before) == len(after) == 1
     assert before != after
+
+
+def _kube_of(one: Object, objects: list[Object]) -> KubeSettings:
+    variables = {name: value for name, value in environment(one, objects).items() if isinstance(value, str)}
+    prefix = "HEADRACE_KUBE_"
+    given = {name.removeprefix(prefix).lower(): value for name, value in variables.items() if name.startswith(prefix)}
+    return KubeSettings(_env_file=None, **given)
+
+
+def test_those_who_may_speak_to_the_cluster_do_so_where_they_may() -> None:
+    for name in RENDERINGS:
+        objects = rendering(name)
+        found = {service: _kube_of(one, objects) for service, one in services_of(objects).items()}
+        asking = {service for service, kube in found.items() if kube.cluster == "in-cluster"}
+        assert asking == ({"tools", "orchestration"} if name == "everything" else set())
+        assert {found[service].namespace for service in asking} <= {
+            role["metadata"]["namespace"] for role in kinds(objects, "Role")
+        }
+        for service in asking:
+            paths = {mount["mountPath"] for mount in container(services_of(objects)[service])["volumeMounts"]}
+            assert SERVICE_ACCOUNT in paths
+
+
+@pytest.mark.parametrize("kind", ["configMap", "secret"])
+def test_the_files_of_mcp_are_where_the_settings_say(kind: str) -> None:
+    objects = template(*with_json(mcp={kind: "mine"}))
+    for name, one in services_of(objects).items():
+        given = {k: v for k, v in environment(one, objects).items() if k.startswith("HEADRACE_MCP_")}
+        mounted = [mount["mountPath"] for mount in container(one)["volumeMounts"] if mount["name"] == "mcp"]
+        if name not in ("tools", "reasoning", "gateway"):
+            assert (given, mounted) == ({}, [])
+            continue
+        fields = {variable.removeprefix("HEADRACE_MCP_").lower(): value for variable, value in given.items()}
+        settings = McpSettings(_env_file=None, **fields)
+        assert (settings.servers is not None) == (name == "tools"), "the others need to know and not to start them"
+        assert str(settings.pins_file) == f"{mounted[0]}/mcp.yaml{SUFFIX}"
+        (volume,) = [volume for volume in pod(one)["spec"]["volumes"] if volume["name"] == "mcp"]
+        assert volume[kind] == ({"name": "mine"} if kind == "configMap" else {"secretName": "mine"})
+
+
+def test_tools_are_told_where_the_gateway_is_and_by_which_key() -> None:
+    objects = rendering("everything")
+    (service,) = [one for one in kinds(objects, "Service") if one["metadata"]["name"] == "mesh-gateway"]
+    (port,) = service["spec"]["ports"]
+    for name, one in services_of(objects).items():
+        given = {k: v for k, v in environment(one, objects).items() if k.startswith("HEADRACE_ORCHESTRATOR_")}
+        key = {"secretKeyRef": {"name": "mesh-secrets", "key": "HEADRACE_ORCHESTRATOR_API_KEY"}}
+        url = f"http://mesh-gateway:{port['port']}"
+        wanted = {"HEADRACE_ORCHESTRATOR_API_URL": url, "HEADRACE_ORCHESTRATOR_API_KEY": key}
+        assert given == (wanted if name == "tools" else {})
+    elsewhere = {"HEADRACE_ORCHESTRATOR_API_URL": "https://mesh.example.com"}
+    for given in ({"settings": elsewhere}, {"services__tools__settings": elsewhere}):
+        objects = template(*with_json(patchWorkflow__enabled=True, **given))
+        assert elsewhere.items() <= environment(services_of(objects)["tools"], objects).items()
 
 
 # --- instances and stopping ------------------------------------------------------------------------------------------

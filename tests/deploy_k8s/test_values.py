@@ -16,7 +16,7 @@ from tests.deploy_k8s.charts import CHART, MANIFESTS, SETS, kinds, module, rende
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
 FREE = {"global", "affinity"}  # handed on as they are
-FREE_ITEMS = {"tolerations", "extraEgress"}
+FREE_ITEMS = {"tolerations", "extraEgress", "egress"}
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,9 @@ FREE_ITEMS = {"tolerations", "extraEgress"}
         ({"networkPolicy__egress__models__to": []}, "models"),
         ({"networkPolicy__gatewayFrom": [{}]}, "gatewayFrom"),
         ({"gateway__ingress__enabled": True}, "host"),
+        ({"mcp": {"configMap": "a", "secret": "b"}}, "mcp"),
+        ({"agentJobs__namespace": "a.b"}, "namespace"),
+        ({"agentJobs__rights": []}, "rights"),
         ({"gateway__ingress__paths": ["webhooks"]}, "paths"),
         ({"podDisruptionBudget__maxUnavailable": 0}, "maxUnavailable"),
         ({"drainSeconds": -1}, "drainSeconds"),
@@ -61,6 +64,7 @@ def test_what_is_misspelt_or_out_of_bounds_is_refused(value: dict[str, Any], nam
 @pytest.mark.parametrize(
     ("value", "why"),
     [
+        ({"agentJobs__enabled": True}, r"apiServer\.to is needed"),
         ({"autoscaling__mode": "keda"}, "prometheusAddress is needed"),
         ({"autoscaling__mode": "hpa", "autoscaling__cpuUtilization": 0}, "nothing to scale"),
     ],

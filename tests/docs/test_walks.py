@@ -44,6 +44,7 @@ NOT_WALKED = {
 }
 NOT_WALKED_COMMANDS = {
     "make demo": "tests/cli/test_demo.py",
+    "headrace replay reprice": "needs runs of a model that costs money; tests/replay/test_reprice.py",
     "docker compose": "needs Docker",
     "headrace replay run": "needs runs of these names; tests/replay/test_rerun.py",
 }

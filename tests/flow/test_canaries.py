@@ -34,7 +34,7 @@ from tests.support.mesh import Mesh, running_mesh, until
 from tests.support.stack import own_database, unique_namespace
 
 pytestmark = pytest.mark.xdist_group("canaries")
-PLANTED = "canary"
+PLANTED = "canarybird"  # agents have canaries too: versions that are live for a part
 BELONGS = "word-that-belongs-in-a-record"
 MODEL_KEY = f"sk-{PLANTED}-of-the-model-provider"
 OTHER_KEY = f"sk-ant-{PLANTED}-of-the-other-provider"

@@ -18,6 +18,10 @@ from tests.tools.servers import Seen, response
 
 JOBS = "/apis/batch/v1/namespaces/headrace-agents/jobs"
 PODS = "/api/v1/namespaces/headrace-agents/pods"
+RIGHTS = {  # what each service asks of the API server
+    "tools": {"create jobs"},
+    "orchestration": {"get jobs", "delete jobs", "list pods", "get pods/log"},
+}
 
 
 class ApiServer:
@@ -28,6 +32,7 @@ class ApiServer:
         self.logs: dict[str, bytes] = {}
         self.removed: list[tuple[str, list[str]]] = []  # names, and with what becomes of the pods
         self.refuse: tuple[int, str] | None = None
+        self.asked: set[str] = set()  # as in RIGHTS
         self.answers: int | None = None  # how many it gives before it is away
 
     async def script(self, seen: Seen, writer: asyncio.StreamWriter) -> None:
@@ -39,6 +44,7 @@ class ApiServer:
         if self.answers == 0:
             return _status(503, "ServiceUnavailable")
         self.answers = None if self.answers is None else self.answers - 1
+        self.asked.add(_right(seen))
         if (seen.method, seen.path) == ("POST", JOBS):
             return self._submit(seen.json)
         if seen.path.startswith(JOBS + "/"):
@@ -73,6 +79,12 @@ class ApiServer:
         if log is not None:
             self.logs[name] = log
         self.jobs[name]["status"] = {"conditions": [{"type": type_, "status": "True", "reason": reason}]}
+
+
+def _right(seen: Seen) -> str:
+    if seen.path.startswith(JOBS):
+        return f"{ {'POST': 'create', 'DELETE': 'delete'}.get(seen.method, 'get') } jobs"
+    return "list pods" if seen.path == PODS else "get pods/log"
 
 
 def _status(code: int, reason: str) -> tuple[int, Any]:

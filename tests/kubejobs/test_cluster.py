@@ -17,7 +17,7 @@ from headrace.kubejobs.cluster import KubeCluster
 from headrace.kubejobs.delegated import JobFailed, outcome, submitted
 from headrace.kubejobs.job import job_name
 from headrace.kubejobs.port import ClusterError, Ended
-from tests.kubejobs.api import ApiServer
+from tests.kubejobs.api import RIGHTS, ApiServer
 from tests.kubejobs.test_job import CALLER, CODE, made
 from tests.tools.servers import serving
 
@@ -119,6 +119,16 @@ async def test_a_job_is_removed_with_its_pods_however_often(world: World) -> Non
     await world.cluster.remove(NAME)
     await world.cluster.remove(NAME)
     assert world.api.removed == [(NAME, ["Background"])]
+
+
+async def test_nothing_is_asked_that_the_chart_gives_no_right_to(world: World) -> None:
+    await world.submit()
+    assert world.api.asked == RIGHTS["tools"]
+    world.api.asked.clear()
+    world.api.end(NAME, "Complete", "", b"7")
+    await world.cluster.ended(NAME)
+    await world.cluster.remove(NAME)
+    assert world.api.asked == RIGHTS["orchestration"]
 
 
 async def test_a_cluster_that_is_away() -> None:

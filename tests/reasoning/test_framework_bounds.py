@@ -79,8 +79,10 @@ async def test_what_a_framework_logs_of_a_conversation_is_off(runtime: Any, capl
 class _NeverAnswers:
     def __init__(self) -> None:
         self.asked, self.ended = asyncio.Event(), asyncio.Event()
+        self.request: ModelRequest | None = None
 
-    async def ask(self, _: ModelRequest) -> ModelReply:
+    async def ask(self, request: ModelRequest) -> ModelReply:
+        self.request = request
         self.asked.set()
         try:
             await asyncio.sleep(3_600)
@@ -91,10 +93,14 @@ class _NeverAnswers:
 
 @each_framework
 async def test_a_turn_that_is_over_asks_no_longer_and_holds_nothing(runtime: Any) -> None:
+    """While it asks, the model is told where to stream to."""
     agent, model = definition(runtime=runtime), _NeverAnswers()
     run = RunInfo(tenant="t", run_id="r", agent=agent.ref(), model="openai:sim", started_ms=0, deadline_ms=1)
-    taken = asyncio.create_task(Frameworks().take(Turn(agent, run, ModelRequest("sim", "s", ()), model.ask)))
-    await model.asked.wait()
+    request = ModelRequest("sim", "s", (), on_text=lambda at, text: None)
+    taken = asyncio.create_task(Frameworks().take(Turn(agent, run, request, model.ask)))
+    await asyncio.wait_for(model.asked.wait(), 60)
+    assert model.request is not None
+    assert model.request.on_text is request.on_text
     taken.cancel()
     with pytest.raises(asyncio.CancelledError):
         await taken

@@ -84,10 +84,10 @@ async def test_it_goes_on_with_the_live_tail_until_it_is_ended(
     monkeypatch.setenv("HEADRACE_REPLAY_REPORT_SECONDS", "1")
     await history(mesh, pool, [event(number) for number in range(3)], [])
     simulator.play(says({"match": {"last_user": about(4), "turn": 0}, "reply": CALL}))
-    follow = SHADOW | {"follow": True, "follow_after_s": 3, "confirm": True}
+    follow = SHADOW | {"follow": True, "follow_after_s": 1, "confirm": True}
     await api.post("/v1/replays", json=follow | {"replay_id": "tail"})
     command = (sys.executable, "-m", "headrace", "replay", "shadow", "--agent", TICKETS.name, "--model", "offline")
-    how = ("--follow", "--follow-after", "3", "--baseline", "0", "--name", "here", "--yes", "--out", str(tmp_path))
+    how = ("--follow", "--follow-after", "1", "--baseline", "0", "--name", "here", "--yes", "--out", str(tmp_path))
     here = await asyncio.create_subprocess_exec(*command, *how, stdout=DEVNULL)
 
     async def reported(name: str, count: int) -> Any:
@@ -98,8 +98,8 @@ async def test_it_goes_on_with_the_live_tail_until_it_is_ended(
         await until(lambda: reported("tail", 3), "what was there is not reported")
         await until(lambda: reported("here", 3), "nor by the command")
         late = [event(4), event(5)]
-        await produce(mesh, [(one, 0) for one in late])
         await store(mesh, [await lived(mesh, pool, one, "low", tool=True) for one in late])
+        await produce(mesh, [(one, 0) for one in late])
         report = await until(lambda: reported("tail", 5), "what came is not reported")
         assert (report["account"]["records"], report["account"]["failed"]) == (5, {})
         assert report["account"]["complete"]

@@ -60,7 +60,7 @@ def demo(*, target: Target = _NOWHERE, keep: Annotated[bool, Parameter(negative=
         runs = run_async(_play(console, target))
         keep = True
     else:
-        with _own_mesh(keep) as own:
+        with own_mesh(keep) as own:
             console.print(f"[bold]the mesh is up[/bold] after {time.monotonic() - started:.1f} s\n")
             runs = run_async(_play(console, own))
             if keep:
@@ -71,7 +71,7 @@ def demo(*, target: Target = _NOWHERE, keep: Annotated[bool, Parameter(negative=
 
 
 @contextmanager
-def _own_mesh(keep: bool) -> Iterator[Target]:
+def own_mesh(keep: bool) -> Iterator[Target]:
     """A mesh on a directory of its own and free ports; gone afterwards unless ``keep``."""
     data = Path(tempfile.mkdtemp(prefix="headrace-demo-"))
     with interruptible(), closing(Guard()) as guard:

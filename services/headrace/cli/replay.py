@@ -34,6 +34,8 @@ app.command("headrace.cli.replay_jobs:resume", name="resume")
 app.command("headrace.cli.replay_beside:swap", name="swap")
 app.command("headrace.cli.replay_beside:drop", name="drop")
 app.command("headrace.cli.replay_horizon:horizon", name="horizon")
+app.command("headrace.cli.replay_demo:demo", name="demo")
+app.command("headrace.cli.replay_reprice:run", name="reprice")
 
 _NOWHERE = Target()
 Flag = Annotated[bool, Parameter(negative=())]

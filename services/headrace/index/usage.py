@@ -76,7 +76,7 @@ class UsageIndex:
             BadMessage: ``since`` or ``window`` is neither, or the answer would have more than ``MAX_ROWS`` rows.
         """
         until = now or datetime.now(UTC)
-        start = _since(since, until)
+        start = moment(since, until)
         seconds = None if window is None else _seconds(window, "window")
         arguments = (storable_text(tenant), None if agent is None else storable_text(agent), start, until, seconds)
         with translated():
@@ -147,7 +147,8 @@ def _model(row: Any) -> ModelUsageView:
     )
 
 
-def _since(text: str, until: datetime) -> datetime:
+def moment(text: str, until: datetime) -> datetime:
+    """A span back from ``until`` (``24h``), or an ISO 8601 time; UTC if it names no offset. Raises ``BadMessage``."""
     if _SPAN.fullmatch(text):
         return until - timedelta(seconds=_seconds(text, "since"))
     try:

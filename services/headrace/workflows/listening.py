@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final
 
 import asyncpg
 
-from headrace.messages.errors import HeadraceError
 from headrace.messages.event import Event
 from headrace.messages.ids import workflow_run_id
 from headrace.messages.workflow import WorkflowSignal, WorkStart
-from headrace.observe.logging import get_logger
 from headrace.postgres.errors import translated
+from headrace.postgres.repeated import repeated
 from headrace.registry.triggers import match
 from headrace.workflows.check import pattern_of
 from headrace.workflows.definition import WorkflowDefinition
-
-log = get_logger(__name__)
 
 _CHANGED: Final = "SELECT count(*) AS number, max(changed_at) AS at FROM workflows"
 _LIVE: Final = """
@@ -65,25 +62,16 @@ async def followed(pool: asyncpg.Pool, *, every_s: float = 1.0) -> AsyncIterator
     Entering waits until it was read once: an event must not be passed over for want of knowing whom it concerns.
     """
     listening, read = Listening(), asyncio.Event()
-    following = asyncio.create_task(_follow(pool, listening, every_s, read), name="listening-workflows")
-    try:
+    seen: tuple[int, datetime | None] | None = None
+
+    async def refresh() -> None:
+        nonlocal seen
+        seen = await _refresh(pool, listening, seen)
+        read.set()
+
+    async with repeated(refresh, every_s=every_s, name="listening-workflows", failed="workflows_not_read"):
         await read.wait()
         yield listening
-    finally:
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
-
-
-async def _follow(pool: asyncpg.Pool, listening: Listening, every_s: float, read: asyncio.Event) -> None:
-    seen: tuple[int, datetime | None] | None = None
-    while True:
-        try:
-            seen = await _refresh(pool, listening, seen)
-            read.set()
-        except HeadraceError as error:
-            log.warning("workflows_not_read", reason=str(error))
-        await asyncio.sleep(every_s)
 
 
 async def _refresh(

@@ -34,6 +34,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
+{{- /* Whether a service speaks to the API server. Takes {root, name}; empty: no. */ -}}
+{{- define "headrace.asksCluster" -}}
+{{- if and .root.Values.agentJobs.enabled (has .name (list "tools" "orchestration")) }}yes{{ end }}
+{{- end }}
+
+{{- /* The service account of a service. Takes {root, name}. */ -}}
+{{- define "headrace.accountOf" -}}
+{{- if and (include "headrace.asksCluster" .) .root.Values.serviceAccount.create }}
+{{- printf "%s-%s" (include "headrace.fullname" .root) .name }}
+{{- else }}
+{{- include "headrace.serviceAccount" .root }}
+{{- end }}
+{{- end }}
+
 {{- define "headrace.image" -}}
 {{- if .Values.image.digest }}
 {{- printf "%s@%s" .Values.image.repository .Values.image.digest }}

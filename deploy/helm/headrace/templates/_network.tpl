@@ -15,6 +15,14 @@
   {{- end }}
 {{- end }}
 
+{{- /* The pods of a service, as a peer. Takes {root, name}. */ -}}
+{{- define "headrace.peer" -}}
+podSelector:
+  matchLabels:
+    {{- include "headrace.selector" .root | nindent 4 }}
+    app.kubernetes.io/component: {{ .name }}
+{{- end }}
+
 {{- define "headrace.kafkaPorts" -}}
 {{- range splitList "," .Values.kafka.bootstrapServers }}
 - {{ regexFind "[0-9]+$" (trim .) | required "kafka.bootstrapServers: each is host:port" }}

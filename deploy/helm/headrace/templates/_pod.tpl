@@ -1,6 +1,6 @@
-{{- /* What every pod has, prepare's too. Indentation 0 is that of the pod's spec. */ -}}
+{{- /* What every pod has, prepare's too. Indentation 0 is that of the pod's spec. Takes the root with `account`. */ -}}
 {{- define "headrace.podBase" -}}
-serviceAccountName: {{ include "headrace.serviceAccount" . }}
+serviceAccountName: {{ .account }}
 automountServiceAccountToken: false
 enableServiceLinks: false # a Service headrace-gateway would set HEADRACE_GATEWAY_PORT=tcp://...
 {{- with .Values.imagePullSecrets }}
@@ -79,7 +79,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
 spec:
-  {{- include "headrace.podBase" $root | nindent 2 }}
+  {{- include "headrace.podBase" (merge (dict "account" (include "headrace.accountOf" .)) $root) | nindent 2 }}
   terminationGracePeriodSeconds: {{ add (int $root.Values.drainSeconds) 5 (ternary (int $root.Values.preStopSeconds) 0 $gateway) }}
   {{- with $root.Values.topologySpreadConstraints }}
   topologySpreadConstraints:
@@ -119,10 +119,10 @@ spec:
           value: /etc/headrace/sources
         {{- end }}
         {{- end }}
-        {{- with .service.settings }}
+        {{- with merge (dict) (.service.settings | default dict) (include "headrace.settingsOf" . | fromYaml) }}
         {{- include "headrace.env" . | nindent 8 }}
         {{- end }}
-        {{- with merge (dict) (.service.secretEnv | default dict) $root.Values.secretEnv }}
+        {{- with merge (dict) (.service.secretEnv | default dict) (include "headrace.secretsOf" . | fromYaml) $root.Values.secretEnv }}
         {{- include "headrace.secretEnv" (dict "root" $root "secretEnv" .) | nindent 8 }}
         {{- end }}
       {{- include "headrace.probes" .name | nindent 6 }}
@@ -148,6 +148,16 @@ spec:
           mountPath: /etc/headrace/sources
           readOnly: true
         {{- end }}
+        {{- if include "headrace.mcp" . }}
+        - name: mcp
+          mountPath: /etc/headrace/mcp
+          readOnly: true
+        {{- end }}
+        {{- if include "headrace.asksCluster" . }}
+        - name: cluster
+          mountPath: /var/run/secrets/kubernetes.io/serviceaccount
+          readOnly: true
+        {{- end }}
         {{- with .service.extraVolumeMounts }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -164,6 +174,34 @@ spec:
     - name: sources
       configMap:
         name: {{ $root.Values.gateway.sourcesConfigMap }}
+    {{- end }}
+    {{- if include "headrace.mcp" . }}
+    - name: mcp
+      {{- if $root.Values.mcp.secret }}
+      secret:
+        secretName: {{ $root.Values.mcp.secret }}
+      {{- else }}
+      configMap:
+        name: {{ $root.Values.mcp.configMap }}
+      {{- end }}
+    {{- end }}
+    {{- if include "headrace.asksCluster" . }}
+    - name: cluster # a token of an hour, in place of the one that is mounted into every container
+      projected:
+        sources:
+          - serviceAccountToken:
+              path: token
+              expirationSeconds: 3600
+          - configMap:
+              name: kube-root-ca.crt
+              items:
+                - key: ca.crt
+                  path: ca.crt
+          - downwardAPI:
+              items:
+                - path: namespace
+                  fieldRef:
+                    fieldPath: metadata.namespace
     {{- end }}
     {{- with .service.extraVolumes }}
     {{- toYaml . | nindent 4 }}

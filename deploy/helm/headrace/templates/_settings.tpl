@@ -15,6 +15,35 @@ HEADRACE_BLOB_DIR: /var/lib/headrace/blobs
 {{- end }}
 {{- end }}
 
+{{- /* What a service is told beyond that, as a map. Takes {root, name}. */ -}}
+{{- define "headrace.settingsOf" -}}
+{{- $values := .root.Values }}
+{{- if include "headrace.asksCluster" . }}
+HEADRACE_KUBE_CLUSTER: in-cluster
+HEADRACE_KUBE_NAMESPACE: {{ $values.agentJobs.namespace }}
+{{- end }}
+{{- if and (include "headrace.mcp" .) (eq .name "tools") }}
+HEADRACE_MCP_SERVERS: /etc/headrace/mcp/mcp.yaml
+{{- else if include "headrace.mcp" . }}
+HEADRACE_MCP_PINS: /etc/headrace/mcp/mcp.yaml.pins.json
+{{- end }}
+{{- if and $values.patchWorkflow.enabled (eq .name "tools") (not (hasKey $values.settings "HEADRACE_ORCHESTRATOR_API_URL")) }}
+HEADRACE_ORCHESTRATOR_API_URL: {{ printf "http://%s-gateway:%d" (include "headrace.fullname" .root) (int $values.gateway.service.port) }}
+{{- end }}
+{{- end }}
+
+{{- /* Whether a service is given the files of MCP. Takes {root, name}; empty: no. */ -}}
+{{- define "headrace.mcp" -}}
+{{- if and (or .root.Values.mcp.configMap .root.Values.mcp.secret) (has .name (list "tools" "reasoning" "gateway")) }}yes{{ end }}
+{{- end }}
+
+{{- /* Variables from Secrets that a service needs beyond those that it names. Takes {root, name}. */ -}}
+{{- define "headrace.secretsOf" -}}
+{{- if and .root.Values.patchWorkflow.enabled (eq .name "tools") }}
+HEADRACE_ORCHESTRATOR_API_KEY: {}
+{{- end }}
+{{- end }}
+
 {{- /* A map of settings as a list of variables. */ -}}
 {{- define "headrace.env" -}}
 {{- range $name, $value := . }}

@@ -84,7 +84,7 @@ def _entry(message: AnyMessage) -> Entry:
         calls = tuple(
             CallRequest(id=call["id"] or "", name=call["name"], arguments=call["args"]) for call in message.tool_calls
         )
-        return Entry(role="assistant", content=text, tool_calls=calls)
+        return Entry(role="assistant", content=(text or None) if calls else text, tool_calls=calls)
     return Entry(role="user", content=text)
 
 

@@ -66,11 +66,12 @@ class Standing:
         self._settings = settings
         self._plan = plan
         self._group = group
+        self._admin = Admin(settings)
         self._where = [(Event.TOPIC, number) for number in plan.ranges]
 
     def lag(self) -> tuple[int, int]:
         """Offsets passed since the beginning, and those that there are."""
-        found = Admin(self._settings).group_lag(self._plan.stage.group, [Event.TOPIC])[Event.TOPIC]
+        found = self._admin.group_lag(self._plan.stage.group, [Event.TOPIC])[Event.TOPIC]
         passed = max(0, found.committed - sum(start for start, _ in self._plan.ranges.values()))
         return passed, passed + found.lag
 
