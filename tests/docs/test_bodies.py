@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,6 +25,7 @@ from headrace.auth_profiles import AuthProfiles
 from headrace.budgets.load import load_file as load_budgets
 from headrace.budgets.rules import problems
 from headrace.config_file import load as load_configuration
+from headrace.control.replays.store import NewReplay, Replay, Replays
 from headrace.egress import EgressPolicy, GuardedClient
 from headrace.egress.policy import PrivateTargets
 from headrace.gateway.app import create_app
@@ -36,6 +37,7 @@ from headrace.messages.catalog import BY_TOPIC
 from headrace.messages.codec import Codec
 from headrace.messages.event import Event, RawDelivery
 from headrace.messages.job import Job
+from headrace.models.rates import load_rates
 from headrace.reasoning.frameworks import Frameworks
 from headrace.reasoning.frameworks.http import Answer, HttpRuntime
 from headrace.registry.builtin import builtin_definitions
@@ -46,7 +48,7 @@ from headrace.runtime.api import Send
 from headrace.toolspecs import SPECS
 from tests.containment.hostile import Server
 from tests.docs.pages import ROOT, SECRET, Block, blocks, shell_calls
-from tests.gateway.support import Gateway, MemoryIndex, MemoryPromotion, RecordingPublisher
+from tests.gateway.support import NOW, Gateway, MemoryIndex, MemoryPromotion, RecordingPublisher
 from tests.ingest.records import at, processor
 from tests.reasoning.bench import Bench, ScriptedModel, answered, definition, only_calls
 
@@ -58,6 +60,7 @@ _EXAMPLES: dict[str, Callable[[Path], object]] = {
         path, dict.fromkeys(("DB_PASSWORD", "WEATHER_API_KEY", "INTERNAL_TOKEN"), "x")
     ),
     "evaluators": load_evaluators,
+    "prices": load_rates,
 }
 
 
@@ -75,6 +78,30 @@ class EndingPublisher(RecordingPublisher):
                 self._index.end(send.message.job_id, send.message.agent, output="An answer.")
 
 
+class QueuedReplays(Replays):
+    """Every replay that is asked for is queued."""
+
+    def __init__(self) -> None:
+        """Nothing to stand on."""
+
+    async def begin(self, new: NewReplay) -> Replay:
+        given = asdict(new)
+        agent = given.pop("agent")
+        return Replay(
+            **given,
+            agent_name=agent,
+            state="queued",
+            progress=None,
+            spent_usd=0.0,
+            error=None,
+            holder=None,
+            created_at=NOW,
+            updated_at=NOW,
+            began_at=None,
+            ended_at=None,
+        )
+
+
 class Mesh:
     """The gateway's application with the built-in agents, and ingest behind it."""
 
@@ -88,6 +115,7 @@ class Mesh:
             catalog=catalog_of(builtin_definitions()),
             publisher=self.gateway.publisher,
             promotion=MemoryPromotion(pointer),
+            replays=QueuedReplays(),
         )
         self.gateway.app = create_app(deps)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from headrace.cli.app import run
 from headrace.client import AsyncClient, Client, Conflict, InvalidRequest, NotFound
 from headrace.local.endpoints import Endpoints
 from headrace.messages.ids import event_uid
@@ -45,8 +46,8 @@ def mesh(stack: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         first, *others = [folder / f"{version}.yaml" for version in ("1.0.0", "2.0.0", "3.0.0")]
         for file in (first, *others):
             file.write_text(AGENT.replace("VERSION", file.stem).replace("TYPE", "fed" if file == first else '"*"'))
-        mesh.cli("agents", "publish", str(first))
-        mesh.cli("agents", "publish", *map(str, others), "--not-live")
+        mesh.publish(first)
+        mesh.publish(*others, live=False)
         yield mesh
 
 
@@ -54,6 +55,28 @@ def mesh(stack: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def client(mesh: Mesh) -> Iterator[Client]:
     with Client(f"http://127.0.0.1:{mesh.gateway_port}") as made:
         yield made
+
+
+class Command:
+    """The command line on the mesh, within the test's own process: a start of Python costs more than what it does."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str, expect: int = 0) -> tuple[str, str]:
+        """What it wrote to stdout and stderr."""
+        self._capsys.readouterr()
+        code = run(arguments)
+        written = self._capsys.readouterr()
+        assert code == expect, f"{arguments}: {code}\n{written.out}\n{written.err}"
+        return written.out, written.err
+
+
+@pytest.fixture
+def command(mesh: Mesh, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    for name, value in mesh.environment.items():
+        monkeypatch.setenv(name, value)
+    return Command(capsys)
 
 
 def key_of(version: str, percent: float, *, canary: bool) -> str:
@@ -89,17 +112,19 @@ def known(mesh: Mesh, key: str, version: str) -> None:
 
 
 def versions_of(client: Client, sessions: list[str]) -> list[str]:
-    runs = [client.run("guinea", prompt="Say it", session_id=session) for session in sessions]
-    return [str(client.get(run.run_id).agent_version) for run in runs]
+    ended = [client.run("guinea", prompt="Say it", session_id=session) for session in sessions]
+    return [str(client.get(one.run_id).agent_version) for one in ended]
 
 
-def test_a_canary_gets_its_keys_and_sessions_and_a_rollback_takes_them_back(mesh: Mesh, client: Client) -> None:
+def test_a_canary_gets_its_keys_and_sessions_and_a_rollback_takes_them_back(
+    mesh: Mesh, client: Client, command: Command
+) -> None:
     made = client.promote("guinea", "2.0.0", canary_percent=40, reason="looks good")
     assert (made.live_version, made.canary) == ("1.0.0", {"version": "2.0.0", "percent": 40.0})
     known(mesh, key_of("2.0.0", 40, canary=True), "2.0.0")
-    listed = {one["name"]: one for one in json.loads(mesh.cli("agents", "list", "--json").stdout)}
+    listed = {one["name"]: one for one in json.loads(command("agents", "list", "--json")[0])}
     assert listed["guinea"]["canary"] == {"version": "2.0.0", "percent": 40.0}
-    assert "canary 2.0.0 for 40 % of the keys" in mesh.cli("agents", "show", "guinea").stderr
+    assert "canary 2.0.0 for 40 % of the keys" in command("agents", "show", "guinea")[1]
     assert mesh.gateway.get("/v1/agents/guinea").json()["live"]["changed_by"] == "unauthenticated"
 
     keys = [f"farm/{number}" for number in range(30)]
@@ -119,11 +144,11 @@ def test_a_canary_gets_its_keys_and_sessions_and_a_rollback_takes_them_back(mesh
     kept = [name for name, version in zip(sessions, expected, strict=True) if version == "2.0.0"]
     assert set(versions_of(client, kept)) == {"2.0.0"}, "a canary that grows takes no session back"
 
-    back = json.loads(mesh.cli("agents", "rollback", "guinea", "--reason", "no", "--json").stdout)
+    back = json.loads(command("agents", "rollback", "guinea", "--reason", "no", "--json")[0])
     assert (back["live_version"], back["canary"], back["replaced"]) == ("1.0.0", None, "2.0.0")
     known(mesh, moved, "1.0.0")
     assert set(fed(mesh, *keys).values()) == {"1.0.0"}
-    rerun = json.loads(mesh.cli("replay", "run", "--all", "--agent", "guinea", "--json").stdout)
+    rerun = json.loads(command("replay", "run", "--all", "--agent", "guinea", "--json")[0])
     assert set(rerun["verdicts"]) == {"identical"}, "whoever is live today, a run is what its version was"
     assert rerun["runs"] > 60
 
@@ -152,7 +177,7 @@ def test_versions_are_told_apart_in_metrics_and_audit(mesh: Mesh, client: Client
     assert told[-1] == ("rolled_back", "3.0.0", "1.0.0")
 
 
-def test_what_can_t_be_made_of_what_is_there_changes_nothing(mesh: Mesh, client: Client) -> None:
+def test_what_can_t_be_made_of_what_is_there_changes_nothing(mesh: Mesh, client: Client, command: Command) -> None:
     before = mesh.gateway.get("/v1/agents/guinea").json()["live"]
     with pytest.raises(NotFound):
         client.promote("nobody", "1.0.0")
@@ -161,8 +186,8 @@ def test_what_can_t_be_made_of_what_is_there_changes_nothing(mesh: Mesh, client:
     with pytest.raises(Conflict):
         client.promote("guinea", "1.0.0", canary_percent=5)
     assert mesh.gateway.post("/v1/agents/guinea:promote", json={"version": "2.0.0", "canary_percent": 100}).is_error
-    assert "no version 9.9.9" in mesh.cli("agents", "promote", "guinea", "9.9.9", expect=4).stderr
-    assert "nothing is known" in mesh.cli("agents", "rollback", "release-note-drafter", expect=1).stderr
+    assert "no version 9.9.9" in command("agents", "promote", "guinea", "9.9.9", expect=4)[1]
+    assert "nothing is known" in command("agents", "rollback", "release-note-drafter", expect=1)[1]
     assert mesh.gateway.get("/v1/agents/guinea").json()["live"] == before
 
 

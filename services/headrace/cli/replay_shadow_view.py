@@ -9,6 +9,7 @@ from headrace.cli.output import print_table
 from headrace.cli.replay_evaluators import show_evaluators
 from headrace.replay.shadow.estimate import Estimate
 from headrace.replay.shadow.plan import ShadowPlan
+from headrace.replay.shadow.plots import signed
 from headrace.replay.shadow.range import Forecast
 
 _SHOWN = 10
@@ -74,5 +75,5 @@ def _share(interval: dict[str, Any]) -> str:
 
 def _difference(interval: dict[str, Any]) -> str:
     if interval["low"] is None:
-        return f"{interval['value']:+.4g}"
-    return f"{interval['value']:+.4g} ({interval['low']:+.4g} to {interval['high']:+.4g})"
+        return signed(interval["value"])
+    return f"{signed(interval['value'])} ({signed(interval['low'])} to {signed(interval['high'])})"

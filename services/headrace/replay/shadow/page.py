@@ -9,7 +9,17 @@ from typing import Any, Final
 from headrace.replay.shadow.markup import Html, code, table, text
 from headrace.replay.shadow.page_evaluators import evaluators
 from headrace.replay.shadow.page_style import STYLE
-from headrace.replay.shadow.plots import boxes, interval_plot, matrix, number, parts, percent, share_bar, shares_axis
+from headrace.replay.shadow.plots import (
+    boxes,
+    interval_plot,
+    matrix,
+    number,
+    parts,
+    percent,
+    share_bar,
+    shares_axis,
+    signed,
+)
 from headrace.replay.shadow.statistics import share
 
 Facts = dict[str, Any]
@@ -133,7 +143,7 @@ def _deltas(facts: Facts) -> str:
     for one in facts["deltas"]:
         difference, live = one["difference"], one["live"]
         relative = f" ({difference['value'] / live:+.1%})" if live else ""
-        words = f'<span class="num"><b>{difference["value"]:+.4g}</b>{relative}</span>'
+        words = f'<span class="num"><b>{signed(difference["value"])}</b>{relative}</span>'
         means = Html(f'<span class="num">{number(live)} → {number(one["shadow"])}</span>')
         spread = Html(boxes(one["spread"]["live"], one["spread"]["shadow"]))
         rows.append((_UNITS.get(one["name"], one["name"]), spread, means, Html(f"{interval_plot(difference)}{words}")))

@@ -80,7 +80,7 @@ def interval_plot(interval: Mapping[str, Any]) -> str:
         return WIDTH / 2 + x / reach * (WIDTH / 2 - 2 * _PAD)
 
     middle = f'<line x1="{WIDTH / 2}" x2="{WIDTH / 2}" y1="1" y2="21" stroke="var(--soft)" stroke-dasharray="2"/>'
-    label = f"{value:+.4g} ({low:+.4g} to {high:+.4g})"
+    label = f"{signed(value)} ({signed(low)} to {signed(high)})"
     return _svg(f"{middle}{_whisker(at(low), at(high), at(value), 'var(--cand)')}", WIDTH, 22, label)
 
 
@@ -110,9 +110,14 @@ def _box(five: Sequence[float], y: int, colour: str) -> Iterator[str]:
     yield f'<line x1="{middle:.1f}" x2="{middle:.1f}" y1="{y}" y2="{y + 12}" stroke="var(--ink)" stroke-width="2"/>'
 
 
-def number(value: float) -> str:
+def number(value: float, sign: str = "") -> str:
     """As short as it can be read."""
-    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
+    return f"{value:{sign},.0f}" if abs(value) >= 1_000 else f"{value:{sign}.4g}"
+
+
+def signed(value: float) -> str:
+    """A difference, likewise."""
+    return number(value, "+")
 
 
 def percent(interval: Mapping[str, Any]) -> str:
