@@ -19,7 +19,7 @@ from headrace.postgres.json import storable_text
 from headrace.runtime.api import Context
 
 log = get_logger(__name__)
-_CLOCKS_MS: Final = 60_000  # how far the clocks of machines may be apart
+_CLOCKS_MS: Final = 5_000  # how far the clocks of machines may be apart
 _ENDED: Final = (
     "SELECT EXISTS (SELECT FROM runs WHERE tenant = $1 AND run_id = $2 AND state IN ('completed', 'failed'))"
 )
