@@ -265,6 +265,14 @@ def forked(mesh: Mesh, *arguments: str) -> dict[str, Any]:
     return dict(json.loads(mesh.cli("runs", "fork", *arguments, "--json").stdout))
 
 
+def standing(mesh: Mesh, agent: str) -> dict[str, Any]:
+    """How the agent stands by ``GET /v1/horizon``, which says nothing of others then."""
+    agents = mesh.gateway.get("/v1/horizon", params={"agent": agent}).json()["agents"]
+    [one] = agents or [{"agent": agent, "runs": 0, "whole": 0}]
+    assert one["agent"] == agent
+    return dict(one)
+
+
 def test_a_run_that_waits_is_forked_at_its_wait_and_asks_for_itself(mesh: Mesh, till: Till) -> None:
     before = list(till.paid)
     run_id = start(mesh, "payer")
@@ -281,6 +289,15 @@ def test_a_run_that_waits_is_forked_at_its_wait_and_asks_for_itself(mesh: Mesh, 
     assert (run["outcome"], fork["outcome"]) == ("it was denied", "all done")
     assert till.paid == [*before, "/as-asked"], "once, whatever was asked for twice"
     assert (fork["forked_from"], fork["forked_step"], fork["usage"]["model_calls"]) == (run_id, 1, 1)
+
+    until(lambda: standing(mesh, "payer")["runs"] >= 2, 20, "both are in the index as ended")
+    found = mesh.gateway.get(f"/v1/runs/{run_id}/diff/{made['run_id']}").json()
+    assert found == json.loads(mesh.cli("runs", "diff", run_id, made["run_id"], "--json", expect=5).stdout)
+    assert (found["same"], found["shared_rows"], found["right"]["forked_from"]["run_id"]) == (False, 1, run_id)
+    refused = mesh.gateway.get(f"/v1/runs/{run_id}/diff/nobody")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "unknown_run")
+    one = standing(mesh, "payer")
+    assert one["whole"] == one["runs"]
     assert run_id in mesh.cli("runs", "show", made["run_id"]).stdout
 
 

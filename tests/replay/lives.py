@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from headrace.history.chain import Chain, Filed, chain_of
 from headrace.messages.agent import AgentDefinition, Limits
 from headrace.messages.base import Message
 from headrace.messages.codec import AVRO_FORMS, Codec, subject
@@ -15,7 +16,6 @@ from headrace.messages.run import CallRequest, ToolCalls
 from headrace.models import ModelReply
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.registry.catalog import catalog_of
-from headrace.replay.chain import Chain, Filed, chain_of
 from headrace.replay.rerun import Blobs, Reasoner, Rerun
 from headrace.replay.sealed import run_sealed
 from headrace.runtime.api import Context, Source

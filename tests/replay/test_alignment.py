@@ -8,9 +8,9 @@ import pytest
 
 from headrace.forks.edits import Edits
 from headrace.forks.plan import Asked
+from headrace.history.alignment import Alignment, align
+from headrace.history.chain import Chain, chain_of
 from headrace.messages.ids import short_hash
-from headrace.replay.alignment import Alignment, align
-from headrace.replay.chain import Chain, chain_of
 from tests.forks.test_forks import AGENT, parked, plan
 from tests.reasoning.bench import T0, Bench, ScriptedModel, job, text_reply
 from tests.replay.lives import LOW, Life, filed, live, with_tools

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from headrace.replay.horizon import READS, Reach, horizons
+from headrace.history.horizon import READS, Reach, horizons
 from headrace.settings import MeshSettings
 from tests.replay.command import CommandLine
 from tests.replay.lives import Life, job
@@ -56,3 +56,4 @@ async def test_the_command_warns_before_something_goes(
     warned = await cli("replay", "horizon", "--warn", "31")
     assert "re-run: retention deletes records that it reads in 30.0 days" in warned.stderr
     assert "the beginning" in warned.stdout
+    assert "no ended runs" in warned.stderr

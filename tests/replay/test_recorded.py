@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.budgets.spending import BudgetExhausted
+from headrace.history.chain import BrokenChain, Chain, chain_of
 from headrace.messages.agent import Limits
 from headrace.messages.job import JobContext
 from headrace.messages.result import ResultError
@@ -18,7 +19,6 @@ from headrace.models import ModelError, ModelReply, ModelRequest
 from headrace.reasoning.frameworks import Frameworks
 from headrace.reasoning.frameworks import Turn as FrameworkTurn
 from headrace.reasoning.sessions import NoSessions
-from headrace.replay.chain import BrokenChain, Chain, chain_of
 from headrace.replay.rerun import Divergence
 from tests.reasoning.bench import T0, VERDICT_SCHEMA, Bench, ScriptedModel, definition, job, model_down, text_reply
 from tests.reasoning.test_cancel import cancel

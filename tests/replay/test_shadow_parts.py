@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.history.differences import differences
 from headrace.messages.event import Event
 from headrace.messages.ids import content_ref
 from headrace.messages.result import AgentResult, ResultError, SessionTurn
 from headrace.messages.run import SessionState, ToolCall, ToolCalls, ToolResults, Usage
 from headrace.reasoning.entries import canonical
 from headrace.registry.candidate import InvalidCandidate, changed
-from headrace.replay.differences import differences
 from headrace.replay.evaluators.checks import Judged
 from headrace.replay.evaluators.definitions import Exact
 from headrace.replay.evaluators.tally import Tally

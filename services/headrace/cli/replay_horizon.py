@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
@@ -11,8 +11,10 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from headrace.cli.output import note, print_json, print_table
-from headrace.cli.target import JsonFlag, Target
-from headrace.replay.horizon import Horizon, Reach, horizons, survey
+from headrace.cli.target import JsonFlag, Target, run_async
+from headrace.history.horizon import Horizon, Reach, Standing, agents, facts, horizons, survey
+from headrace.postgres.pool import open_pool
+from headrace.settings import MeshSettings
 
 _NOWHERE = Target()
 _DAY_MS: Final = 86_400_000
@@ -20,34 +22,50 @@ _DAY_MS: Final = 86_400_000
 
 def horizon(
     *,
+    agent: str | None = None,
     warn: Annotated[float, Parameter(validator=Number(gte=0))] = 3.0,
     target: Target = _NOWHERE,
     json: JsonFlag = False,
 ) -> None:
-    """How far back each kind of replay reaches, and when retention cuts into it.
+    """How far back each kind of replay reaches, when retention cuts into it, and how much of each agent's runs is whole.
 
     Example: `headrace replay horizon --warn 7`
 
     Parameters
     ----------
+    agent
+        Only the runs of this agent.
     warn
         Say so on stderr where records are deleted within so many days.
     json
         Print JSON.
     """
-    reaches = survey(target.settings())
+    settings = target.settings()
+    reaches = survey(settings)
     found, now_ms = horizons(reaches), time.time_ns() // 1_000_000
+    standing = run_async(_standing(settings, found, agent))
     if json:
-        topics = [asdict(reach) | {"next_cut_ms": reach.next_cut_ms} for reach in reaches.values()]
-        print_json({"kinds": [asdict(one) for one in found], "topics": topics})
+        print_json(facts(reaches, found, standing))
     else:
         print_table(("kind", "finds everything since", "by", "next cut"), [_kind(one) for one in found])
         print()
         print_table(("topic", "kept", "oldest record", "next cut"), [_topic(reach) for reach in reaches.values()])
+        print()
+        columns = ("agent", "runs", "oldest", "can be run again")
+        print_table(columns, [_agent(one) for one in standing], empty="no ended runs")
     for one in found:
         if one.next_cut_ms is not None and one.next_cut_ms - now_ms < warn * _DAY_MS:
             days = max(0.0, (one.next_cut_ms - now_ms) / _DAY_MS)
             note(f"{one.kind}: retention deletes records that it reads in {days:.1f} days")
+
+
+async def _standing(settings: MeshSettings, found: Sequence[Horizon], agent: str | None) -> list[Standing]:
+    async with open_pool(settings, min_size=1, max_size=1, service="headrace-replay") as pool:
+        return await agents(pool, settings.tenant, found, agent)
+
+
+def _agent(one: Standing) -> tuple[object, ...]:
+    return one.agent, one.runs, _time(one.oldest_ms), one.whole
 
 
 def _kind(one: Horizon) -> tuple[object, ...]:

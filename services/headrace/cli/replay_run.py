@@ -14,13 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from headrace.cli.output import Exit, note, print_facts, print_json, stop
 from headrace.cli.target import JsonFlag, Target, run_async
 from headrace.cli.who import who
+from headrace.history.stored import History, open_history
 from headrace.messages.agent import AgentDefinition
 from headrace.reasoning.agents import Definitions
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.registry.follow import followed_catalog
 from headrace.registry.load import InvalidDefinition, load_file
 from headrace.replay.actions import on_record
-from headrace.replay.history import History, open_history
 from headrace.replay.jobs.rerun import tally_facts
 from headrace.replay.regression import Regression, Tally
 from headrace.replay.rerun import Rerun

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
 
 from headrace.cli.output import Exit, print_facts, print_json, print_table, stop
 from headrace.cli.target import JsonFlag, Target, run_async
+from headrace.history.alignment import Alignment, Row
+from headrace.history.chain import BrokenChain
+from headrace.history.comparison import Child, Compared, compare
+from headrace.history.facts import facts
+from headrace.history.stored import open_history
+from headrace.history.telling import Side
 from headrace.messages.run import Usage
-from headrace.replay.alignment import Alignment, Row, Who
-from headrace.replay.chain import BrokenChain
-from headrace.replay.comparison import Child, Compared, compare
-from headrace.replay.history import open_history
-from headrace.replay.telling import Side
+from headrace.replay.shadowed import shadow_chain
 from headrace.settings import MeshSettings
 
 _NOWHERE = Target()
@@ -37,7 +39,7 @@ def diff(left: str, right: str, *, target: Target = _NOWHERE, json: JsonFlag = F
     """
     found = run_async(_compared(target.settings(), left, right))
     if json:
-        print_json(_facts(found))
+        print_json(facts(found))
     else:
         _show(found)
     if not found.same:
@@ -47,7 +49,7 @@ def diff(left: str, right: str, *, target: Target = _NOWHERE, json: JsonFlag = F
 async def _compared(settings: MeshSettings, left: str, right: str) -> Compared:
     async with open_history(settings) as history:
         try:
-            return await compare(settings, history, left, right)
+            return await compare(history, left, right, partial(shadow_chain, settings, history))
         except BrokenChain as error:
             raise stop(str(error), 4) from None
 
@@ -128,47 +130,3 @@ def _place(side: Side | None) -> str:
 
 def _said(row: Row) -> str:
     return row.difference.where if row.difference else ""
-
-
-def _facts(found: Compared) -> dict[str, Any]:
-    aligned = found.aligned
-    left, right = found.usage
-    return {
-        "left": _run(found.left, aligned.left, left),
-        "right": _run(found.right, aligned.right, right),
-        "same": found.same,
-        "shared_rows": aligned.shared,
-        "first": None if aligned.first is None else _row(aligned.first),
-        "rows": [_row(row) for row in aligned.rows],
-        "children": [_child(child) for child in found.children],
-    }
-
-
-def _run(run: str, who: Who, family: Usage) -> dict[str, Any]:
-    origin = who.forked_from.plain() if who.forked_from else None
-    return (
-        {"run_id": run}
-        | who._asdict()
-        | {"usage": who.usage.plain(), "forked_from": origin, "usage_with_sub_agents": family.plain()}
-    )
-
-
-def _child(child: Child) -> dict[str, Any]:
-    """With the whole comparison of its runs, in the shape of the outer one."""
-    return {
-        "step": child.step,
-        "call_id": child.call_id,
-        "left": child.left,
-        "right": child.right,
-        "compared": _facts(child.compared) if child.compared else None,
-    }
-
-
-def _row(row: Row) -> dict[str, Any]:
-    return {
-        "step": row.step,
-        "kind": row.kind,
-        "left": row.left.place if row.left else None,
-        "right": row.right.place if row.right else None,
-        "difference": row.difference._asdict() if row.difference else None,
-    }

@@ -98,6 +98,14 @@ class AsyncClient:
         """Begin a new run that takes a run's records up to a step. Raises ``Conflict`` where it can't be forked."""
         return await self._do(calls.fork(run_id, **request))
 
+    async def diff(self, run_id: str, other: str) -> dict[str, Any]:
+        """Two runs step by step. Raises ``Conflict`` where the records of one are gone."""
+        return await self._do(calls.diff(run_id, other))
+
+    async def horizon(self, agent: str | None = None) -> dict[str, Any]:
+        """How far back replays reach; times are epoch ms."""
+        return await self._do(calls.horizon(agent))
+
     async def promote(self, name: str, version: str, **request: Unpack[PromoteOptions]) -> LiveVersion:
         """Make a published version of an agent live, or with ``canary_percent`` for that share of the keys.
 

@@ -161,6 +161,14 @@ def fork(run_id: str, **request: Unpack[ForkOptions]) -> Call[Forked]:
     return Call("POST", f"/v1/runs/{part(run_id)}/fork", _as(Forked), body=known(request))
 
 
+def diff(run_id: str, other: str) -> Call[dict[str, Any]]:
+    return Call("GET", f"/v1/runs/{part(run_id)}/diff/{part(other)}", _as(dict[str, Any]))
+
+
+def horizon(agent: str | None = None) -> Call[dict[str, Any]]:
+    return Call("GET", "/v1/horizon", _as(dict[str, Any]), {"agent": agent})
+
+
 def promote(name: str, version: str, **request: Unpack[PromoteOptions]) -> Call[LiveVersion]:
     body = {"version": version, **known(request)}
     return Call("POST", f"/v1/agents/{part(name)}:promote", _as(LiveVersion), body=body)

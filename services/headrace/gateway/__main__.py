@@ -38,6 +38,9 @@ from headrace.gateway.server import GatewayServer
 from headrace.gateway.settings import GatewaySettings, environment
 from headrace.gateway.sources.load import load_sources
 from headrace.gateway.sources.outbound import GuardedOutbound
+from headrace.history.comparison import Compared, compare
+from headrace.history.horizon import agents, facts, horizons, survey
+from headrace.history.stored import History
 from headrace.host.component import Component
 from headrace.index import RunIndex, SessionIndex, UsageIndex
 from headrace.postgres.errors import translated
@@ -46,6 +49,7 @@ from headrace.registry.catalog import Catalog
 from headrace.registry.follow import definitions
 from headrace.runtime.pick import Picker
 from headrace.runtime.publisher import Publisher
+from headrace.runtime.schemas import Schemas
 from headrace.runtime.table import Table
 from headrace.runtime.wire import Wire
 from headrace.settings import MeshSettings
@@ -75,6 +79,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         table = await stack.enter_async_context(_followed(settings, catalog))
         budgets = PostgresBudgets(pool)
         known_budgets = await stack.enter_async_context(followed_budgets(budgets))
+        stored = await stack.enter_async_context(_stored(settings, pool, blobs))
         deps = Deps(
             settings=own,
             tenant=settings.tenant,
@@ -95,7 +100,8 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
             budgets=BudgetDesk(budgets, known_budgets, publisher, settings.tenant),
             authenticator=Authenticator(AuthStore(pool), secrets, cache_s=access.auth_cache_s) if secrets else None,
             promotion=PromotionDesk(settings),
-            forks=await stack.enter_async_context(_forks(settings, pool, blobs)),
+            forks=stored.forks,
+            history=stored,
             replays=Replays(pool),
             workflows=WorkflowStore(WorkflowRepository(pool), WorkflowRuns(pool)),
             checks={"kafka": _check(publisher.ready), "catalogue": _check(table.ready), "database": _database(pool)},
@@ -131,13 +137,33 @@ async def _feed(settings: MeshSettings, blobs: BlobStore) -> AsyncIterator[Feeds
         await wire.close()
 
 
+class _Stored:
+    """What needs the records of stored runs; all of it reads them by one picker."""
+
+    def __init__(self, settings: MeshSettings, pool: asyncpg.Pool, forks: Forks, history: History) -> None:
+        self._settings = settings
+        self._pool = pool
+        self.forks = forks
+        self._history = history
+
+    async def compare(self, left: str, right: str) -> Compared:
+        return await compare(self._history, left, right)
+
+    async def horizon(self, agent: str | None) -> JsonDict:
+        reaches = await asyncio.to_thread(survey, self._settings)
+        found = horizons(reaches)
+        return facts(reaches, found, await agents(self._pool, self._settings.tenant, found, agent))
+
+
 @asynccontextmanager
-async def _forks(settings: MeshSettings, pool: asyncpg.Pool, blobs: BlobStore) -> AsyncIterator[Forks]:
-    wire = Wire("gateway", settings, blobs)
+async def _stored(settings: MeshSettings, pool: asyncpg.Pool, blobs: BlobStore) -> AsyncIterator[_Stored]:
+    wire, schemas = Wire("gateway", settings, blobs), Schemas(settings)
     try:
         async with Picker(settings) as picker:
-            yield Forks(RunIndex(pool, blobs), picker, wire, settings.tenant)
+            forks = Forks(RunIndex(pool, blobs), picker, wire, settings.tenant)
+            yield _Stored(settings, pool, forks, History(settings, pool, picker, schemas))
     finally:
+        await schemas.close()
         await wire.close()
 
 

@@ -54,6 +54,7 @@ ACCESS: Final[Mapping[tuple[str, str], Need]] = {
     ("GET", "/v1/runs/{run_id}/events"): Role.VIEWER,
     ("POST", "/v1/runs/{run_id}/cancel"): Role.DEVELOPER,
     ("POST", "/v1/runs/{run_id}/fork"): Role.DEVELOPER,
+    ("GET", "/v1/runs/{run_id}/diff/{other}"): Role.VIEWER,
     ("GET", "/v1/approvals"): Role.VIEWER,
     ("GET", "/v1/approvals/{approval_id}"): Role.VIEWER,
     ("POST", "/v1/approvals/{approval_id}/decision"): Role.ADMIN,  # who starts runs must not approve what they do
@@ -72,6 +73,7 @@ ACCESS: Final[Mapping[tuple[str, str], Need]] = {
     ("GET", "/v1/budgets/usage"): Role.VIEWER,
     ("PUT", "/v1/budgets/{name}"): Role.ADMIN,
     ("DELETE", "/v1/budgets/{name}"): Role.ADMIN,
+    ("GET", "/v1/horizon"): Role.VIEWER,
     ("POST", "/v1/replays"): Role.ADMIN,  # it may spend money and reads all events
     ("GET", "/v1/replays"): Role.VIEWER,
     ("GET", "/v1/replays/{replay_id}"): Role.VIEWER,

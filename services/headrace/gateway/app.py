@@ -21,6 +21,7 @@ from headrace.gateway import (
     approvals,
     budgets,
     callbacks,
+    history,
     openapi,
     operations,
     promotion,
@@ -110,6 +111,7 @@ def create_app(deps: Deps) -> FastAPI:
     app.include_router(sessions.router(deps))
     app.include_router(budgets.router(deps))
     app.include_router(replays.router(deps))
+    app.include_router(history.router(deps))
     app.include_router(workflows.router(deps, limits))
     app.include_router(workflow_runs.router(deps, limits))
     app.include_router(operations.router(deps))

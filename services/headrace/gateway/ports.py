@@ -20,6 +20,7 @@ from headrace.control.replays.store import Replays
 from headrace.forks.plan import Asked, Planned
 from headrace.gateway.settings import GatewaySettings
 from headrace.gateway.sources.load import WebhookSource
+from headrace.history.comparison import Compared
 from headrace.messages.agent import AgentDefinition, AgentRecord
 from headrace.messages.budget import Budget
 from headrace.messages.wait import Kind
@@ -150,6 +151,16 @@ class Forks(Protocol):
         ...
 
 
+class History(Protocol):
+    async def compare(self, left: str, right: str) -> Compared:
+        """Two runs of the index. Raises ``UnknownRun``, ``BrokenChain``, ``DependencyUnavailable``."""
+        ...
+
+    async def horizon(self, agent: str | None) -> JsonDict:
+        """``history.horizon.facts``. Raises ``DependencyUnavailable``."""
+        ...
+
+
 class Cancellations(Protocol):
     async def ask(self, tenant: str, run_id: str) -> None:
         """The run has to end. Raises ``DependencyUnavailable``."""
@@ -247,7 +258,7 @@ class Deps:
 
     ``catalog_ready`` says whether the catalogue is read: before that an agent that is missing may only be late.
     ``authenticator`` None: the API asks for no credential, which is for loopback. ``workflows``, ``forks``,
-    ``promotion``, ``replays`` None: their endpoints answer 503.
+    ``history``, ``promotion``, ``replays`` None: their endpoints answer 503.
     ``checks`` are the dependencies that ``/readyz`` names; those in ``required`` decide it, the others only show.
     """
 
@@ -271,6 +282,7 @@ class Deps:
     authenticator: Authenticator | None = None
     workflows: WorkflowStore | None = None
     forks: Forks | None = None
+    history: History | None = None
     promotion: Promotion | None = None
     replays: Replays | None = None
     checks: Mapping[str, Check] = field(default_factory=dict)

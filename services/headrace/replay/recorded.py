@@ -15,6 +15,7 @@ from headrace.blobs import BlobStore
 from headrace.budgets.spending import BudgetExhausted
 from headrace.control.cancellations import CancelledRuns, Name
 from headrace.control.session_queue import Arrival
+from headrace.history.chain import Chain, Stretch
 from headrace.messages import ids
 from headrace.messages.agent import AgentDefinition
 from headrace.messages.errors import BadMessage, DependencyUnavailable, HeadraceError
@@ -27,7 +28,6 @@ from headrace.reasoning.agents import Definitions
 from headrace.reasoning.frameworks import Turn as FrameworkTurn
 from headrace.reasoning.limits import CANCELLED
 from headrace.reasoning.transcript import Transcripts
-from headrace.replay.chain import Chain, Stretch
 from headrace.toolspecs import SPECS, Spec
 
 _MODEL_ERROR: Final = "model_error"

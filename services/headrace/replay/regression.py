@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from headrace.history.stored import History, Page
 from headrace.reasoning.agents import Definitions
 from headrace.reasoning.settings import ReasoningSettings
-from headrace.replay.history import History, Page
 from headrace.replay.rerun import Blobs, Reasoner, Rerun
 from headrace.replay.sealed import run_sealed
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from headrace.blobs import BlobCorrupt, BlobNotFound
+from headrace.history.chain import Chain, Stretch
+from headrace.history.differences import Difference, differences
 from headrace.messages.base import Message
 from headrace.messages.codec import Codec, Encoded
 from headrace.messages.errors import BadMessage, HeadraceError
@@ -25,8 +27,6 @@ from headrace.reasoning.processor import ReasoningProcessor
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.reasoning.transcript import Transcripts
 from headrace.registry.runtimes import RUNTIMES
-from headrace.replay.chain import Chain, Stretch
-from headrace.replay.differences import Difference, differences
 from headrace.replay.recorded import NotFetched, Overlay, Recording
 from headrace.toolspecs import Spec
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from headrace.history.chain import BrokenChain, Chain, Filed, chain_of
+from headrace.history.stored import History
 from headrace.messages import headers as record_headers
 from headrace.messages.catalog import SHADOWS
 from headrace.messages.errors import BadMessage
 from headrace.messages.job import Job
-from headrace.replay.chain import BrokenChain, Chain, Filed, chain_of
-from headrace.replay.history import History
 from headrace.runtime.scan import Scan
 from headrace.settings import MeshSettings
 

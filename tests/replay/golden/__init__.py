@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from headrace.blobs.memory import MemoryBlobs
+from headrace.history.chain import Chain, Filed, chain_of
 from headrace.messages.agent import AgentDefinition, Limits
 from headrace.messages.codec import AVRO_FORMS, Codec
 from headrace.messages.errors import BadMessage
 from headrace.messages.result import AgentResult
-from headrace.replay.chain import Chain, Filed, chain_of
 from headrace.runtime.api import Source
 from tests.reasoning.bench import VERDICT_SCHEMA, Bench, ScriptedModel, definition, job, model_down, text_reply
 from tests.replay.lives import LOW, Life, OneSchema, filed, live, with_tools

@@ -16,11 +16,11 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 import re2  # type: ignore[import-untyped]
 
+from headrace.history.differences import bounded
 from headrace.messages.result import AgentResult
 from headrace.reasoning.entries import canonical
 from headrace.registry.filters import FilterFailed, compile_filter
 from headrace.registry.schemas import compile_schema
-from headrace.replay.differences import bounded
 from headrace.replay.evaluators.definitions import (
     Comparing,
     Evaluator,

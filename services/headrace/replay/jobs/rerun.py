@@ -10,10 +10,10 @@ from headrace.control.replays.leases import Leases
 from headrace.control.replays.requests import RerunRequest
 from headrace.control.replays.states import Said
 from headrace.control.replays.store import Replay
+from headrace.history.stored import open_history
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.registry.follow import followed_catalog
 from headrace.replay.actions import on_record
-from headrace.replay.history import open_history
 from headrace.replay.jobs.begin import begun
 from headrace.replay.jobs.progress import Progress
 from headrace.replay.regression import Regression, Tally

@@ -10,9 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from headrace.history.differences import bounded
 from headrace.messages.agent import AgentDefinition
 from headrace.messages.result import AgentResult
-from headrace.replay.differences import bounded
 from headrace.replay.shadow.account import Account, Pair
 from headrace.replay.shadow.statistics import Interval, mean_difference, quantiles, share
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from itertools import takewhile, zip_longest
 from typing import NamedTuple
 
+from headrace.history.chain import Chain
+from headrace.history.differences import Difference, differences
+from headrace.history.telling import Entry, Side, told
 from headrace.messages.lineage import ForkedFrom
 from headrace.messages.result import AgentResult
 from headrace.messages.run import Usage
-from headrace.replay.chain import Chain
-from headrace.replay.differences import Difference, differences
-from headrace.replay.telling import Entry, Side, told
 
 
 class Row(NamedTuple):

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from headrace.history.chain import Chain, Filed
 from headrace.messages import ids
 from headrace.messages.base import JsonObject
 from headrace.messages.fork import Taken
 from headrace.messages.job import Job
 from headrace.messages.result import AgentResult
 from headrace.messages.run import ToolCall, ToolCalls, ToolOutcome, ToolResults, Usage
-from headrace.replay.chain import Chain, Filed
 from headrace.toolspecs.delegate_to_agent import DELEGATE_TO_AGENT
 
 _KINDS: Final[dict[type, str]] = {

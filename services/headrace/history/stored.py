@@ -17,6 +17,7 @@ import asyncpg
 
 from headrace.blobs import BlobStore
 from headrace.blobs.settings import open_blobs
+from headrace.history.chain import BrokenChain, Chain, Filed, chain_of
 from headrace.messages import headers as record_headers
 from headrace.messages.codec import Codec, UnknownSchema
 from headrace.messages.errors import BadMessage
@@ -24,7 +25,6 @@ from headrace.messages.result import AgentResult
 from headrace.postgres.errors import translated
 from headrace.postgres.json import storable_text
 from headrace.postgres.pool import open_pool
-from headrace.replay.chain import BrokenChain, Chain, Filed, chain_of
 from headrace.runtime.api import Source
 from headrace.runtime.pick import Picker
 from headrace.runtime.poller import Record

@@ -6,16 +6,20 @@ A sub-agent's run is found by the id that its call gives it, so both sides' runs
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import NamedTuple
 
+from headrace.history.alignment import Alignment, align
+from headrace.history.chain import BrokenChain, Chain
+from headrace.history.stored import History
+from headrace.history.telling import told
 from headrace.messages.run import Usage
-from headrace.replay.alignment import Alignment, align
-from headrace.replay.chain import BrokenChain, Chain
-from headrace.replay.history import History
-from headrace.replay.shadowed import shadow_chain
-from headrace.replay.telling import told
-from headrace.settings import MeshSettings
+
+Elsewhere = Callable[[str], Awaitable[Chain]]
+
+
+class UnknownRun(BrokenChain):
+    """Nobody has heard of the run."""
 
 
 class Child(NamedTuple):
@@ -54,9 +58,11 @@ class Compared(NamedTuple):
         return left, right
 
 
-async def compare(settings: MeshSettings, history: History, left: str, right: str) -> Compared:
-    """Either may be a run of a shadow replay. Raises ``BrokenChain`` for one that is not there, naming it."""
-    sides = [await _lineage(settings, history, run) for run in (left, right)]
+async def compare(history: History, left: str, right: str, elsewhere: Elsewhere | None = None) -> Compared:
+    """``elsewhere`` has the runs that the index does not. Raises ``UnknownRun`` for one that is not there, and ``BrokenChain``
+    for one whose records are gone or say nothing yet; both name it.
+    """
+    sides = [await _lineage(history, run, elsewhere) for run in (left, right)]
     return await _compared(history, left, right, *sides)
 
 
@@ -101,20 +107,22 @@ async def _stored(history: History, run: str) -> Chain | None:
     return page.chains[0] if page.chains else None
 
 
-async def _lineage(settings: MeshSettings, history: History, run: str) -> list[Chain]:
+async def _lineage(history: History, run: str, elsewhere: Elsewhere | None) -> list[Chain]:
     """The run, the one that it was forked from, and so on as far as records are there."""
     try:
-        chains = [await _chain(settings, history, run)]
+        chains = [await _chain(history, run, elsewhere)]
     except BrokenChain as error:
-        raise BrokenChain(f"run {run}: {error}") from None
+        raise type(error)(f"run {run}: {error}") from None
     while (origin := chains[-1].forked_from) and (chain := await _stored(history, origin.run_id)):
         chains.append(chain)
     return chains
 
 
-async def _chain(settings: MeshSettings, history: History, run: str) -> Chain:
+async def _chain(history: History, run: str, elsewhere: Elsewhere | None) -> Chain:
     if not await history.knows(run):
-        return await shadow_chain(settings, history, run)
+        if elsewhere is None:
+            raise UnknownRun("no such run")
+        return await elsewhere(run)
     page = await history.page_of([run])
     if broken := page.broken.get(run):
         raise BrokenChain(broken)

@@ -1,18 +1,22 @@
 """How far back replays reach: what each kind of them reads, since when that is whole, and when retention cuts into it. Pure but
-for ``survey``.
+for ``survey`` and ``agents``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import asyncpg
 
 from headrace.messages.event import Event
 from headrace.messages.job import Job
 from headrace.messages.result import AgentResult
 from headrace.messages.run import ToolCalls, ToolResults
 from headrace.pipeline import STAGES
+from headrace.postgres.errors import translated
 from headrace.runtime.ranges import Ranges
 from headrace.settings import MeshSettings
 
@@ -22,6 +26,11 @@ READS: Final[Mapping[str, Sequence[str]]] = {
     "rebuild": STAGES["persistence"].consumes,
 }
 _FOREVER: Final = -1
+_AGENTS: Final = """
+SELECT agent_name, count(*) AS runs, min(created_at) AS oldest, count(*) FILTER (WHERE created_at >= $2) AS whole FROM runs
+WHERE tenant = $1 AND state IN ('completed', 'failed') AND ($3::text IS NULL OR agent_name = $3)
+GROUP BY agent_name ORDER BY agent_name
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,16 @@ class Horizon:
     next_cut_ms: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One agent's ended runs in the index: how many, since when (epoch ms), and how many of them a re-run finds whole."""
+
+    agent: str
+    runs: int
+    oldest_ms: int
+    whole: int
+
+
 def horizons(reaches: Mapping[str, Reach]) -> list[Horizon]:
     """What the topics' reaches mean for each kind."""
     return [_horizon(kind, [reaches[topic] for topic in topics]) for kind, topics in READS.items()]
@@ -78,6 +97,25 @@ def survey(settings: MeshSettings) -> dict[str, Reach]:
             any(first > 0 for first, _ in extents[topic].partitions.values()),
         )
         for topic in topics
+    }
+
+
+async def agents(pool: asyncpg.Pool, tenant: str, found: Sequence[Horizon], agent: str | None = None) -> list[Standing]:
+    """By name; only ``agent`` if given. Raises ``DependencyUnavailable``."""
+    since_ms = next(one.since_ms for one in found if one.kind == "re-run") or 0
+    with translated():
+        rows = await pool.fetch(_AGENTS, tenant, datetime.fromtimestamp(since_ms / 1000, UTC), agent)
+    return [
+        Standing(row["agent_name"], row["runs"], int(row["oldest"].timestamp() * 1000), row["whole"]) for row in rows
+    ]
+
+
+def facts(reaches: Mapping[str, Reach], found: Sequence[Horizon], standing: Sequence[Standing]) -> dict[str, Any]:
+    """All of it as JSON; times are epoch ms."""
+    return {
+        "kinds": [asdict(one) for one in found],
+        "topics": [asdict(reach) | {"next_cut_ms": reach.next_cut_ms} for reach in reaches.values()],
+        "agents": [asdict(one) for one in standing],
     }
 
 
