@@ -168,7 +168,7 @@ async def test_what_can_t_be_is_refused_with_its_place(
 async def test_killed_with_its_service_it_goes_on_and_cancelled_it_stops(
     mesh: MeshSettings, pool: asyncpg.Pool, simulator: Simulator, api: httpx2.AsyncClient
 ) -> None:
-    await history(mesh, pool, [event(number) for number in range(24)], [])
+    await history(mesh, pool, [event(number) for number in range(60)], [])
     simulator.play(says(latency_ms=400))
     await api.post("/v1/replays", json=SHADOW | {"replay_id": "cut", "confirm": True, "max_in_flight": 3})
     service = await asyncio.create_subprocess_exec(
@@ -188,7 +188,7 @@ async def test_killed_with_its_service_it_goes_on_and_cancelled_it_stops(
     await service.wait()
     assert (await api.get("/v1/replays/cut")).json()["state"] == "running"
     before = len(await asyncio.to_thread(read_all, mesh, "shadow.results"))
-    assert 0 < before < 24
+    assert 0 < before < 60
     end = await asyncio.to_thread(results_end, mesh)
     async with serving(mesh, pool) as again:
 
@@ -200,11 +200,11 @@ async def test_killed_with_its_service_it_goes_on_and_cancelled_it_stops(
         assert (cancelled.status_code, cancelled.json()["state"]) == (202, "cancelled")
         await until(at_rest, "its process went on")
         asked = simulator.requests.total
-        assert asked < 24
+        assert asked < 60
         simulator.play(says())
         assert (await api.post("/v1/replays/cut:resume")).json()["state"] == "queued"
         await reached(api, "cut", "completed")
     report = (await api.get("/v1/replays/cut/report")).json()
-    assert (report["account"]["replayed"], report["account"]["complete"]) == (24, True)
+    assert (report["account"]["replayed"], report["account"]["complete"]) == (60, True)
     seen = await asyncio.to_thread(read_all, mesh, "shadow.results")
-    assert Counter(runs_of(seen).values()) == {1: 24}
+    assert Counter(runs_of(seen).values()) == {1: 60}

@@ -38,8 +38,8 @@ DEAR = {"reply": answer("low") | {"usage": {"input_tokens": 1_000_000}, "latency
 async def test_processes_share_a_shadow_and_its_cap(
     mesh: MeshSettings, pool: asyncpg.Pool, simulator: Simulator, cli: CommandLine, tmp_path: Path
 ) -> None:
-    await history(mesh, pool, [event(number) for number in range(40)], [])
-    simulator.play(says(DEAR))
+    await history(mesh, pool, [event(number) for number in range(80)], [])
+    simulator.play(says(latency_ms=400))  # half a minute for one process
     command = (
         "replay",
         "shadow",
@@ -61,16 +61,17 @@ async def test_processes_share_a_shadow_and_its_cap(
 
     group = Group(mesh, "headrace.shadow.two")
     await until(both, "the second process never came")
+    simulator.play(says(DEAR))
     report = json.loads((await replaying).stdout)
     account, spent = report["account"], report["cost"]["replay_usd"]
     assert account["complete"]
-    assert account["replayed"] + account["failed"]["replay_budget"] == 40
+    assert account["replayed"] + account["failed"]["replay_budget"] == 80
     assert 24 <= spent <= 24 + 4 * 2.6, "what both have under way is more; a cap of each would be twice as much"
     row = await Replays(pool).get("default", "two")
     assert row is not None
     assert row.spent_usd == pytest.approx(spent)
     seen = await asyncio.to_thread(read_all, mesh, "shadow.results")
-    assert Counter(runs_of(seen).values()) == {1: 40}
+    assert Counter(runs_of(seen).values()) == {1: 80}
 
 
 async def test_it_goes_on_with_the_live_tail_until_it_is_ended(
