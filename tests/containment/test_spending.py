@@ -12,6 +12,7 @@ import httpx2
 import orjson
 import pytest
 
+from headrace.cli.who import who
 from headrace.messages.codec import AVRO_FORMS
 from headrace.messages.result import AgentResult
 from tests.containment.hostile import Hostile
@@ -92,9 +93,9 @@ def test_changes_are_in_the_audit_log(hostile: Hostile) -> None:
     hostile.mesh.cli("budgets", "show", "daily", expect=4)
     changes = [orjson.loads(record.value) for record in read_all(hostile.mesh.settings, "budget.changes")]
     assert [(change["name"], change["action"], change["changed_by"]) for change in changes] == [
-        ("daily", "set", "cli"),
-        ("all", "set", "cli"),
-        ("daily", "removed", "cli"),
+        ("daily", "set", who()),
+        ("all", "set", who()),
+        ("daily", "removed", who()),
     ]
     until(
         lambda: b"budget_changed" in b"".join(r.value for r in read_all(hostile.mesh.settings, "audit.events")),

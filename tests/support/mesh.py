@@ -84,7 +84,7 @@ class Mesh:
 
     def publish(self, *files: Path, live: bool = True) -> None:
         """As `headrace agents publish` does. Definitions with tools of MCP servers need the command, which knows the pins."""
-        _run(publish(self.settings, [load_file(file) for file in files], live=live))
+        _run(publish(self.settings, [load_file(file) for file in files], who="test", live=live))
 
     def start(self, *names: str, wait: bool = True, together: Collection[str] = ()) -> None:
         """Each in a process of its own, but those of ``together`` in one: a process takes seconds to start."""

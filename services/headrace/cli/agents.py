@@ -11,6 +11,7 @@ from headrace.cli.agents_promote import canary_text, promote, rollback, standing
 from headrace.cli.definition_yaml import as_yaml
 from headrace.cli.output import note, print_json, print_table, stop
 from headrace.cli.target import JsonFlag, Target, run_async
+from headrace.cli.who import who
 from headrace.messages.agent import AgentDefinition, AgentRecord
 from headrace.registry.load import InvalidDefinition, load_file
 from headrace.registry.publish import publish as publish_definitions
@@ -133,7 +134,7 @@ def publish(
             problems.append(f"{file}: {error.strerror}")
     if problems:
         raise stop("nothing is published:\n" + "\n".join(problems), 1)
-    done = run_async(publish_definitions(target.settings(), definitions, live=not not_live, dry_run=dry_run))
+    done = run_async(publish_definitions(target.settings(), definitions, who=who(), live=not not_live, dry_run=dry_run))
     if json:
         print_json(done)
     else:

@@ -10,11 +10,11 @@ from cyclopts.validators import Number
 
 from headrace.cli.output import print_facts, print_json, stop
 from headrace.cli.target import JsonFlag, Target, run_async
+from headrace.cli.who import who
 from headrace.messages.agent import AgentRecord
 from headrace.registry.pointer import CantChange, UnknownAgent, UnknownVersion
 from headrace.registry.promote import by, roll_back
 from headrace.registry.promote import promote as promote_version
-from headrace.registry.publish import BY_HAND
 
 _NOWHERE = Target()
 Percent = Annotated[float, Parameter(validator=Number(gt=0, lt=100))]
@@ -54,8 +54,7 @@ def promote(
     json
         Print JSON.
     """
-    who = by(BY_HAND, reason)
-    _change(promote_version(target.settings(), name, version, who, percent=canary, base=base), json)
+    _change(promote_version(target.settings(), name, version, by(who(), reason), percent=canary, base=base), json)
 
 
 def rollback(
@@ -83,7 +82,7 @@ def rollback(
     json
         Print JSON.
     """
-    _change(roll_back(target.settings(), name, by(BY_HAND, reason), base=base), json)
+    _change(roll_back(target.settings(), name, by(who(), reason), base=base), json)
 
 
 def canary_text(pointer: AgentRecord | None) -> str:

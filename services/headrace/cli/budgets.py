@@ -16,6 +16,7 @@ from headrace.budgets.postgres import PostgresBudgets
 from headrace.budgets.report import report
 from headrace.cli.output import print_facts, print_json, print_table, stop
 from headrace.cli.target import JsonFlag, Target, run_async
+from headrace.cli.who import who
 from headrace.messages.budget import Budget
 from headrace.postgres.pool import open_pool
 from headrace.registry.publish import connected
@@ -28,7 +29,6 @@ app = App(
 )
 
 _NOWHERE: Final = Target()
-_BY: Final = "cli"
 
 
 @app.command(name="set")
@@ -65,7 +65,7 @@ def set_(*files: Path, target: Target = _NOWHERE, json: JsonFlag = False) -> Non
     async def put() -> None:
         async with _store(settings) as store, connected(settings) as publisher:
             for budget in budgets:
-                await set_budget(publisher, store, settings.tenant, budget, _BY)
+                await set_budget(publisher, store, settings.tenant, budget, who())
 
     run_async(put())
     _print(budgets, json)
@@ -159,7 +159,7 @@ def remove(name: str, *, target: Target = _NOWHERE, json: JsonFlag = False) -> N
             if name not in {budget.name for budget in (await store.all()).get(settings.tenant, ())}:
                 return False
             async with connected(settings) as publisher:
-                return await remove_budget(publisher, store, settings.tenant, name, _BY)
+                return await remove_budget(publisher, store, settings.tenant, name, who())
 
     if not run_async(end()):
         raise stop(f"no budget {name} (`headrace budgets list`)", 4)

@@ -149,7 +149,7 @@ class AgentRecord(Message, frozen=True, kw_only=True):
     replaced: Annotated[
         AgentVersion | None, Meta(description="What its keys got before this change, where that was another version")
     ] = None
-    changed_by: Annotated[str | None, Meta(description="The id of a credential, or cli")] = None
+    changed_by: Annotated[str | None, Meta(description="The id of a credential, or cli:USER@HOST")] = None
     changed_at: str | None = None
     reason: Annotated[str, Meta(max_length=2000)] | None = None
     before: Annotated[

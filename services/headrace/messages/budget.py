@@ -40,7 +40,7 @@ class BudgetChange(Message, frozen=True, kw_only=True):
     name: BudgetName
     action: Literal["set", "removed"]
     budget: Annotated[Budget | None, Meta(description="As it was set; none of one that was removed")] = None
-    changed_by: Annotated[str, Meta(max_length=256, description="Id of the credential, or cli")]
+    changed_by: Annotated[str, Meta(max_length=256, description="Id of the credential, or cli:USER@HOST")]
     changed_at: Annotated[str, Meta(description="ISO 8601, UTC")]
 
     def message_id(self) -> str:

@@ -21,7 +21,6 @@ from headrace.runtime.api import Send
 from headrace.runtime.publisher import Publisher
 from headrace.settings import MeshSettings
 
-BY_HAND: Final = "cli"  # who changes what is live, where no credential says it
 _PATIENCE_S: Final = 60.0
 
 
@@ -67,10 +66,10 @@ async def publish(
     settings: MeshSettings,
     definitions: Sequence[AgentDefinition],
     *,
+    who: str,
     only_new: bool = False,
     live: bool = True,
     dry_run: bool = False,
-    who: str = BY_HAND,
     publisher: Publisher | None = None,
 ) -> list[Published]:
     """Publish ``definitions`` and make them live; with ``only_new``, agents that have any live version are left as they are, and
