@@ -159,6 +159,15 @@ def test_a_call_raises_what_was_raised(nursery: Nursery, capfd: pytest.CaptureFi
         nursery.call(fail, "killed")
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises, whatever servers that shared this process have left of its handlers."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_call_ends_its_child(nursery: Nursery, tmp_path: Path) -> None:
     marker = tmp_path / "finished"
 

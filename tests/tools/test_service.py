@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
+from pydantic import SecretStr
 
 from headrace.local.endpoints import Endpoints
 from headrace.messages import ids
 from headrace.messages.agent import AgentRecord
 from headrace.messages.run import ToolResults
 from headrace.pipeline import STAGES
+from headrace.postgres.migrate import migrate
+from headrace.postgres.pool import open_pool
 from headrace.settings import MeshSettings
 from headrace.tools.__main__ import compose
 from tests.runtime.kafka import make_topics, produce, read_all
+from tests.support.stack import fresh_database
 from tests.tools.helpers import call, calls, definition
 from tests.tools.servers import always, serving
 
@@ -23,11 +28,20 @@ STAGE = STAGES["tools"]
 
 
 @pytest.fixture
-def settings(stack: Endpoints, namespace: str, tmp_path: Path) -> MeshSettings:
+async def settings(stack: Endpoints, namespace: str, tmp_path: Path) -> AsyncIterator[MeshSettings]:
+    async with fresh_database(stack.database_url) as url:
+        settings = _settings(stack, namespace, tmp_path, url)
+        async with open_pool(settings, min_size=1, max_size=1) as pool:
+            await migrate(pool)
+        yield settings
+
+
+def _settings(stack: Endpoints, namespace: str, tmp_path: Path, url: str) -> MeshSettings:
     settings = MeshSettings(
         _env_file=None,
         kafka_bootstrap_servers=stack.kafka_bootstrap_servers,
         schema_registry_url=stack.schema_registry_url,
+        database_url=SecretStr(url),
         topic_prefix=namespace,
         blob_store="directory",
         blob_dir=tmp_path,
