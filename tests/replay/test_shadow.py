@@ -183,15 +183,10 @@ async def test_a_miss_may_be_told_to_the_model_and_the_budget_ends_it(
     assert spent["cost"]["replay_usd"] == pytest.approx(2.5 * replayed, abs=0.5)
 
 
-async def test_killed_it_goes_on_where_it_was(
-    mesh: MeshSettings, pool: asyncpg.Pool, cli: CommandLine, simulator: Simulator, tmp_path: Path
-) -> None:
-    events = [event(number) for number in range(24)]
-    await history(mesh, pool, events, [])
-    simulator.play(says(latency_ms=500))
-    replay = [*REPLAY, "--model", "openai:newer", "--name", "cut", "--yes", "--max-in-flight", "3", "--baseline", "0"]
+async def killed_underway(mesh: MeshSettings, *replay: str, events: int) -> None:
+    """A replay in a process of its own, killed once there are some results and not all."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "headrace", *replay, "--out", str(tmp_path)), stdout=DEVNULL, stderr=DEVNULL
+        *(sys.executable, "-m", "headrace", *replay), stdout=DEVNULL, stderr=DEVNULL
     )
     deadline = time.monotonic() + 60
     while await asyncio.to_thread(results_end, mesh) < 2:
@@ -200,7 +195,17 @@ async def test_killed_it_goes_on_where_it_was(
         await asyncio.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     await process.wait()
-    assert 0 < len(await asyncio.to_thread(read_all, mesh, RESULTS)) < 24
+    assert 0 < len(await asyncio.to_thread(read_all, mesh, RESULTS)) < events
+
+
+async def test_killed_it_goes_on_where_it_was(
+    mesh: MeshSettings, pool: asyncpg.Pool, cli: CommandLine, simulator: Simulator, tmp_path: Path
+) -> None:
+    events = [event(number) for number in range(24)]
+    await history(mesh, pool, events, [])
+    simulator.play(says(latency_ms=500))
+    replay = [*REPLAY, "--model", "openai:newer", "--name", "cut", "--yes", "--max-in-flight", "3", "--baseline", "0"]
+    await killed_underway(mesh, *replay, "--out", str(tmp_path), events=24)
     simulator.play(says())
 
     resumed = json.loads((await cli("replay", "shadow", "--resume", "cut", "--out", str(tmp_path), "--json")).stdout)

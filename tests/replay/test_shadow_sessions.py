@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import signal
-import sys
-import time
-from asyncio.subprocess import DEVNULL
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +17,6 @@ from headrace.messages.result import SessionTurn
 from headrace.messages.run import Entry, SessionState, ToolCalls, Transcript
 from headrace.reasoning.transcript import Transcripts
 from headrace.replay.shadow.choice import in_baseline, session_of, skipped
-from headrace.replay.shadow.plan import RESULTS
 from headrace.replay.shadow.sessions import Place, ShadowSessions
 from headrace.settings import MeshSettings
 from headrace.simulator.server import Simulator
@@ -30,9 +24,8 @@ from tests.persistence.records import a_result, a_run
 from tests.persistence.tables import dump
 from tests.replay.command import CommandLine
 from tests.replay.shadows import TICKETS, answer, event, history, lived, says
-from tests.replay.test_shadow import mesh, results_end
+from tests.replay.test_shadow import killed_underway, mesh
 from tests.replay.test_shadow_parts import plan
-from tests.runtime.kafka import read_all
 from tests.support.simulator import simulator
 
 __all__ = ["mesh", "simulator"]
@@ -159,17 +152,7 @@ async def test_a_killed_replay_goes_on_in_its_sessions(
     rules = [{"match": {"last_user": f"number {n}."}, "reply": answer("high", f"turn {n}")} for n in range(18)]
     simulator.play(says(*rules, latency_ms=300))
     replay = (*REPLAY, "--name", "cut", "--baseline", "0", "--out", str(tmp_path))
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "headrace", *replay), stdout=DEVNULL, stderr=DEVNULL
-    )
-    deadline = time.monotonic() + 60
-    while await asyncio.to_thread(results_end, mesh) < 2:
-        assert time.monotonic() < deadline
-        assert process.returncode is None
-        await asyncio.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    await process.wait()
-    assert 0 < len(await asyncio.to_thread(read_all, mesh, RESULTS)) < 18
+    await killed_underway(mesh, *replay, events=18)
     simulator.play(says(*rules))
     report = json.loads((await cli("replay", "shadow", "--resume", "cut", "--out", str(tmp_path), "--json")).stdout)
     assert report["account"]["replayed"] == 18

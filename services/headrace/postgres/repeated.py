@@ -14,7 +14,7 @@ log = get_logger(__name__)
 
 @asynccontextmanager
 async def repeated(
-    work: Callable[[], Awaitable[None]], *, every_s: float, name: str, failed: str
+    work: Callable[[], Awaitable[object]], *, every_s: float, name: str, failed: str
 ) -> AsyncIterator[None]:
     """``work`` at once and then every ``every_s`` seconds, in a task called ``name``, until exit.
 
@@ -29,7 +29,7 @@ async def repeated(
             await task
 
 
-async def _repeat(work: Callable[[], Awaitable[None]], every_s: float, failed: str) -> None:
+async def _repeat(work: Callable[[], Awaitable[object]], every_s: float, failed: str) -> None:
     failing = False
     while True:
         try:

@@ -23,7 +23,7 @@ from headrace.kubejobs.settings import KubeSettings
 from headrace.messages.run import ToolError
 from headrace.messages.wait import Reported, WaitCompletion
 from headrace.observe.logging import get_logger
-from headrace.orchestration.waits.sweep import Publisher
+from headrace.orchestration.waits.sweep import Publisher, completion
 from headrace.postgres.errors import translated
 from headrace.postgres.repeated import repeated
 from headrace.runtime.api import Send
@@ -87,16 +87,7 @@ def _completion(row: asyncpg.Record, end: Ended) -> WaitCompletion:
         reported = Reported(content=outcome(row["kube_job"], end))
     except JobFailed as failed:
         reported = Reported(error=ToolError(type="job_failed", message=str(failed)))
-    return WaitCompletion(
-        tenant=row["tenant"],
-        run_id=row["run_id"],
-        agent=row["agent"],
-        step=row["step"],
-        round=row["round"],
-        call_id=row["call_id"],
-        cause="reported",
-        reported=reported,
-    )
+    return completion(row, cause="reported", reported=reported)
 
 
 @asynccontextmanager

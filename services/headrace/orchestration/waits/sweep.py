@@ -9,22 +9,20 @@ as cancelled then.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import asyncpg
 
-from headrace.messages.errors import HeadraceError
-from headrace.messages.wait import WaitCompletion
+from headrace.messages.wait import Reported, WaitCompletion
 from headrace.observe.logging import get_logger
 from headrace.observe.metrics import FORGOTTEN
 from headrace.postgres.errors import translated
 from headrace.runtime.api import Send
 
 log = get_logger(__name__)
+Cause = Literal["reported", "due", "cancelled"]
 
 _AGAIN: Final = timedelta(seconds=10)
 _AT_ONCE: Final = 500
@@ -82,11 +80,14 @@ class Sweeper:
                 done = await self._pool.execute(statement, self._keep)
                 FORGOTTEN.labels(what).inc(int(done.split()[-1]))
         if rows:
-            await self._publisher.publish([Send(_completion(row)) for row in rows])
+            sends = [Send(completion(row, cause="due" if row["late"] else "cancelled")) for row in rows]
+            await self._publisher.publish(sends)
+            log.info("waits_swept", count=len(rows))
         return len(rows)
 
 
-def _completion(row: asyncpg.Record) -> WaitCompletion:
+def completion(row: asyncpg.Record, *, cause: Cause, reported: Reported | None = None) -> WaitCompletion:
+    """What became of the pending call that ``row`` (of ``wait_calls``, with its agent) is."""
     return WaitCompletion(
         tenant=row["tenant"],
         run_id=row["run_id"],
@@ -94,32 +95,6 @@ def _completion(row: asyncpg.Record) -> WaitCompletion:
         step=row["step"],
         round=row["round"],
         call_id=row["call_id"],
-        cause="due" if row["late"] else "cancelled",
+        cause=cause,
+        reported=reported,
     )
-
-
-@asynccontextmanager
-async def sweeping(sweeper: Sweeper, *, every_s: float) -> AsyncIterator[None]:
-    """Sweep in the background until exit. A failed round is logged, once for an outage; the next one makes up for it."""
-    task = asyncio.create_task(_sweep(sweeper, every_s), name="waits-sweep")
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def _sweep(sweeper: Sweeper, every_s: float) -> None:
-    failing = False
-    while True:
-        try:
-            if count := await sweeper.sweep():
-                log.info("waits_swept", count=count)
-        except HeadraceError as error:
-            if not failing:
-                log.warning("sweep_failed", reason=str(error))
-            failing = True
-        else:
-            failing = False
-        await asyncio.sleep(every_s)
