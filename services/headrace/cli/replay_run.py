@@ -176,7 +176,7 @@ def _show(tally: Tally) -> None:
     counts = ", ".join(f"{count:,} {verdict}" for verdict, count in sorted(tally.verdicts.items()) if count)
     print(
         f"{tally.runs:,} runs: {counts or 'none'}; {tally.records:,} records compared "
-        f"in {tally.seconds:.1f} s ({tally.rate:,.0f} runs/s)"
+        f"in {tally.seconds:.1f} s ({tally.rate:,.0f} runs/s), {tally.bytes_read / 1e6:,.1f} MB read"
     )
 
 
