@@ -32,6 +32,7 @@ from tests.runtime.kafka import read_all
 
 __all__ = ["api", "mesh"]
 AGAIN = {"kind": "bulk_rerun", "agent": "reviewer", "state": "completed", "rate": 4}
+PRICED = {"kind": "reprice", "since": "2026-11-01T00:00:00Z"}
 WHERE = "starts_with(run_id, 'run-1')"
 
 
@@ -122,6 +123,9 @@ async def test_runs_are_asked_to_end_and_what_has_ended_is_told(
         (AGAIN | {"state": "running"}, "request_schema", "/state"),
         (AGAIN | {"rate": 0}, "request_schema", "/rate"),
         ({"kind": "bulk_cancel", "agent": "a", "version": "1"}, "request_schema", "/"),
+        (PRICED, "request_schema", "/"),
+        (PRICED | {"model": "openai:nothing"}, "rates", "/model"),
+        (PRICED | {"prices": {"a:b": {"input": 1}}}, "rates", "/prices"),
     ],
 )
 async def test_what_no_job_can_be_is_refused(body: Any, code: str, where: str) -> None:

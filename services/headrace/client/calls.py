@@ -57,7 +57,7 @@ class PromoteOptions(RollbackOptions, total=False):
     canary_percent: float  # only for this share of the keys: above 0, below 100
 
 
-ReplayKind = Literal["shadow", "rerun", "bulk_rerun", "bulk_cancel"]
+ReplayKind = Literal["shadow", "rerun", "bulk_rerun", "bulk_cancel", "reprice"]
 
 
 class ReplayOptions(TypedDict, total=False):
@@ -90,6 +90,8 @@ class ReplayOptions(TypedDict, total=False):
     state: Literal["pending", "running", "completed", "failed"]
     limit: int
     rate: float
+    until: str
+    prices: Mapping[str, Mapping[str, float]]
 
 
 class RunFilters(TypedDict, total=False):

@@ -7,10 +7,18 @@ from typing import Any, Final
 
 import msgspec
 
-from headrace.control.replays.requests import Asked, BulkCancelRequest, BulkRequest, BulkRerunRequest, ShadowRequest
+from headrace.control.replays.requests import (
+    Asked,
+    BulkCancelRequest,
+    BulkRequest,
+    BulkRerunRequest,
+    RepriceRequest,
+    ShadowRequest,
+)
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import HttpError, unavailable
 from headrace.messages.agent import AgentDefinition
+from headrace.models.rates import InvalidRates, table_of
 from headrace.registry.candidate import InvalidCandidate, changed
 from headrace.registry.filters import InvalidFilter, compile_filter
 from headrace.registry.load import InvalidDefinition, load_text
@@ -49,6 +57,13 @@ def _bulk(deps: Deps, wanted: BulkRequest) -> None:
     _expression("/where", wanted.where)
 
 
+def _reprice(deps: Deps, wanted: RepriceRequest) -> None:
+    try:
+        table_of(wanted.model, wanted.prices)
+    except InvalidRates as error:
+        raise HttpError(422, error.cause, str(error), where="/model" if wanted.model else "/prices") from None
+
+
 def _expression(where: str, expression: str | None) -> None:
     try:
         if expression is not None:
@@ -61,4 +76,5 @@ _CHECKS: Final[Mapping[type[Asked], Callable[[Deps, Any], None]]] = {
     ShadowRequest: _shadow,
     BulkRerunRequest: _bulk,
     BulkCancelRequest: _bulk,
+    RepriceRequest: _reprice,
 }

@@ -39,6 +39,7 @@ def router(deps: Deps) -> APIRouter:
     async def post(request: Request) -> Response:
         """`shadow`: events of a range reasoned by another version of an agent, and compared. `rerun`: stored runs reasoned again
         by the service's code. `bulk_rerun`: the jobs of many runs begun once more, live. `bulk_cancel`: many runs asked to end.
+        `reprice`: what runs would have cost at other prices.
 
         It is planned first. With `dry_run`, or without `confirm` where models cost money or runs are acted on, it is `planned`
         then, with its `estimate`, and `:resume` begins it. The same `replay_id` with the same request is one replay.

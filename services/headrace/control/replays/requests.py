@@ -12,6 +12,9 @@ REPLAY_ID: Final = r"^[a-z0-9][a-z0-9-]{0,47}$"
 MAX_ITEMS: Final = 100_000  # of what one replay goes through
 Time = Annotated[datetime, Meta(tz=True)]
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
+Rates = dict[
+    Literal["input", "output", "cache_read", "cache_write"], Annotated[float, Meta(ge=0, description="US dollars")]
+]
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"from_": "from"}):
@@ -102,7 +105,25 @@ class BulkCancelRequest(BulkRequest, frozen=True, kw_only=True, tag_field="kind"
     state: Annotated[Literal["pending", "running"] | None, Meta(description="Only in this state")] = None
 
 
-ReplayRequest = ShadowRequest | RerunRequest | BulkRerunRequest | BulkCancelRequest
+class RepriceRequest(Asked, frozen=True, kw_only=True, tag_field="kind", tag="reprice"):
+    """What the runs of some time would have cost at other prices, by the tokens that are recorded: of one model, or of a table."""
+
+    since: Annotated[Time, Meta(description="Runs created since then")]
+    until: Annotated[Time, Meta(description="And before this time; default: now")] | None = None
+    agent: Annotated[Name, Meta(description="Only of this agent")] | None = None
+    model: Annotated[str, Meta(max_length=200, description="All at the price of this one, provider:name")] | None = None
+    prices: Annotated[dict[Name, Rates], Meta(max_length=1_000, description="By model, per million tokens")] | None = (
+        None
+    )
+
+    def __post_init__(self) -> None:
+        if (self.prices is None) == (self.model is None):
+            raise ValueError("give either model or prices")
+        if self.until is not None and self.until <= self.since:
+            raise ValueError("it ends before it begins")
+
+
+ReplayRequest = ShadowRequest | RerunRequest | BulkRerunRequest | BulkCancelRequest | RepriceRequest
 KINDS: Final[tuple[type[Asked], ...]] = get_args(ReplayRequest)
 
 

@@ -7,6 +7,7 @@
     rerun       stored runs over their records again
     walk        going through the list of a job at a rate
     bulk        many runs begun again, or cancelled
+    reprice     runs at other prices
     held        what work of any kind is given
     work        the table of kinds, and what becomes of a job's errors
     helping     further processes on a job

@@ -13,6 +13,7 @@ from headrace.control.replays.requests import (
     Asked,
     BulkCancelRequest,
     BulkRerunRequest,
+    RepriceRequest,
     RerunRequest,
     ShadowRequest,
     request_of,
@@ -25,6 +26,7 @@ from headrace.replay.jobs.bulk import cancel_all, rerun_all
 from headrace.replay.jobs.held import Held
 from headrace.replay.jobs.keep import kept
 from headrace.replay.jobs.progress import Progress
+from headrace.replay.jobs.reprice import reprice_all
 from headrace.replay.jobs.rerun import rerun_done
 from headrace.replay.jobs.shadow import ShadowWork
 from headrace.settings import MeshSettings
@@ -66,6 +68,7 @@ KINDS: Final[Mapping[type[Asked], Callable[[Held, Any], Awaitable[Said]]]] = {
     RerunRequest: rerun_done,
     BulkRerunRequest: rerun_all,
     BulkCancelRequest: cancel_all,
+    RepriceRequest: reprice_all,
 }
 
 
