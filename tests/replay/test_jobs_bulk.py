@@ -73,7 +73,9 @@ async def test_runs_that_were_counted_begin_again_each_once_through_a_kill(
     async with serving(mesh, pool):
         done = await reached(api, "again", "completed")
     assert (done["progress"]["passed"], done["progress"]["total"]) == (len(chosen), len(chosen))
-    report = await AsyncClient("http://gateway", transport=api._transport).replay_report("again")
+    client = AsyncClient("http://gateway", transport=api._transport)
+    assert (await client.get_replay("again")).kind == "bulk_rerun"
+    report = await client.replay_report("again")
     assert (report["done"], report["refused"]) == (len(chosen) - 1, 1)
     assert report["reasons"] == {"run-11": "the run's job record is gone"}
     jobs = await begun(mesh)
