@@ -17,7 +17,7 @@ from headrace.local.endpoints import Endpoints
 from headrace.samples import samples
 from headrace.simulator.script import Script
 from headrace.simulator.server import Simulator
-from tests.runtime.kafka import produce, read_all
+from tests.runtime.kafka import Headers, make_topics, produce, read_all
 from tests.support.mesh import GITHUB_SECRET, Mesh, running_mesh, until
 from tests.support.stack import own_database, unique_namespace
 
@@ -191,6 +191,28 @@ def test_a_protocol_v1_job_runs_tools_and_stores_its_result(mesh: Mesh, tmp_path
     ]
     everything = "".join(mesh.log(name) for name in mesh.processes)
     assert MODEL_KEY not in everything
+
+
+def test_a_reply_goes_where_a_job_asks_for_it_and_nowhere_that_is_not_there(mesh: Mesh) -> None:
+    """By field or by header. A topic that nobody made costs the reply, and neither the result nor the reasoner."""
+    make_topics(mesh.settings, ["agent.replies.asked"])
+    here = b"agent.replies.asked"
+    asked: dict[str, tuple[dict[str, str], Headers]] = {
+        "by-field": ({"reply_to": here.decode()}, ()),
+        "by-header": ({}, [("reply_to", here)]),
+        "nowhere": ({"reply_to": "agent.replies.nobody-made-it"}, ()),
+        "forbidden": ({"reply_to": "agent.results"}, ()),
+    }
+    for job_id, (fields, headers) in asked.items():
+        job = {"version": "1.0", "job_id": job_id, "prompt": "hello", **fields}
+        produce(mesh.settings, "agent.jobs", [("replies", json.dumps(job).encode())], headers=headers)
+    for job_id in asked:
+        assert mesh.run(job_id)["state"] == "completed"
+    results = {record.key: record.value for record in read_all(mesh.settings, "agent.results") if record.key in asked}
+    replies = {record.key: record.value for record in read_all(mesh.settings, "agent.replies.asked")}
+    assert replies == {job_id: results[job_id] for job_id in ("by-field", "by-header")}
+    assert results.keys() == asked.keys()
+    assert mesh.processes["reasoning"].poll() is None, "reasoning crashed"
 
 
 def test_garbage_on_any_topic_is_dead_lettered_and_can_be_redriven(mesh: Mesh) -> None:
