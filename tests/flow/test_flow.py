@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -216,6 +217,7 @@ def test_a_reply_goes_where_a_job_asks_for_it_and_nowhere_that_is_not_there(mesh
 
 
 def test_garbage_on_any_topic_is_dead_lettered_and_can_be_redriven(mesh: Mesh) -> None:
+    """The largest record that a topic takes too: what is said of it has to fit into the dead-letter topic beside it."""
     topics = ("ingest.raw", "ingest.events", "agent.jobs", "tool.calls", "tool.results", "agent.results")
     for topic in topics:
         produce(
@@ -223,9 +225,10 @@ def test_garbage_on_any_topic_is_dead_lettered_and_can_be_redriven(mesh: Mesh) -
             topic,
             [("k", b"\x00garbage"), (None, b"{}"), ("k", b'{"version": "2.0", "schema_version": "2.0"}')],
         )
+    produce(mesh.settings, "agent.jobs", [("good", os.urandom(1_048_000))])
     produce(mesh.settings, "agent.jobs", [("good", b'{"version": "1.0", "job_id": "still-works", "prompt": "hello"}')])
     assert mesh.run("still-works")["state"] == "completed"
-    expected = {"ingest": 3, "reasoning": 6, "tools": 3, "persistence": 15}
+    expected = {"ingest": 3, "reasoning": 7, "tools": 3, "persistence": 16}
     for service, count in expected.items():
         letters = until(
             lambda s=service, c=count: (found := read_all(mesh.settings, f"{s}.dlq")) and len(found) >= c and found,

@@ -34,7 +34,8 @@ def make_topics(settings: MeshSettings, names: Iterable[str], *, partitions: int
 def produce(
     settings: MeshSettings, topic: str, records: Iterable[tuple[str | None, bytes]], *, headers: Headers = ()
 ) -> None:
-    producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers, "acks": "all", "linger.ms": 5})
+    options = {"acks": "all", "linger.ms": 5, "message.max.bytes": 2_000_000}
+    producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers, **options})
     failed: list[str] = []
     for key, value in records:
         producer.produce(
