@@ -186,12 +186,16 @@ def test_an_approved_call_is_made_with_the_arguments_of_whoever_approved(
     )
     assert (other.status_code, other.json()["error"]["code"]) == (409, "arguments_changed")
     edited = tmp_path / "edited.json"
+    edited.write_text('{"amount": 1}')
+    mesh.cli("approvals", "approve", approval["id"], "--edit", str(edited), expect=2)
     edited.write_text(json.dumps(paying(till, "/edited")))
     decided = json.loads(mesh.cli("approvals", "approve", approval["id"], "--edit", str(edited), "--json").stdout)
     assert (decided["state"], decided["decided_by"]) == ("approved", "unauthenticated")
     run = mesh.run(run_id)
     assert (run["state"], run["outcome"]) == ("completed", "all done"), run
     assert till.paid == ["/edited"]
+    shown = json.loads(mesh.cli("approvals", "show", approval["id"], "--json").stdout)
+    assert (shown["arguments"], shown["approved_with"]) == (paying(till, "/as-asked"), paying(till, "/edited"))
     assert Counter(kinds(run)) == Counter(["job", "tool_calls", "wait", "tool_calls", "tool_results", "result"])
     assert run["tool_calls"] == 1
     mesh.cli("approvals", "deny", approval["id"], expect=1)

@@ -192,6 +192,11 @@ async def test_a_miss_may_be_told_to_the_model_and_the_budget_ends_it(
     )
     prompt = tmp_path / "prompt.txt"
     prompt.write_text("Be brief.")
+    same_model = (*REPLAY, "--prompt", str(prompt), "--baseline", "0")
+    assert "this asks openai:sim" in (await cli(*same_model, expect=2)).stderr
+    turned = await cli(*same_model, "--from", "2026-11-02", "--to", "2026-11-01", expect=2)
+    assert "ends before it begins" in turned.stderr
+    assert len(simulator.requests) == 0
     offline = (*REPLAY, "--baseline", "0", "--out", str(tmp_path), "--json", "--yes")
     stubbed = json.loads((await cli(*offline, "--prompt", str(prompt), "--on-miss", "stub", "--sample", "0.5")).stdout)
     account = stubbed["account"]

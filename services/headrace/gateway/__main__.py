@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final
 
@@ -99,7 +99,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
             feed=await stack.enter_async_context(_feed(settings, blobs)),
             asyncapi=lambda: _asyncapi(settings),
             budgets=BudgetDesk(budgets, known_budgets, publisher, settings.tenant),
-            authenticator=Authenticator(AuthStore(pool), secrets, cache_s=access.auth_cache_s) if secrets else None,
+            authenticator=_authenticator(pool, secrets, access) if secrets else None,
             promotion=PromotionDesk(settings),
             forks=stored.forks,
             history=stored,
@@ -203,6 +203,11 @@ def _database(pool: asyncpg.Pool) -> Check:
             return bool(await pool.fetchval("SELECT true"))
 
     return check
+
+
+def _authenticator(pool: asyncpg.Pool, secrets: Sequence[bytes], access: AuthSettings) -> Authenticator:
+    callbacks = access.callback_secrets()
+    return Authenticator(AuthStore(pool), secrets, callback_secrets=callbacks, cache_s=access.auth_cache_s)
 
 
 if __name__ == "__main__":

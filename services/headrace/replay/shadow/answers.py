@@ -38,9 +38,9 @@ class Answers:
         return len(self._by_call)
 
     def note(self, message: ToolCalls | ToolResults) -> None:
-        """Take in a record of a live run; those of other agents are passed over."""
+        """Take in a record of a live run; those of other agents are passed over, and those of forks, whose story was edited."""
         run = message.run
-        if run.agent.name != self._agent or run.replay_id is not None:
+        if run.agent.name != self._agent or run.replay_id is not None or run.forked_from is not None:
             return
         if isinstance(message, ToolCalls):
             if run.event_uid and run.forked_from is None:
