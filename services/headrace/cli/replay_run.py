@@ -192,8 +192,9 @@ def _show(tally: Tally) -> None:
     counts = ", ".join(f"{count:,} {verdict}" for verdict, count in sorted(tally.verdicts.items()) if count)
     print(
         f"{tally.runs:,} runs: {counts or 'none'}; {tally.records:,} records compared "
-        f"in {tally.seconds:.1f} s ({tally.rate:,.0f} runs/s), {tally.bytes_read / 1e6:,.1f} MB read"
+        f"in {tally.seconds:.1f} s ({tally.rate:,.0f} runs/s)"
     )
+    note(f"read {tally.bytes_read / 1e6:,.1f} MB of records")
 
 
 def _show_divergence(rerun: Rerun) -> None:
