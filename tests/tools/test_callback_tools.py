@@ -56,8 +56,10 @@ class World:
 
     def __init__(self, server: Server, client: GuardedClient) -> None:
         self.server = server
-        profile = {"type": "bearer", "token": KEY, "hosts": ["127.0.0.1"], "plain_http": True}
-        profiles = AuthProfiles.model_validate({"auth_profiles": {"exports": profile}}).auth_profiles
+        there = {"hosts": ["127.0.0.1"], "plain_http": True}
+        oauth = {"type": "oauth2", "token_url": f"{server.url}/token", "client_id": "mesh", "client_secret": KEY}
+        found = {"exports": {"type": "bearer", "token": KEY} | there, "oauth": oauth | there}
+        profiles = AuthProfiles.model_validate({"auth_profiles": found}).auth_profiles
         self._registry = ToolRegistry(callback_tools(client, profiles))
 
     async def handle(self, arguments: dict[str, Any] = MONTH, **grants: Any) -> Message:
@@ -134,6 +136,17 @@ async def test_a_refusal_is_read_without_the_token(environment: pytest.MonkeyPat
     async with world(environment, tmp_path, always(307, headers=[("location", "/elsewhere")])) as mesh:
         assert (await mesh.failure()).type == "egress_denied"
         assert len(mesh.server.requests) == 1, "a redirect of a POST is not followed"
+
+
+async def test_a_token_that_is_refused_is_renewed_once(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async def refuse(seen: Seen, writer: Any) -> None:
+        token = b'{"access_token": "a-new-token", "token_type": "bearer", "expires_in": 600}'
+        writer.write(response(200, token) if seen.target == "/token" else response(401))
+
+    async with world(environment, tmp_path, refuse, auth_profile="oauth") as mesh:
+        error = await mesh.failure()
+        assert (error.type, error.retryable) == ("http_status", False)
+        assert [one.target for one in mesh.server.requests] == ["/token", "/jobs?kind=a"] * 2
 
 
 async def test_what_is_not_allowed_is_not_sent(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ from headrace.history.horizon import agents, facts, horizons, survey
 from headrace.history.stored import History
 from headrace.host.component import Component
 from headrace.index import RunIndex, SessionIndex, UsageIndex
+from headrace.messages.errors import FatalError
 from headrace.postgres.errors import translated
 from headrace.postgres.pool import open_pool
 from headrace.registry.catalog import Catalog
@@ -118,7 +119,7 @@ async def _followed(settings: MeshSettings, catalog: Catalog) -> AsyncIterator[T
         yield table
     finally:
         starting.cancel()
-        with suppress(asyncio.CancelledError):
+        with suppress(asyncio.CancelledError, FatalError):  # it may not read the topic, which the log says
             await starting
         await table.stop()
 

@@ -1,4 +1,5 @@
-"""JSON Schemas inside agent definitions: compiled by one function, so that all of the mesh reads them alike.
+"""JSON Schemas of definitions and tools: compiled by one function, and what breaks them told by another, so that all of the mesh
+reads them alike.
 
 A schema is text from a definition's author. It may not fetch anything (``$ref`` to http or a file is refused, not followed) and
 its ``pattern`` runs on a linear-time engine (look-around and back-references are refused).
@@ -6,9 +7,13 @@ its ``pattern`` runs on a linear-time engine (look-around and back-references ar
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+import json
+from collections.abc import Iterable
+from typing import Any, Final, NoReturn
 
 import jsonschema_rs
+
+_QUOTED: Final = 100  # characters of a value that is not allowed
 
 
 class InvalidSchema(ValueError):
@@ -31,6 +36,19 @@ def compile_schema(schema: dict[str, Any]) -> jsonschema_rs.Validator:
     except (ValueError, TypeError, jsonschema_rs.ReferencingError) as error:
         raise InvalidSchema(str(error).splitlines()[0]) from None
     return validator
+
+
+def told(error: jsonschema_rs.ValidationError) -> str:
+    """What is wrong, for whoever is to repair it. The library names two of the values that are allowed and counts the rest."""
+    if not isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Enum):
+        return str(error.message)
+    allowed = ", ".join(json.dumps(option) for option in error.kind.options)
+    return f"{json.dumps(error.instance)[:_QUOTED]} is not one of {allowed}"
+
+
+def pointer(path: Iterable[str | int]) -> str:
+    """JSON pointer of a place; ``/`` for the whole value."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path) or "/"
 
 
 def _refuse(uri: str) -> NoReturn:

@@ -83,19 +83,25 @@ class CalledBack:
         raise CallParked("callback", context.now_ms + round(self._tool.timeout_s * 1_000))
 
     async def _sent(self, arguments: JsonObject, told: Proof, context: ToolContext) -> tuple[GuardedResponse, Proof]:
+        """Once more where the service refuses a token that may be too old."""
+        answer, proof = await self._tried(arguments, told, context)
+        profile = self._tool.auth_profile
+        if answer.status == 401 and profile is not None and self._credentials.renewable(profile):
+            return await self._tried(arguments, told, context)
+        return answer, proof
+
+    async def _tried(self, arguments: JsonObject, told: Proof, context: ToolContext) -> tuple[GuardedResponse, Proof]:
         profile, url = self._tool.auth_profile, self._tool.url
-        while True:
-            proof = await self._credentials.proof(profile, context.agent, url) if profile else Proof()
-            answer = await self._client.request(
-                "POST",
-                url + (("&" if "?" in url else "?") + proof.query if proof.query else ""),
-                domains=context.domains,
-                json=arguments,
-                headers={**proof.headers, **told.headers, IDEMPOTENCY_KEY: context.idempotency_key},
-                timeout_s=context.remaining_s,
-            )
-            if answer.status != 401 or profile is None or not self._credentials.renewable(profile):
-                return answer, proof
+        proof = await self._credentials.proof(profile, context.agent, url) if profile else Proof()
+        answer = await self._client.request(
+            "POST",
+            url + (("&" if "?" in url else "?") + proof.query if proof.query else ""),
+            domains=context.domains,
+            json=arguments,
+            headers={**proof.headers, **told.headers, IDEMPOTENCY_KEY: context.idempotency_key},
+            timeout_s=context.remaining_s,
+        )
+        return answer, proof
 
 
 def callback_tools(client: GuardedClient, profiles: Mapping[str, AuthProfile]) -> list[Tool]:

@@ -19,7 +19,7 @@ from headrace.contracts.documents import part_schemas
 from headrace.messages.agent import AgentDefinition, Trigger
 from headrace.messages.base import JsonObject, Part
 from headrace.registry.load import Path_, Problem
-from headrace.registry.schemas import compile_schema
+from headrace.registry.schemas import compile_schema, told
 from headrace.registry.triggers import problems as trigger_problems
 from headrace.workflows.definition import (
     CONFIGS,
@@ -217,7 +217,7 @@ def _described(error: jsonschema_rs.ValidationError, place: Path_) -> Iterator[P
         case jsonschema_rs.ValidationErrorKind.AdditionalProperties():
             yield from (Problem("there is no such field", (*path, name)) for name in error.kind.unexpected)
         case _:
-            yield Problem(error.message[:_SHOWN], path)
+            yield Problem(told(error)[:_SHOWN], path)
 
 
 @cache
