@@ -33,6 +33,7 @@ AGENTS = {
     "boss": "tools: [delegate_to_agent]\ndelegation: {agents: [helper]}",
     "coder": "tools: [delegate_to_agent]",
     "chief": "tools: [delegate_to_agent]\ndelegation: {agents: [payer]}",
+    "exporter": "tools: [export_orders]\nhttp_domains: ['127.0.0.1']",
 }
 
 
@@ -61,6 +62,11 @@ def script(till: JsonServer) -> Script:
             "match": {"system": "You are coder.", "turn": 0},
             "reply": {"tool_calls": [{"name": "delegate_to_agent", "arguments": code}]},
         },
+        {
+            "match": {"system": "You are exporter.", "turn": 0},
+            "reply": {"tool_calls": [{"name": "export_orders", "arguments": {"month": "2026-11"}}]},
+        },
+        {"match": {"last_tool": "s3://reports"}, "reply": {"text": "exported"}},
         {"match": {"last_tool": "denied"}, "reply": {"text": "it was denied"}},
         {"match": {"system": "You are payer 2.", "turn": 1}, "reply": {"text": "paid by the second"}},
         {"match": {"system": "You are helper."}, "reply": {"text": "helped"}},
@@ -102,7 +108,12 @@ def mesh(
             "HEADRACE_KUBE_CLUSTER": "kubeconfig",
             "HEADRACE_KUBE_CODE_INTERPRETER_IMAGE": "registry.example.org/agents/python:1",
             "KUBECONFIG": str(kubeconfig),
+            "HEADRACE_CALLBACK_TOOLS": str(directory / "callbacks.yaml"),
+            "HEADRACE_CALLBACK_URL": "http://gateway.example",
+            "HEADRACE_CALLBACK_SECRET": "planted-secret-of-callbacks-0123456789",
         }
+        export = {"description": "Exports the orders of a month.", "url": f"{till.url}/jobs"}
+        (directory / "callbacks.yaml").write_text(json.dumps({"tools": {"export_orders": export}}))
         with running_mesh(
             stack, unique_namespace(), database_url, services=SERVICES, apart=KILLED, environment=environment
         ) as running:
@@ -111,7 +122,9 @@ def mesh(
                 path = directory / f"{name}.yaml"
                 head = f"name: {name}\nversion: 1.0.0\ncategory: test\ndescription: Waits.\nmodel: openai:gpt-4o\n"
                 path.write_text(f"{head}system_prompt: You are {name}.\n{rest}\n")
-            running.publish(*(directory / f"{name}.yaml" for name in AGENTS))
+            with pytest.MonkeyPatch.context() as here:
+                here.setenv("HEADRACE_CALLBACK_TOOLS", environment["HEADRACE_CALLBACK_TOOLS"])
+                running.publish(*(directory / f"{name}.yaml" for name in AGENTS))
             second = directory / "second.yaml"  # asks for nobody's yes
             text = (
                 (directory / "payer.yaml")
@@ -178,6 +191,27 @@ def test_an_approved_call_is_made_with_the_arguments_of_whoever_approved(
     stream = mesh.gateway.get(f"/v1/runs/{run_id}/events", headers={"accept": "text/event-stream"}).text
     events = [line.split(": ")[1] for line in stream.splitlines() if line.startswith("event:")]
     assert events == ["job", "tool_calls", "wait", "tool_calls", "tool_results", "result"]
+
+
+def test_a_service_is_called_and_reports_the_outcome(mesh: Mesh, till: JsonServer) -> None:
+    run_id = start(mesh, "exporter")
+    until(lambda: till.asked[-1:] == ["POST /jobs"], 30, "the service has the call")
+    where = till.headers["headrace-callback-url"].removeprefix("http://gateway.example")
+    credential = {"authorization": f"Bearer {till.headers['headrace-callback-token']}"}
+
+    def reported() -> bool:
+        answer = mesh.gateway.post(where, json={"content": {"where": "s3://reports"}}, headers=credential)
+        assert answer.status_code in (200, 202, 503), answer.text  # 503: the run is not parked yet
+        return answer.status_code != 503
+
+    until(reported, 30, "the report is taken")
+    run = mesh.run(run_id)
+    assert (run["state"], run["outcome"]) == ("completed", "exported"), run
+    assert kinds(run).count("wait") == 1
+    everything = "".join(mesh.log(name) for name in SERVICES) + json.dumps(run)
+    for topic in ("tool.calls", "run.waits", "wait.completions", "tool.results", "agent.results"):
+        everything += "".join(str(record.value) for record in read_all(mesh.settings, topic))
+    assert till.headers["headrace-callback-token"] not in everything
 
 
 def test_a_denied_call_and_one_that_nobody_answered_are_not_made(mesh: Mesh, till: JsonServer) -> None:
@@ -276,7 +310,7 @@ def test_a_run_that_waits_is_forked_at_its_wait_and_asks_for_itself(mesh: Mesh, 
     mesh.cli("approvals", "approve", own["id"])
     fork, run = mesh.run(made["run_id"]), mesh.run(run_id)
     assert (run["outcome"], fork["outcome"]) == ("it was denied", "all done")
-    assert till.asked == [*before, "/as-asked"], "once, whatever was asked for twice"
+    assert till.asked == [*before, "GET /as-asked"], "once, whatever was asked for twice"
     assert (fork["forked_from"], fork["forked_step"], fork["usage"]["model_calls"]) == (run_id, 1, 1)
 
     until(lambda: standing(mesh, "payer")["runs"] >= 2, 20, "both are in the index as ended")

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 
 class JsonServer(ThreadingHTTPServer):
-    """``asked`` are the requests in their order, as ``GET /path?query``."""
+    """``asked`` are the requests in their order, as ``GET /path?query``; ``headers`` those of the last one."""
 
     daemon_threads = True
 
     def __init__(self, content: Any) -> None:
         self.body = json.dumps(content).encode()
         self.asked: list[str] = []
+        self.headers: Mapping[str, str] = {}
         super().__init__(("127.0.0.1", 0), _Handler)
 
     @property
@@ -33,6 +34,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: JsonServer
 
     def _answer(self) -> None:
+        self.server.headers = self.headers
         self.server.asked.append(f"{self.command} {self.path}")
         self.send_response(200)
         self.send_header("content-type", "application/json")
