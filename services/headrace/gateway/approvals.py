@@ -35,7 +35,6 @@ from headrace.toolspecs import SPECS
 log = get_logger(__name__)
 _PATIENCE_S: Final = 3.0  # for the decision to be settled; then the answer is that it is durable
 _POLL_S: Final = 0.05
-_TOLD: Final = 300  # characters of what is wrong with arguments
 _SETTLED: Final = {"approve": "approved", "deny": "denied"}
 
 
@@ -138,9 +137,7 @@ def _check_arguments(tool: str, arguments: dict[str, Any]) -> None:
         return
     if error := next(iter(compile_schema(spec.parameters).iter_errors(arguments)), None):
         where = "/arguments" + pointer(error.instance_path).rstrip("/")
-        raise HttpError(
-            422, "invalid_arguments", f"these are no arguments of {tool}: {told(error)[:_TOLD]}", where=where
-        )
+        raise HttpError(422, "invalid_arguments", f"these are no arguments of {tool}: {told(error)}", where=where)
 
 
 def _decided(question: Question) -> HttpError:

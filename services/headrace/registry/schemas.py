@@ -13,7 +13,9 @@ from typing import Any, Final, NoReturn
 
 import jsonschema_rs
 
-_QUOTED: Final = 100  # characters of a value that is not allowed
+_TOLD: Final = 300  # characters
+_QUOTED: Final = 100
+_LEFT_OUT: Final = " ... "
 
 
 class InvalidSchema(ValueError):
@@ -39,16 +41,24 @@ def compile_schema(schema: dict[str, Any]) -> jsonschema_rs.Validator:
 
 
 def told(error: jsonschema_rs.ValidationError) -> str:
-    """What is wrong, for whoever is to repair it. The library names two of the values that are allowed and counts the rest."""
+    """What is wrong, for whoever is to repair it; at most 300 characters. The library names two of the values that are allowed and
+    counts the rest, and begins with the value that is not, however long it is.
+    """
     if not isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Enum):
-        return str(error.message)
+        return _cut(str(error.message), _TOLD)
     allowed = ", ".join(json.dumps(option) for option in error.kind.options)
-    return f"{json.dumps(error.instance)[:_QUOTED]} is not one of {allowed}"
+    return _cut(f"{_cut(json.dumps(error.instance), _QUOTED)} is not one of {allowed}", _TOLD)
 
 
 def pointer(path: Iterable[str | int]) -> str:
     """JSON pointer of a place; ``/`` for the whole value."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path) or "/"
+
+
+def _cut(text: str, most: int) -> str:
+    """Without its middle, where it is longer."""
+    kept = (most - len(_LEFT_OUT)) // 2
+    return text if len(text) <= most else text[:kept] + _LEFT_OUT + text[-kept:]
 
 
 def _refuse(uri: str) -> NoReturn:

@@ -36,7 +36,6 @@ from headrace.workflows.expressions import faults, problems
 from headrace.workflows.graph import find_cycle
 from headrace.workflows.schedule import calendar_faults, schedule_faults
 
-_SHOWN: Final = 300  # characters: a validator's message may quote the value
 BRANCHES: Final = ("true", "false")  # what the edges of a condition node may say
 _FIELDS: Final[Mapping[str, frozenset[str]]] = {  # what a trigger of a type may have
     "always": frozenset(),
@@ -217,7 +216,7 @@ def _described(error: jsonschema_rs.ValidationError, place: Path_) -> Iterator[P
         case jsonschema_rs.ValidationErrorKind.AdditionalProperties():
             yield from (Problem("there is no such field", (*path, name)) for name in error.kind.unexpected)
         case _:
-            yield Problem(told(error)[:_SHOWN], path)
+            yield Problem(told(error), path)
 
 
 @cache
