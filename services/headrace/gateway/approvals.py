@@ -28,7 +28,7 @@ from headrace.gateway.run_start import parsed, read_json
 from headrace.messages.headers import trace_context
 from headrace.messages.wait import SHA256, Decision, Kind, WaitCompletion
 from headrace.observe.logging import get_logger
-from headrace.registry.schemas import compile_schema, pointer, told
+from headrace.registry.schemas import compile_schema, pointer, told, violations
 from headrace.runtime.api import Send
 from headrace.toolspecs import SPECS
 
@@ -135,7 +135,7 @@ def _check_arguments(tool: str, arguments: dict[str, Any]) -> None:
     """
     if (spec := SPECS.get(tool)) is None:
         return
-    if error := next(iter(compile_schema(spec.parameters).iter_errors(arguments)), None):
+    if error := next(violations(compile_schema(spec.parameters), arguments), None):
         where = "/arguments" + pointer(error.instance_path).rstrip("/")
         raise HttpError(422, "invalid_arguments", f"these are no arguments of {tool}: {told(error)}", where=where)
 

@@ -8,7 +8,7 @@ its ``pattern`` runs on a linear-time engine (look-around and back-references ar
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NoReturn
 
 import jsonschema_rs
@@ -38,6 +38,29 @@ def compile_schema(schema: dict[str, Any]) -> jsonschema_rs.Validator:
     except (ValueError, TypeError, jsonschema_rs.ReferencingError) as error:
         raise InvalidSchema(str(error).splitlines()[0]) from None
     return validator
+
+
+def violations(validator: jsonschema_rs.Validator, value: Any) -> Iterator[jsonschema_rs.ValidationError]:
+    """What breaks the schema. Of several schemas that a value may fit and does not (an optional field is such a choice, with null),
+    the likeliest counts: the one whose errors lie deepest in the value.
+    """
+    for error in validator.iter_errors(value):
+        yield from _meant(error)
+
+
+def _meant(error: jsonschema_rs.ValidationError) -> Iterator[jsonschema_rs.ValidationError]:
+    match error.kind:
+        case jsonschema_rs.ValidationErrorKind.AnyOf() | jsonschema_rs.ValidationErrorKind.OneOfNotValid():
+            for one in max(error.kind.context, key=_depth):
+                yield from _meant(one)
+        case _:
+            yield error
+
+
+def _depth(errors: Sequence[jsonschema_rs.ValidationError]) -> tuple[int, bool]:
+    """Of what one schema has against a value."""
+    first = errors[0]
+    return len(first.instance_path), not isinstance(first.kind, jsonschema_rs.ValidationErrorKind.Type)
 
 
 def told(error: jsonschema_rs.ValidationError) -> str:

@@ -19,7 +19,7 @@ from headrace.contracts.documents import part_schemas
 from headrace.messages.agent import AgentDefinition, Trigger
 from headrace.messages.base import JsonObject, Part
 from headrace.registry.load import Path_, Problem
-from headrace.registry.schemas import compile_schema, told
+from headrace.registry.schemas import compile_schema, told, violations
 from headrace.registry.triggers import problems as trigger_problems
 from headrace.workflows.definition import (
     CONFIGS,
@@ -204,7 +204,7 @@ def _tool(config: ToolConfig, place: Path_, names: _Names) -> Iterator[Problem]:
 
 
 def _violations(contract: type[Part], value: Any, place: Path_) -> Iterator[Problem]:
-    for error in _validator(contract).iter_errors(value):
+    for error in violations(_validator(contract), value):
         yield from _described(error, place)
 
 
