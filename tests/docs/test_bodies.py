@@ -30,6 +30,7 @@ from headrace.egress import EgressPolicy, GuardedClient
 from headrace.egress.policy import PrivateTargets
 from headrace.gateway.app import create_app
 from headrace.gateway.sources.model import SourceConfig
+from headrace.gateway.workflow_parts import PatchBody
 from headrace.mcp.config import McpConfig
 from headrace.messages.agent import AgentRecord, WasLive
 from headrace.messages.budget import Budget
@@ -47,6 +48,7 @@ from headrace.replay.evaluators.load import load_evaluators, parse_evaluators
 from headrace.runtime.api import Send
 from headrace.toolspecs import SPECS
 from headrace.toolspecs.callback_tools import read_callback_tools
+from headrace.workflows.patching import read_operations
 from tests.containment.hostile import Server
 from tests.docs.pages import ROOT, SECRET, Block, blocks, shell_calls
 from tests.gateway.support import NOW, Gateway, MemoryIndex, MemoryPromotion, RecordingPublisher
@@ -190,6 +192,9 @@ async def test_every_json_block_is_taken_where_it_says(block: Block, mesh: Mesh)
         return
     if where[0] == "auth_profiles":
         assert AuthProfiles.model_validate({"auth_profiles": json.loads(body)}).auth_profiles
+        return
+    if where[0] == "workflow-patch":
+        assert read_operations(PatchBody.model_validate_json(body).operations)
         return
     if where[0] != "POST":
         await taken(where[0], body)

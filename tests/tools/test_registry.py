@@ -53,9 +53,9 @@ async def test_a_call_within_the_rules() -> None:
 
 
 async def test_an_unknown_tool_is_refused_with_what_there_is() -> None:
-    caught = await failure(ToolRegistry([FakeTool("echo", echo)]), "nope", {})
-    assert caught.type == "unknown_tool"
-    assert "echo" in str(caught)
+    """Of what its agent may use: a model is told of no other tools."""
+    caught = await failure(ToolRegistry([FakeTool("echo", echo), FakeTool("others", echo)]), "nope", {})
+    assert (caught.type, str(caught)) == ("unknown_tool", "there is no tool 'nope'; there are: echo")
 
 
 async def test_a_tool_off_the_agents_list_never_runs() -> None:
@@ -170,6 +170,8 @@ async def test_a_step_that_does_not_exist_is_refused_by_name() -> None:
         wrong = [{"step": "http_request", "url": "a.example"}, {"step": "table_sort", "field": "a", "order": "down"}]
         caught = await failure(registry, "execute_pipeline", {"session_id": "s", "pipeline": wrong})
         assert (caught.step, str(caught)) == ("table_sort", '/pipeline/1/order: "down" is not one of "asc", "desc"')
+        caught = await failure(registry, "execute_pipeline", {"session_id": "s", "pipeline": wrong * 50})
+        assert "has more than 30 items" in str(caught)
         for arguments in (
             {"pipeline": []},
             {"session_id": "s", "pipeline": []},

@@ -28,14 +28,13 @@ from headrace.gateway.run_start import parsed, read_json
 from headrace.messages.headers import trace_context
 from headrace.messages.wait import SHA256, Decision, Kind, WaitCompletion
 from headrace.observe.logging import get_logger
-from headrace.registry.schemas import compile_schema, pointer, told
+from headrace.registry.schemas import compile_schema, pointer, told, violations
 from headrace.runtime.api import Send
 from headrace.toolspecs import SPECS
 
 log = get_logger(__name__)
 _PATIENCE_S: Final = 3.0  # for the decision to be settled; then the answer is that it is durable
 _POLL_S: Final = 0.05
-_TOLD: Final = 300  # characters of what is wrong with arguments
 _SETTLED: Final = {"approve": "approved", "deny": "denied"}
 
 
@@ -136,11 +135,9 @@ def _check_arguments(tool: str, arguments: dict[str, Any]) -> None:
     """
     if (spec := SPECS.get(tool)) is None:
         return
-    if error := next(iter(compile_schema(spec.parameters).iter_errors(arguments)), None):
+    if error := next(violations(compile_schema(spec.parameters), arguments), None):
         where = "/arguments" + pointer(error.instance_path).rstrip("/")
-        raise HttpError(
-            422, "invalid_arguments", f"these are no arguments of {tool}: {told(error)[:_TOLD]}", where=where
-        )
+        raise HttpError(422, "invalid_arguments", f"these are no arguments of {tool}: {told(error)}", where=where)
 
 
 def _decided(question: Question) -> HttpError:

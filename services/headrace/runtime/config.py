@@ -15,9 +15,7 @@ Config = dict[str, Any]
 TRANSACTION_TIMEOUT_MS = 15_000  # a killed worker's open transaction blocks read_committed readers this long at most
 MESSAGE_TIMEOUT_MS = 10_000  # must end before the transaction does
 COMMIT_TIMEOUT_S = 12.0
-DEAD_LETTER_BYTES = (
-    1_200_000  # as dead-letter topics take them: the largest record of another topic, and what is said of it
-)
+DEAD_LETTER_BYTES = 1_200_000  # what dead-letter topics take: another topic's largest record, and what is said of it
 SESSION_TIMEOUT_MS = 10_000  # classic protocol only: with KIP-848 the broker decides
 MAX_POLL_INTERVAL_MS = 300_000  # the poller never waits for a handler; only a blocked callback can reach this
 

@@ -9,12 +9,11 @@ from itertools import islice
 
 from headrace.messages.base import JsonObject
 from headrace.models.arguments import MALFORMED
-from headrace.registry.schemas import compile_schema, pointer, told
+from headrace.registry.schemas import compile_schema, pointer, told, violations
 from headrace.tools.api import Run, ToolContext, ToolFailure, ToolOutput
 
 _MAX_PROBLEMS = 5
-_MAX_TEXT = 300  # characters of one problem: it may quote the argument
-_MAX_STEP = 64
+_MAX_STEP = 64  # characters
 
 
 def checked(parameters: JsonObject, run: Run) -> Run:
@@ -25,17 +24,13 @@ def checked(parameters: JsonObject, run: Run) -> Run:
         if MALFORMED in arguments:
             raise ToolFailure("invalid_arguments", "the arguments were no JSON object: write them as one")
         if not validator.is_valid(arguments):
-            errors = list(islice(validator.iter_errors(arguments), _MAX_PROBLEMS))
-            problems = [f"{pointer(error.instance_path)}: {_bounded(told(error))}" for error in errors]
+            errors = list(islice(violations(validator, arguments), _MAX_PROBLEMS))
+            problems = [f"{pointer(error.instance_path)}: {told(error)}" for error in errors]
             step = _step_at(arguments, errors[0].instance_path)
             raise ToolFailure("invalid_arguments", "; ".join(problems), step=step)
         return await run(arguments, context)
 
     return guarded
-
-
-def _bounded(text: str) -> str:
-    return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "..."
 
 
 def _step_at(arguments: JsonObject, path: Sequence[str | int]) -> str | None:
