@@ -49,7 +49,7 @@ class Table:
     async def start(self) -> None:
         """Returns when everything that was there is read. Waits for a broker or a topic that is not there yet.
 
-        Raises ``FatalError`` where Kafka lets this client not read the topic; should it do so later, the table comes in by itself.
+        Raises ``FatalError`` where Kafka does not let this client read the topic; once it does, the table comes in by itself.
         """
         self._loop = asyncio.get_running_loop()
         self._thread.start()

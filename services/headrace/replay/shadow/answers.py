@@ -43,7 +43,7 @@ class Answers:
         if run.agent.name != self._agent or run.replay_id is not None or run.forked_from is not None:
             return
         if isinstance(message, ToolCalls):
-            if run.event_uid and run.forked_from is None:
+            if run.event_uid:
                 self._offered[run.event_uid] = Offered(run.agent.definition_hash, run.toolset_ref)
             self._note_calls(run.run_id, run.event_uid, message.calls)
         else:

@@ -22,7 +22,7 @@ from headrace.replay.shadow.plan import ShadowPlan
 from headrace.toolbox.composites import Composite, Composites
 from headrace.toolspecs.execute_pipeline import EXECUTE_PIPELINE
 
-_KNOWN_S: Final = 10.0  # of one that follows: shorter than an event waits for its live run
+_KNOWN_S: Final = 10.0  # where a replay follows, an event waits longer for its live run, unless that is set
 
 
 class ShadowToolsets:
