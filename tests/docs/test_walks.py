@@ -32,7 +32,7 @@ NOT_WALKED = {
     "docs/security.md": "tests/auth/test_commands.py runs its commands",
     "docs/deploy-compose.md": "needs Docker; tests/deploy runs the services of the file",
     "docs/webhooks.md": "names a gateway elsewhere; run by tests/cli/test_webhooks.py and tests/gateway/test_redelivery.py",
-    "docs/outside.md": "needs servers of others; run by tests/mcp and tests/flow/test_protocols.py",
+    "docs/outside.md": "needs servers of others; run by tests/mcp, tests/flow/test_protocols.py and test_waits.py",
     "docs/deploy-kubernetes.md": "needs a cluster; tests/deploy_k8s renders, checks and runs the pods' commands",
     "docs/budgets.md": "its commands change what all runs may do; run by tests/budgets and tests/containment",
     "docs/forks.md": "needs runs with steps; run by tests/flow/test_waits.py",
