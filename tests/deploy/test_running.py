@@ -20,7 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from headrace.local.endpoints import Endpoints
 from headrace.samples import samples
 from tests.deploy import compose, expressions
-from tests.support.mesh import free_port, until
+from tests.support.mesh import until
+from tests.support.ports import free_port
 from tests.support.stack import own_database, unique_namespace
 
 pytestmark = pytest.mark.xdist_group("image")

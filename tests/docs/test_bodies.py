@@ -47,6 +47,7 @@ from headrace.registry.load import load_file, load_text
 from headrace.replay.evaluators.load import load_evaluators, parse_evaluators
 from headrace.runtime.api import Send
 from headrace.toolspecs import SPECS
+from headrace.toolspecs.callback_tools import read_callback_tools
 from headrace.workflows.patching import read_operations
 from tests.containment.hostile import Server
 from tests.docs.pages import ROOT, SECRET, Block, blocks, shell_calls
@@ -305,10 +306,14 @@ async def test_every_python_block_produces_what_is_taken(monkeypatch: pytest.Mon
 # --- definitions ---------------------------------------------------------------------------------------------------------
 
 
-def test_every_yaml_is_a_definition_or_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_yaml_is_a_definition_or_a_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for block in blocks("yaml"):
         if block.info == "yaml source":
             SourceConfig.model_validate(yaml.safe_load(block.text))
+        elif block.info == "yaml callbacks":
+            file = tmp_path / "callbacks.yaml"
+            file.write_text(block.text)
+            assert read_callback_tools(file), str(block)
         elif block.info == "yaml mcp":
             monkeypatch.setenv("TICKETS_TOKEN", "a token")
             McpConfig.model_validate(yaml.safe_load(block.text))

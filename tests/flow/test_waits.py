@@ -86,6 +86,7 @@ def script(till: Till) -> Script:
             "reply": {"tool_calls": [{"name": "delegate_to_agent", "arguments": code}]},
         },
         {"match": {"last_tool": "denied"}, "reply": {"text": "it was denied"}},
+        {"match": {"system": "You are payer 2.", "turn": 1}, "reply": {"text": "paid by the second"}},
         {"match": {"system": "You are helper."}, "reply": {"text": "helped"}},
         {"match": {"turn": 1}, "reply": {"text": "all done"}},
     ]
@@ -136,6 +137,15 @@ def mesh(
                 head = f"name: {name}\nversion: 1.0.0\ncategory: test\ndescription: Waits.\nmodel: openai:gpt-4o\n"
                 path.write_text(f"{head}system_prompt: You are {name}.\n{rest}\n")
             running.publish(*(directory / f"{name}.yaml" for name in AGENTS))
+            second = directory / "second.yaml"  # asks for nobody's yes
+            text = (
+                (directory / "payer.yaml")
+                .read_text()
+                .replace("1.0.0", "2.0.0")
+                .replace("You are payer.", "You are payer 2.")
+            )
+            second.write_text(text[: text.index("approvals:")])
+            running.publish(second, live=False)
             yield running
 
 
@@ -334,6 +344,32 @@ def test_runs_are_forked_with_an_edit_also_sub_agents_and_run_again_together(mes
     assert mesh.run(parked)["error"]["type"] == "cancelled"
     assert "say which runs" in mesh.cli("runs", "cancel", "--yes", expect=2).stderr
     assert mesh.cli("runs", "cancel", "--where", "][", "--yes", expect=2).stderr
+
+
+def test_a_fork_under_another_version_goes_on_by_that_definition(mesh: Mesh) -> None:
+    run_id = start(mesh, "payer")
+    approval = waiting(mesh, run_id)
+    unknown = mesh.cli("runs", "fork", run_id, "--at", "1", "--version", "9.9.9", expect=2)
+    assert unknown.stderr == "headrace: agent payer has no version 9.9.9\n"
+    refused = mesh.gateway.post(f"/v1/runs/{run_id}/fork", json={"at": 1, "version": "9.9.9"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "unknown_agent")
+
+    made = forked(mesh, run_id, "--at", "1", "--version", "2.0.0")
+    fork = mesh.run(made["run_id"])
+    assert (made["agent"], made["edited"]) == ("payer@2.0.0", ["version"])
+    assert (fork["agent_version"], fork["outcome"]) == ("2.0.0", "paid by the second"), "by its own prompt"
+    assert "wait" not in kinds(fork), "by its own rules too: nobody was asked"
+    assert (fork["forked_from"], fork["forked_step"]) == (run_id, 1)
+    no = {"verdict": "deny", "arguments_hash": approval["arguments_hash"]}
+    assert mesh.gateway.post(f"/v1/approvals/{approval['id']}/decision", json=no).status_code == 200
+    assert mesh.run(run_id)["agent_version"] == "1.0.0"
+
+    until(lambda: standing(mesh, "payer")["runs"] >= 2, 20, "both are in the index as ended")
+    found = mesh.gateway.get(f"/v1/runs/{run_id}/diff/{fork['run_id']}").json()
+    assert (found["left"]["agent"], found["right"]["agent"]) == ("payer@1.0.0", "payer@2.0.0")
+    assert found["right"]["forked_from"]["edited"] == ["version"]
+    assert (found["shared_rows"], found["first"]["kind"]) == (1, "tool_results")
+    assert "at step 1 (version edited)" in mesh.cli("runs", "diff", run_id, fork["run_id"], expect=5).stdout
 
 
 def _of_replay(mesh: Mesh, replay_id: str) -> list[dict[str, Any]]:

@@ -150,6 +150,7 @@ async def test_asked_for_over_http_it_is_planned_agreed_to_and_done(
         (SHADOW | {"where": "data."}, 422, "filter", "/where"),
         (SHADOW | {"definition": {"name": 1}}, 422, "agent_definition", "/definition"),
         (SHADOW | {"sample": 2}, 422, "request_schema", "/sample"),
+        (SHADOW | {"from": "2026-11-02T00:00:00Z", "to": "2026-11-01T00:00:00Z"}, 422, "request_schema", "/to"),
         ({"kind": "other"}, 422, "request_schema", "/kind"),
         ([], 422, "request_schema", "/"),
     ],

@@ -21,7 +21,7 @@ from headrace.toolspecs import SPECS
 from headrace.toolspecs.spec import Effect, Spec
 from tests.persistence.tables import dump
 from tests.replay.command import CommandLine
-from tests.replay.shadows import QUERY, TICKETS, about, answer, event, history, lived, says
+from tests.replay.shadows import QUERY, TICKETS, about, answer, event, history, lived, promoted, says
 from tests.replay.test_shadow import ends, mesh
 from tests.runtime.kafka import read_all
 from tests.support.simulator import simulator
@@ -111,7 +111,7 @@ async def test_what_was_not_recorded_is_read_and_never_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HEADRACE_EGRESS_ALLOW_PRIVATE", f"127.0.0.1:{shop.server_port}")
-    events = [event(number) for number in range(9)]
+    events = [event(number) for number in range(10)]
     lives = [await lived(mesh, pool, one, "low", tool=number == 3) for number, one in enumerate(events)]
     await history(mesh, pool, events, lives)
     asked = [
@@ -126,6 +126,7 @@ async def test_what_was_not_recorded_is_read_and_never_written(
         ("search_tools", {"query": "stock of pumps"}),
         ("delegate_to_agent", {"agent_type": "mesh_agent", "task": "x"}),
         ("execute_pipeline", asked[0]),
+        (await promoted(pool, asked[0]["pipeline"][0], hours_ago=1), {}),
     ]
     calls = [("execute_pipeline", arguments) for arguments in asked] + others
     first = [
@@ -146,21 +147,21 @@ async def test_what_was_not_recorded_is_read_and_never_written(
     )
     assert report["account"]["complete"]
     assert report["account"]["failed"] == {"replay_tool_miss": 3}  # the POST, the OpenAPI operation, the sub-agent
-    assert report["account"]["answered_live"] == 5
-    assert sorted(shop.seen) == ["GET /stock?of=pump"] * 2, "nothing came out of the live cache either"
+    assert report["account"]["answered_live"] == 6
+    assert sorted(shop.seen) == ["GET /stock?of=pump"] * 3, "nothing came out of the live cache either"
     assert {one["shadow"] for one in report["transitions"]} == {"low", "high"}
-    assert next(one["count"] for one in report["transitions"] if one["shadow"] == "high") == 2
+    assert next(one["count"] for one in report["transitions"] if one["shadow"] == "high") == 3
     answered = [json.loads(one.value) for one in await asyncio.to_thread(read_all, mesh, "shadow.toolresults")]
     outcomes = [outcome for one in answered for outcome in one["results"]]
-    assert sorted(one.get("asked_live", False) for one in outcomes) == [False] + [True] * 5
+    assert sorted(one.get("asked_live", False) for one in outcomes) == [False] + [True] * 6
     errors = sorted(one["error"]["type"] for one in outcomes if one.get("error"))
     assert errors == ["egress_denied", "egress_denied"], (
         "the host that is not the candidate's, the port that is nobody's"
     )
     assert await asyncio.to_thread(ends, mesh) == before
     assert await dump(pool) == rows
-    assert await counts(pool) == kept == dict.fromkeys(TABLES, 0)
-    assert "<b>5</b>tool calls answered live" in (tmp_path / "reads.html").read_text()
+    assert await counts(pool) == kept == dict.fromkeys(TABLES, 0) | {"pipelines": 1, "pipeline_uses": 1}
+    assert "<b>6</b>tool calls answered live" in (tmp_path / "reads.html").read_text()
 
 
 CANDIDATE = frozenset(

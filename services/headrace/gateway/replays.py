@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Awaitable
 from typing import Annotated, Any, Final, Literal
 
@@ -10,7 +9,7 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
-from headrace.control.replays.requests import REPLAY_ID, ReplayRequest, RerunRequest, ShadowRequest, request_of
+from headrace.control.replays.requests import KINDS, REPLAY_ID, ReplayRequest, request_of
 from headrace.control.replays.states import State
 from headrace.control.replays.store import CantMove, NewReplay, Replay, Replays, ReplayTaken
 from headrace.gateway.access import decider
@@ -18,12 +17,9 @@ from headrace.gateway.body import header_map
 from headrace.gateway.openapi_parts import body, refusals
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import JSON, HttpError, unavailable
+from headrace.gateway.replay_checks import check
 from headrace.gateway.run_start import read_json
-from headrace.messages.agent import AgentDefinition
 from headrace.observe.logging import get_logger
-from headrace.registry.candidate import InvalidCandidate, changed
-from headrace.registry.filters import InvalidFilter, compile_filter
-from headrace.registry.load import InvalidDefinition, load_text
 
 log = get_logger(__name__)
 Name = Annotated[str, Path(pattern=REPLAY_ID)]
@@ -42,15 +38,17 @@ def router(deps: Deps) -> APIRouter:
     @routes.post("", summary="Ask for a replay", status_code=202, **_described(with_body=True))
     async def post(request: Request) -> Response:
         """`shadow`: events of a range reasoned by another version of an agent, and compared. `rerun`: stored runs reasoned again
-        by the service's code. It is planned first. With `dry_run`, or where models cost money and `confirm` is not given, it is
-        `planned` then, with its `estimate`, and `:resume` begins it. The same `replay_id` with the same request is one replay.
+        by the service's code. `bulk_rerun`: the jobs of many runs begun once more, live. `bulk_cancel`: many runs asked to end.
+        `reprice`: what runs would have cost at other prices.
+
+        It is planned first. With `dry_run`, or without `confirm` where models cost money or runs are acted on, it is `planned`
+        then, with its `estimate`, and `:resume` begins it. The same `replay_id` with the same request is one replay.
         """
         value = await read_json(request, header_map(request.scope), deps.settings.gateway_max_body_bytes)
         wanted = _parsed(value)
-        if isinstance(wanted, ShadowRequest):
-            _check(deps, wanted)
+        check(deps, wanted)
         try:
-            row = await _table(deps).begin(_new(deps.tenant, wanted, decider(request.scope)))
+            row = await _table(deps).begin(NewReplay.asked(deps.tenant, wanted, decider(request.scope)))
         except ReplayTaken as taken:
             raise HttpError(409, "replay_exists", str(taken), where="/replay_id") from None
         log.info("replay_asked", replay_id=row.replay_id, kind=row.kind, state=row.state)
@@ -99,47 +97,6 @@ def _parsed(value: Any) -> ReplayRequest:
         raise HttpError(422, "request_schema", text, where=place) from None
 
 
-def _check(deps: Deps, wanted: ShadowRequest) -> None:
-    """What is wrong at first sight. Raises ``HttpError`` 400 unknown agent or version, 422 no candidate, 503 not known yet."""
-    if not deps.catalog_ready():
-        raise unavailable("the catalogue of agents")
-    live = deps.catalog.live(wanted.agent)
-    if live is None:
-        raise HttpError(400, "unknown_agent", "no such agent is live", where="/agent")
-    if wanted.version and wanted.definition:
-        raise HttpError(422, "request_schema", "give either version or definition", where="/definition")
-    other: AgentDefinition | None = None
-    if wanted.version and (other := deps.catalog.get(wanted.agent, wanted.version)) is None:
-        raise HttpError(400, "unknown_agent", "the agent has no such version", where="/version")
-    try:
-        if wanted.definition:
-            other = load_text(msgspec.json.encode(wanted.definition).decode())
-        changed(live, other, model=wanted.model, prompt=wanted.prompt)
-        for expression in filter(None, (wanted.where, wanted.session)):
-            compile_filter(expression)
-    except InvalidDefinition as error:
-        raise HttpError(422, error.cause, str(error), where="/definition") from None
-    except InvalidCandidate as error:
-        raise HttpError(422, error.cause, str(error), where="/") from None
-    except InvalidFilter as error:
-        raise HttpError(422, "filter", str(error), where="/where" if wanted.where else "/session") from None
-
-
-def _new(tenant: str, wanted: ReplayRequest, asked_by: str) -> NewReplay:
-    return NewReplay(
-        tenant=tenant,
-        replay_id=wanted.replay_id or f"replay-{uuid.uuid4().hex[:10]}",
-        kind="rerun" if isinstance(wanted, RerunRequest) else "shadow",
-        agent=wanted.agent or "",
-        request=wanted.plain(),
-        started_by=asked_by,
-        detached=True,
-        follows=isinstance(wanted, ShadowRequest) and wanted.follow,
-        dry_run=wanted.dry_run,
-        confirmed=wanted.confirm,
-    )
-
-
 async def _moved(move: Awaitable[Replay | None]) -> Response:
     try:
         return _answer(_there(await move), 202)
@@ -186,9 +143,9 @@ def _described(*, with_body: bool = False) -> dict[str, Any]:
 
 def _schema() -> dict[str, Any]:
     """Of a request; without references, which would be of another document."""
-    kinds, parts = msgspec.json.schema_components([ShadowRequest, RerunRequest], ref_template="#/{name}")
+    kinds, parts = msgspec.json.schema_components(KINDS, ref_template="#/{name}")
     del kinds
-    return {"oneOf": [parts["ShadowRequest"], parts["RerunRequest"]]}
+    return {"oneOf": [parts[kind.__name__] for kind in KINDS]}
 
 
 _BODY: Final = _schema()

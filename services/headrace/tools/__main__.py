@@ -22,6 +22,7 @@ from headrace.toolbox.search import ToolSearch
 from headrace.toolbox.sweep import swept
 from headrace.toolbox.usage import PipelineUsage
 from headrace.tools.api import Tool
+from headrace.tools.callbacks import callback_tools
 from headrace.tools.composite import CompositeTools
 from headrace.tools.delegate.kubernetes import kubernetes_agents
 from headrace.tools.delegate.mesh_agent import MeshAgents
@@ -68,6 +69,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
             OpenapiAction(client, blobs, profiles, _action_limits(tools)),
             DelegateToAgent({MESH_AGENT: MeshAgents(catalog), **jobs}),
             PatchWorkflow(orchestrator),
+            *callback_tools(client, profiles),
         ]
         mcp = await stack.enter_async_context(pinned(profiles))
         registry = ToolRegistry(

@@ -19,7 +19,7 @@ from headrace.messages.errors import BadMessage, DependencyUnavailable
 from headrace.messages.event import Event
 from headrace.messages.run import ToolCall, ToolCalls, ToolOutcome, ToolResults
 from headrace.observe.logging import get_logger
-from headrace.replay.shadow.answers import Answers
+from headrace.replay.shadow.answers import Answers, Offered
 from headrace.replay.shadow.plan import ShadowPlan
 from headrace.runtime.admin import Admin
 from headrace.runtime.groups import Group
@@ -57,6 +57,9 @@ class RecentAnswers(Answers):
 
     def find(self, call: ToolCall, event_uid: str | None) -> ToolOutcome | None:
         return self._older.find(call, event_uid)
+
+    def offered(self, event_uid: str | None) -> Offered | None:
+        return self._older.offered(event_uid)
 
 
 class Standing:

@@ -30,6 +30,7 @@ from headrace.replay.shadow.range import Forecast, decoded, forecast, since
 from headrace.replay.shadow.runs import Definitions, ShadowRuns
 from headrace.replay.shadow.sessions import ShadowSessions
 from headrace.replay.shadow.spending import Budgeted
+from headrace.replay.shadow.toolsets import ShadowToolsets
 from headrace.runtime.engine import Bounds
 from headrace.runtime.groups import Group
 from headrace.runtime.ranges import Ranges
@@ -37,6 +38,7 @@ from headrace.runtime.scan import Scan
 from headrace.runtime.wire import Wire
 from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
+from headrace.toolbox.composites import Composites
 
 if TYPE_CHECKING:
     from headrace.replay.shadow.reading import LiveReads
@@ -137,12 +139,15 @@ class ShadowJob:
             sessions = ShadowSessions(self._pool, self.plan)
             await sessions.forget_old()
             async with self._answers() as answers, self._reads() as reads:
+                own = ReasoningSettings()
+                toolsets = ShadowToolsets(self.plan, answers, Composites(self._pool), self._blobs, own.composite_tools)
                 runs = ShadowRuns(
-                    *(self.plan, budgeted, models.resolve, answers, self._blobs, ReasoningSettings(), _now_ms),
+                    *(self.plan, budgeted, models.resolve, answers, self._blobs, own, _now_ms),
                     sessions=sessions,
                     reads=reads,
+                    toolsets=toolsets,
                 )
-                async with self._stage(ShadowProcessor(self.plan, runs, sessions)) as worker:
+                async with self._stage(ShadowProcessor(self.plan, runs, sessions, toolsets)) as worker:
                     yield worker, budgeted
         finally:
             await models.close()

@@ -22,6 +22,7 @@ from headrace.replay.shadow.choice import in_baseline, shadow_job, skipped
 from headrace.replay.shadow.plan import CALLS, JOBS, RESULTS, TOOL_RESULTS, ShadowPlan
 from headrace.replay.shadow.runs import ShadowRuns
 from headrace.replay.shadow.sessions import ShadowSessions, place_of
+from headrace.replay.shadow.toolsets import ShadowToolsets
 from headrace.runtime.api import Context, Send, Source
 
 _TOPICS: Final[Mapping[type[Message], str]] = {
@@ -35,9 +36,10 @@ _TOPICS: Final[Mapping[type[Message], str]] = {
 class ShadowProcessor:
     """A processor of ``ingest.events`` for one replay."""
 
-    def __init__(self, plan: ShadowPlan, runs: ShadowRuns, sessions: ShadowSessions) -> None:
+    def __init__(self, plan: ShadowPlan, runs: ShadowRuns, sessions: ShadowSessions, toolsets: ShadowToolsets) -> None:
         self._plan = plan
         self._sessions = sessions
+        self._toolsets = toolsets
         self._runs = runs
 
     async def handle(self, message: Message, context: Context) -> Sequence[Send]:
@@ -52,7 +54,7 @@ class ShadowProcessor:
         for definition, replay_id in self._tried(message):
             job = shadow_job(self._plan, message, definition, replay_id)
             place = place_of(self._plan, message, context.source, replay_id)
-            with self._sessions.turn(job.job_id, place):
+            with self._sessions.turn(job.job_id, place), self._toolsets.at(job.job_id, context.timestamp_ms):
                 made = await self._runs.run(job, definition, context.headers)
             await self._sessions.keep(place, made[-1])
             sends += [Send(one, topic=_TOPICS[type(one)]) for one in made]
