@@ -7,7 +7,6 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx2
@@ -19,6 +18,7 @@ from headrace.samples import samples
 from headrace.simulator.script import Script
 from headrace.simulator.server import Simulator
 from tests.runtime.kafka import Headers, make_topics, produce, read_all
+from tests.support.json_server import JsonServer, json_server
 from tests.support.mesh import GITHUB_SECRET, Mesh, running_mesh, until
 from tests.support.stack import own_database, unique_namespace
 
@@ -46,27 +46,10 @@ def post(mesh: Mesh, path: str, body: bytes, headers: dict[str, str]) -> httpx2.
 
 
 @pytest.fixture(scope="module")
-def flights() -> Iterator[ThreadingHTTPServer]:
+def flights() -> Iterator[JsonServer]:
     """A real server that the agents' tool may call."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = json.dumps(FLIGHTS).encode()
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with json_server(FLIGHTS) as server:
+        yield server
 
 
 SCRIPT = Script.model_validate(
@@ -108,9 +91,9 @@ http_domains: ["127.0.0.1"]
 
 
 @pytest.fixture(scope="module")
-def mesh(stack: Endpoints, flights: ThreadingHTTPServer) -> Iterator[Mesh]:
+def mesh(stack: Endpoints, flights: JsonServer) -> Iterator[Mesh]:
     """One mesh for all of them. Its agents work offline, but for those whose definition names the simulated provider."""
-    address = f"127.0.0.1:{flights.server_port}"
+    address = flights.address
     script = Script.model_validate_json(
         SCRIPT.model_dump_json(by_alias=True).replace("URL", f"http://{address}/flights")
     )

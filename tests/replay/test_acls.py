@@ -16,6 +16,8 @@ from headrace.local.endpoints import Endpoints
 from headrace.local.kafka import KafkaCluster
 from headrace.messages.errors import DependencyUnavailable, FatalError
 from headrace.messages.job import Job
+from headrace.registry.catalog import Catalog
+from headrace.registry.follow import definitions
 from headrace.registry.publish import connected
 from headrace.replay.service import InThisProcess
 from headrace.replay.shadow.plan import RESULTS
@@ -123,6 +125,22 @@ async def test_who_may_not_read_a_topic_is_told_which(
     with pytest.raises(FatalError, match=f"not allowed to read the topic {settings.topic_prefix}[a-z]"):
         async with InThisProcess("persistence", mine).running() as ended:
             await ended
+
+
+async def test_a_table_that_was_refused_comes_in_when_it_may_be_read(settings: MeshSettings) -> None:
+    mine, admin = [settings.model_copy(update={"kafka_options": options(name)}) for name in ("nobody", "admin")]
+    topic = settings.physical_topic("agent.definitions")
+    table = definitions(mine, Catalog())
+    try:
+        with pytest.raises(FatalError, match=f"not allowed to read the topic {topic}"):
+            await table.start()
+        assert not table.ready()
+        await asyncio.to_thread(allow, admin, "User:nobody", [Acl("topic", topic, False, "read")])
+        async with asyncio.timeout(30):
+            while not table.ready():
+                await asyncio.sleep(0.1)
+    finally:
+        await table.stop()
 
 
 def ends(settings: MeshSettings, topic: str) -> int:

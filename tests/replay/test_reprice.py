@@ -113,7 +113,7 @@ async def test_the_command_adds_up_by_agent_and_model(
     await Writer(pool).write(
         [
             used("r-1", MINI),
-            used("r-2", MINI, cache_read_tokens=400_000),
+            used("r-2", MINI, cache_read_tokens=400_000, created_at=NOW - timedelta(days=2)),
             used("r-3", "openai:gpt-4o", agent_name="other"),
             used("r-4", "offline", input_tokens=0, output_tokens=0, cost_usd=0.0),
             used("r-5", MINI, created_at=old),

@@ -141,6 +141,14 @@ class AsyncClient:
         """Begin one that is planned, or go on with one that failed or was cancelled. Raises ``Conflict`` if it is done."""
         return await self._do(calls.move_replay(replay_id, "resume"))
 
+    async def swap_index(self, replay_id: str) -> Replay:
+        """Put the index that a rebuild made in place of the live one; the replay of it. Raises ``Conflict`` if they differ."""
+        return await self._do(calls.move_replay(replay_id, "swap"))
+
+    async def drop_index(self, replay_id: str) -> Replay:
+        """Remove the index that a rebuild made, or what was live before it; the replay of it."""
+        return await self._do(calls.move_replay(replay_id, "drop"))
+
     async def result(self, ref: str) -> Any:
         """What a run's ``result_url``, or a reference such as ``artifact://...``, stands for."""
         return await self._do(calls.result(ref))

@@ -57,7 +57,7 @@ class PromoteOptions(RollbackOptions, total=False):
     canary_percent: float  # only for this share of the keys: above 0, below 100
 
 
-ReplayKind = Literal["shadow", "rerun", "bulk_rerun", "bulk_cancel", "reprice"]
+ReplayKind = Literal["shadow", "rerun", "bulk_rerun", "bulk_cancel", "reprice", "rebuild", "swap", "drop"]
 
 
 class ReplayOptions(TypedDict, total=False):
@@ -92,6 +92,8 @@ class ReplayOptions(TypedDict, total=False):
     rate: float
     until: str
     prices: Mapping[str, Mapping[str, float]]
+    index: str
+    patience_s: float
 
 
 class RunFilters(TypedDict, total=False):
@@ -207,7 +209,7 @@ def replay_report(replay_id: str) -> Call[dict[str, Any]]:
     return Call("GET", f"/v1/replays/{part(replay_id)}/report", _as(dict[str, Any]))
 
 
-def move_replay(replay_id: str, said: Literal["cancel", "resume"]) -> Call[Replay]:
+def move_replay(replay_id: str, said: Literal["cancel", "resume", "swap", "drop"]) -> Call[Replay]:
     return Call("POST", f"/v1/replays/{part(replay_id)}:{said}", _as(Replay))
 
 

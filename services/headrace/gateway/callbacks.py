@@ -102,7 +102,7 @@ def router(deps: Deps) -> APIRouter:
     @routes.get("/waits/{wait_id}", summary="One wait, with its call's arguments, and its outcome once there is one")
     async def get_wait(wait_id: str, request: Request) -> Response:
         """A pending one of the kind `callback` has `callback_url`, and for developers the `callback_token` that opens it."""
-        facts = _facts(wait := await _found(deps, wait_id, _ALL))
+        facts = _facts(wait := await _found(deps, wait_id))
         if "callback_url" in facts and deps.authenticator is not None and may(request.scope, Role.DEVELOPER):
             facts["callback_token"] = deps.authenticator.callback_token(deps.tenant, wait.id)
         return Response(orjson.dumps(facts), media_type=JSON)
@@ -110,8 +110,8 @@ def router(deps: Deps) -> APIRouter:
     return routes
 
 
-async def _found(deps: Deps, wait_id: str, kinds: tuple[Kind, ...]) -> Question:
-    wait = await deps.approvals.question(deps.tenant, wait_id, kinds)
+async def _found(deps: Deps, wait_id: str) -> Question:
+    wait = await deps.approvals.question(deps.tenant, wait_id, _ALL)
     if wait is None:
         raise _unknown()
     return wait
@@ -125,15 +125,11 @@ async def _reportable(deps: Deps, request: Request) -> Question:
     """The wait that is reported to. Its token may be there before it is: the service that has it may be faster than the record that
     parks the run, and is told to come again.
     """
-    wait_id = request.path_params["wait_id"]
-    try:
-        wait = await _found(deps, wait_id, _ALL)
-    except HttpError:
-        if not (bearer(request.scope) or "").startswith(callbacks.PREFIX):
-            raise
+    wait = await deps.approvals.question(deps.tenant, request.path_params["wait_id"], _ALL)
+    if wait is None and (bearer(request.scope) or "").startswith(callbacks.PREFIX):
         again = {"Retry-After": str(_AGAIN_S)}
-        raise HttpError(503, "not_parked", "nothing waits for this now: try again", headers=again) from None
-    if wait.kind not in _CALLBACKS:
+        raise HttpError(503, "not_parked", "nothing waits for this now: try again", headers=again)
+    if wait is None or wait.kind not in _CALLBACKS:
         raise _unknown()
     return wait
 

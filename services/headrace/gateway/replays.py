@@ -9,7 +9,7 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
-from headrace.control.replays.requests import KINDS, REPLAY_ID, ReplayRequest, request_of
+from headrace.control.replays.requests import KINDS, REPLAY_ID, DropRequest, ReplayRequest, SwapRequest, request_of
 from headrace.control.replays.states import State
 from headrace.control.replays.store import CantMove, NewReplay, Replay, Replays, ReplayTaken
 from headrace.gateway.access import decider
@@ -18,6 +18,7 @@ from headrace.gateway.openapi_parts import body, refusals
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import JSON, HttpError, unavailable
 from headrace.gateway.replay_checks import check
+from headrace.gateway.replay_indexes import followed
 from headrace.gateway.run_start import read_json
 from headrace.observe.logging import get_logger
 
@@ -39,10 +40,11 @@ def router(deps: Deps) -> APIRouter:
     async def post(request: Request) -> Response:
         """`shadow`: events of a range reasoned by another version of an agent, and compared. `rerun`: stored runs reasoned again
         by the service's code. `bulk_rerun`: the jobs of many runs begun once more, live. `bulk_cancel`: many runs asked to end.
-        `reprice`: what runs would have cost at other prices.
+        `reprice`: what runs would have cost at other prices. `rebuild`: the index of runs made again beside the live one;
+        `swap`, `drop`: it is put in place, or removed.
 
-        It is planned first. With `dry_run`, or without `confirm` where models cost money or runs are acted on, it is `planned`
-        then, with its `estimate`, and `:resume` begins it. The same `replay_id` with the same request is one replay.
+        It is planned first. With `dry_run`, or without `confirm` where models cost money or something live is changed, it is
+        `planned` then, with its `estimate`, and `:resume` begins it. The same `replay_id` with the same request is one replay.
         """
         value = await read_json(request, header_map(request.scope), deps.settings.gateway_max_body_bytes)
         wanted = _parsed(value)
@@ -84,6 +86,22 @@ def router(deps: Deps) -> APIRouter:
     async def resume(replay_id: Name) -> Response:
         """Of what is `planned` it agrees to the `estimate`; what failed or was cancelled goes on where it was."""
         return await _moved(_table(deps).resume(deps.tenant, replay_id))
+
+    @routes.post(
+        "/{replay_id}:swap", summary="Put the index that a rebuild made in place", status_code=202, **_described()
+    )
+    async def swap(request: Request, replay_id: Name) -> Response:
+        """A replay of its own, which is answered with. Refused unless the rebuild found its index and the live one the same; they
+        are compared once more, and it fails where they differ by then. It waits for persistence to be stopped.
+        """
+        made = await _table(deps).get(deps.tenant, replay_id)
+        return _answer(await followed(_table(deps), made, SwapRequest, decider(request.scope)), 202)
+
+    @routes.post("/{replay_id}:drop", summary="Remove the index that a rebuild made", status_code=202, **_described())
+    async def drop(request: Request, replay_id: Name) -> Response:
+        """A replay of its own, which is answered with. After a swap it removes what was live before."""
+        made = await _table(deps).get(deps.tenant, replay_id)
+        return _answer(await followed(_table(deps), made, DropRequest, decider(request.scope)), 202)
 
     return routes
 
@@ -131,7 +149,7 @@ def _described(*, with_body: bool = False) -> dict[str, Any]:
     texts = refusals(
         _400="Broken JSON, or an agent that is unknown",
         _404="No such replay, or no report of it yet",
-        _409="The id is another request's, or this can't be said in the state that it is in",
+        _409="The id is another request's, this can't be said in the state that it is in, or indexes differ",
         _413="Body over the limit",
         _415="Content type or encoding",
         _422="Not such a request; where says the first place",

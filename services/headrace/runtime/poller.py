@@ -31,6 +31,7 @@ from headrace.messages.errors import FatalError
 from headrace.observe.logging import get_logger
 from headrace.runtime import config, foldstate, offsetmap
 from headrace.runtime.cluster import not_allowed_to_read
+from headrace.runtime.meter import meter
 from headrace.settings import MeshSettings
 
 log = get_logger(__name__)
@@ -109,6 +110,7 @@ class Poller(threading.Thread):
         self._undelivered = 0
         self._lock = threading.Lock()
         self._warned: dict[str, float] = {}
+        self._meter = meter()
 
     # --- called from the loop ------------------------------------------------------------------------------------------
 
@@ -166,6 +168,9 @@ class Poller(threading.Thread):
                 reached.append(self._position(message))
             else:
                 self._refused(consumer, message, error)
+        if self._meter is not None:
+            for record in records:
+                self._meter.add(record.topic, record.size - _OVERHEAD)
         with self._lock:
             self._undelivered += len(records)
         self._post(self._take, records, reached)

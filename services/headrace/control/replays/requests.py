@@ -9,9 +9,11 @@ import msgspec
 from msgspec import Meta
 
 REPLAY_ID: Final = r"^[a-z0-9][a-z0-9-]{0,47}$"
+INDEX_NAME: Final = r"^[a-z][a-z0-9_]{0,30}$"
 MAX_ITEMS: Final = 100_000  # of what one replay goes through
 Time = Annotated[datetime, Meta(tz=True)]
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
+Patience = Annotated[float, Meta(gt=0, le=86_400, description="Seconds to wait: for others to stop, and for progress")]
 Rates = dict[
     Literal["input", "output", "cache_read", "cache_write"], Annotated[float, Meta(ge=0, description="US dollars")]
 ]
@@ -20,13 +22,13 @@ Rates = dict[
 class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"from_": "from"}):
     """What all kinds have. The same ``replay_id`` with the same request is the same job.
 
-    ``dry_run``: plan it and stop, with its estimate. ``confirm``: go on also where models cost money, or runs are acted on.
+    ``dry_run``: plan it and stop, with its estimate. ``confirm``: go on also where models cost money, or something live is changed.
     """
 
     replay_id: Annotated[str, Meta(pattern=REPLAY_ID, description="Default: one is made")] | None = None
     dry_run: Annotated[bool, Meta(description="Only plan it and say what it comes to; :resume begins it")] = False
     confirm: Annotated[
-        bool, Meta(description="Agree to paid model calls, up to max_cost_usd, or to what it does to runs")
+        bool, Meta(description="Agree to paid model calls, up to max_cost_usd, or to what it changes")
     ] = False
 
     @property
@@ -123,7 +125,36 @@ class RepriceRequest(Asked, frozen=True, kw_only=True, tag_field="kind", tag="re
             raise ValueError("it ends before it begins")
 
 
-ReplayRequest = ShadowRequest | RerunRequest | BulkRerunRequest | BulkCancelRequest | RepriceRequest
+class RebuildRequest(Asked, frozen=True, kw_only=True, tag_field="kind", tag="rebuild"):
+    """The index of runs made again beside the live one, from the oldest record on, and compared with it row by row."""
+
+    index: Annotated[str, Meta(pattern=INDEX_NAME, description="Its name: of the schema that it is in")]
+    patience_s: Patience = 120.0
+
+
+class SwapRequest(Asked, frozen=True, kw_only=True, tag_field="kind", tag="swap"):
+    """An index beside put in the live one's place, if both are the same. Waits for persistence to be stopped."""
+
+    index: Annotated[str, Meta(pattern=INDEX_NAME)]
+    patience_s: Patience = 120.0
+
+
+class DropRequest(Asked, frozen=True, kw_only=True, tag_field="kind", tag="drop"):
+    """An index beside, or what a swap has put aside, removed."""
+
+    index: Annotated[str, Meta(pattern=INDEX_NAME)]
+
+
+ReplayRequest = (
+    ShadowRequest
+    | RerunRequest
+    | BulkRerunRequest
+    | BulkCancelRequest
+    | RepriceRequest
+    | RebuildRequest
+    | SwapRequest
+    | DropRequest
+)
 KINDS: Final[tuple[type[Asked], ...]] = get_args(ReplayRequest)
 
 

@@ -13,9 +13,12 @@ from headrace.control.replays.requests import (
     Asked,
     BulkCancelRequest,
     BulkRerunRequest,
+    DropRequest,
+    RebuildRequest,
     RepriceRequest,
     RerunRequest,
     ShadowRequest,
+    SwapRequest,
     request_of,
 )
 from headrace.control.replays.states import Said
@@ -24,6 +27,7 @@ from headrace.messages.errors import BadMessage, FatalError
 from headrace.observe.logging import get_logger
 from headrace.replay.jobs.bulk import cancel_all, rerun_all
 from headrace.replay.jobs.held import Held
+from headrace.replay.jobs.indexes import build_beside, drop_kept, swap_in
 from headrace.replay.jobs.keep import kept
 from headrace.replay.jobs.progress import Progress
 from headrace.replay.jobs.reprice import reprice_all
@@ -69,6 +73,9 @@ KINDS: Final[Mapping[type[Asked], Callable[[Held, Any], Awaitable[Said]]]] = {
     BulkRerunRequest: rerun_all,
     BulkCancelRequest: cancel_all,
     RepriceRequest: reprice_all,
+    RebuildRequest: build_beside,
+    SwapRequest: swap_in,
+    DropRequest: drop_kept,
 }
 
 
