@@ -158,6 +158,12 @@ async def test_published_specs_and_tools_are_the_same() -> None:
             ToolRegistry([drifted])
 
 
+async def test_a_search_for_nothing_is_refused() -> None:
+    registry = ToolRegistry([SearchTools(None)])  # type: ignore[arg-type]
+    caught = await failure(registry, "search_tools", {"query": " "}, granted(tools=("search_tools",)))
+    assert (caught.type, str(caught)) == ("invalid_arguments", "/query: keywords or a description, please")
+
+
 async def test_a_step_that_does_not_exist_is_refused_by_name() -> None:
     async with GuardedClient(EgressPolicy()) as client:
         registry = ToolRegistry([ExecutePipeline(client, MemoryBlobs(), JqPool())])

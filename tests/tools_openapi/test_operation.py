@@ -241,7 +241,8 @@ def test_a_schema_that_refers_to_itself() -> None:
     [
         (b"<html>", "not|no object"),
         (b"[1]", "no object"),
-        (b'{"swagger": "2.0"}', "no OpenAPI 3"),
+        (b'{"swagger": "2.0"}', "Swagger 2.0: OpenAPI 3.0 and 3.1 are read"),
+        (b'{"info": {}}', "no OpenAPI 3"),
         (b'{"openapi": "3.1.0"}', "not valid OpenAPI"),
         (b'{"openapi": "3.1.0", "openapi": "3.0.0"}', "duplicate"),
         (described({"operationId": 7}), "not valid OpenAPI"),

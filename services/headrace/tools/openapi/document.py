@@ -137,6 +137,8 @@ def _require_local(root: JsonObject) -> None:
 
 
 def _require_openapi(root: JsonObject) -> None:
+    if "swagger" in root:
+        raise SpecProblem("this is a description in Swagger 2.0: OpenAPI 3.0 and 3.1 are read")
     if not isinstance(root.get("openapi"), str):
         raise SpecProblem("this is no OpenAPI 3 description: it has no text field openapi")
     try:
