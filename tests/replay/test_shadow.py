@@ -14,10 +14,13 @@ from typing import Any
 
 import asyncpg
 import pytest
+from confluent_kafka import TopicPartition
 
 from headrace.messages.catalog import MESSAGES, SHADOWS
+from headrace.messages.event import Event
 from headrace.messages.replay import ReplayAction
 from headrace.replay.shadow.plan import RESULTS
+from headrace.runtime.cluster import Cluster
 from headrace.runtime.ranges import Ranges
 from headrace.settings import MeshSettings
 from headrace.simulator.server import Simulator
@@ -239,3 +242,27 @@ async def test_killed_it_goes_on_where_it_was(
             seen = await asyncio.to_thread(read_all, mesh, topic)
             assert Counter(runs_of(seen).values()) == {1: 24}
     assert 24 <= simulator.requests.total <= 24 + 11  # what was under way is asked again, no more
+
+
+async def test_what_retention_deletes_meanwhile_is_named_and_not_counted(
+    mesh: MeshSettings, pool: asyncpg.Pool, cli: CommandLine, simulator: Simulator, tmp_path: Path
+) -> None:
+    await history(mesh, pool, [event(number) for number in range(16)], [])
+    simulator.play(says(latency_ms=500))
+    replay = [*REPLAY, "--model", "openai:newer", "--name", "cut", "--yes", "--max-in-flight", "1", "--baseline", "0"]
+    await killed_underway(mesh, *replay, "--out", str(tmp_path), events=16)
+    simulator.play(says())
+    held = Ranges(mesh, "test").extents([Event.TOPIC])[Event.TOPIC].partitions
+    longest, (_, end) = max(held.items(), key=lambda one: one[1][1])
+    gone = TopicPartition(mesh.physical_topic(Event.TOPIC), longest, end - 1)
+    client = Cluster(mesh).client
+    await asyncio.to_thread(lambda: [future.result(20) for future in client.delete_records([gone]).values()])
+
+    resume = ("replay", "shadow", "--resume", "cut", "--out", str(tmp_path))
+    account = json.loads((await cli(*resume, "--json", expect=5)).stdout)["account"]
+    assert account["deleted"] == {str(longest): [0, end - 1]}
+    assert (account["records"], account["replayed"], account["missing"]) == (17 - end, 17 - end, 0)
+    assert not account["complete"]
+    text = f"offsets 0 to {end - 2} of partition {longest}"
+    assert text in (await cli(*resume, expect=5)).stdout
+    assert text.removeprefix("offsets ") in (tmp_path / "cut.html").read_text()

@@ -8,6 +8,7 @@ from typing import Any, TextIO
 from headrace.cli.output import print_table
 from headrace.cli.replay_evaluators import show_evaluators
 from headrace.replay.shadow.estimate import Estimate
+from headrace.replay.shadow.page import deleted_text
 from headrace.replay.shadow.plan import ShadowPlan
 from headrace.replay.shadow.plots import signed
 from headrace.replay.shadow.range import Forecast
@@ -39,6 +40,8 @@ def show_report(facts: dict[str, Any]) -> None:
     for name, reasons in (("skipped", account["skipped"]), ("failed", account["failed"])):
         if reasons:
             print(f"  {name}: {', '.join(f'{count:,} {reason}' for reason, count in reasons.items())}")
+    if account["deleted"]:
+        print(f"  deleted since, and in no number here: offsets {deleted_text(account)}")
     if account["answered_live"]:
         print(f"  answered live: {account['answered_live']:,} tool calls")
     print()

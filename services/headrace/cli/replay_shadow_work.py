@@ -21,7 +21,7 @@ from headrace.cli.who import who
 from headrace.control.replays.leases import Leases
 from headrace.control.replays.requests import ShadowRequest
 from headrace.control.replays.store import NewReplay, Replay, Replays
-from headrace.messages.errors import HeadraceError
+from headrace.messages.errors import BadMessage, FatalError, HeadraceError
 from headrace.postgres.pool import open_pool
 from headrace.registry.read import read_catalog
 from headrace.replay.jobs.helping import helped
@@ -120,6 +120,10 @@ class Work:
                         facts = await kept(leases, held, bar, work.replayed(job, expected, self._asked.outcome))
             await leases.renew(held, bar.facts())
             await leases.say(held, "complete")
+        except (BadMessage, FatalError) as error:
+            with suppress(HeadraceError):  # or it is somebody else's
+                await leases.say(held, "fail", error=str(error))
+            raise
         finally:
             with suppress(HeadraceError):  # it lapses by itself
                 await leases.release(held)

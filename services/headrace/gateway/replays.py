@@ -115,14 +115,20 @@ def _check(deps: Deps, wanted: ShadowRequest) -> None:
         if wanted.definition:
             other = load_text(msgspec.json.encode(wanted.definition).decode())
         changed(live, other, model=wanted.model, prompt=wanted.prompt)
-        for expression in filter(None, (wanted.where, wanted.session)):
-            compile_filter(expression)
     except InvalidDefinition as error:
         raise HttpError(422, error.cause, str(error), where="/definition") from None
     except InvalidCandidate as error:
         raise HttpError(422, error.cause, str(error), where="/") from None
+    _check_filter(wanted.where, "/where")
+    _check_filter(wanted.session, "/session")
+
+
+def _check_filter(expression: str | None, where: str) -> None:
+    try:
+        if expression is not None:
+            compile_filter(expression)
     except InvalidFilter as error:
-        raise HttpError(422, "filter", str(error), where="/where" if wanted.where else "/session") from None
+        raise HttpError(422, "filter", str(error), where=where) from None
 
 
 def _new(tenant: str, wanted: ReplayRequest, asked_by: str) -> NewReplay:

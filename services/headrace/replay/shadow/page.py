@@ -84,7 +84,19 @@ def _account(account: Facts) -> str:
         ]
     )
     missing = f'<p class="bad">{account["missing"]:,} events are not done yet.</p>' if account["missing"] else ""
-    return bar + missing
+    gone = (
+        f'<p class="bad">Deleted since, and in no number here: {deleted_text(account)}.</p>'
+        if account["deleted"]
+        else ""
+    )
+    return bar + missing + gone
+
+
+def deleted_text(account: Facts) -> str:
+    """Which offsets of the range retention has deleted."""
+    return ", ".join(
+        f"{first} to {end - 1} of partition {number}" for number, (first, end) in account["deleted"].items()
+    )
 
 
 def _lead(facts: Facts) -> str:
