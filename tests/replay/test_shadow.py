@@ -265,4 +265,4 @@ async def test_what_retention_deletes_meanwhile_is_named_and_not_counted(
     assert not account["complete"]
     text = f"offsets 0 to {end - 2} of partition {longest}"
     assert text in (await cli(*resume, expect=5)).stdout
-    assert text.removeprefix("offsets ") in (tmp_path / "cut.html").read_text()
+    assert text in (tmp_path / "cut.html").read_text()

@@ -85,7 +85,7 @@ def _account(account: Facts) -> str:
     )
     missing = f'<p class="bad">{account["missing"]:,} events are not done yet.</p>' if account["missing"] else ""
     gone = (
-        f'<p class="bad">Deleted since, and in no number here: {deleted_text(account)}.</p>'
+        f'<p class="bad">Deleted since, and in no number here: offsets {deleted_text(account)}.</p>'
         if account["deleted"]
         else ""
     )
@@ -143,7 +143,7 @@ def _agreement(facts: Facts) -> str:
     if rows:
         rows.append(("", Html(shares_axis()), Html("")))
     note = "With live; 95 % intervals. The baseline is the unchanged version over a sample: where it differs, that is noise."
-    return f'<h2>Agreement</h2><p class="soft">{note}</p>{table(("", "share", ""), rows)}'
+    return f'<h2>Agreement</h2><p class="soft">{note}</p><div class="wide">{table(("", "share", ""), rows)}</div>'
 
 
 def _evaluators(facts: Facts) -> str:
