@@ -9,6 +9,7 @@ import sys
 import time
 from asyncio.subprocess import DEVNULL
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from tests.replay import shadows
 from tests.replay.command import CommandLine
 from tests.replay.mesh import environment
 from tests.replay.shadows import QUERY, TICKETS, about, answer, event, history, live_id, lived, promoted, says
+from tests.replay.stored import an_hour_ago
 from tests.runtime.kafka import Seen, produce, read_all
 from tests.support.simulator import simulator
 
@@ -90,6 +92,9 @@ async def test_every_event_is_accounted_for_and_nothing_live_is_touched(
     lives = [await lived(mesh, pool, one, "low", call=calls.get(number)) for number, one in enumerate(events[:17])]
     await Composites(pool).demote("default", gone)
     await promoted(pool, {"step": "top_k", "k": 3}, hours_ago=0)  # after the events
+    since = datetime.fromtimestamp(
+        an_hour_ago() / 1000, UTC
+    ).isoformat()  # by whose clock the live runs were before their events
     await history(mesh, pool, [*events, *others], lives)
     await asyncio.to_thread(produce, mesh, "ingest.events", [("k", b"\x00garbage")])
     simulator.play(
@@ -111,6 +116,8 @@ async def test_every_event_is_accounted_for_and_nothing_live_is_touched(
         "openai:newer",
         "--where",
         "data.number != `33`",
+        "--from",
+        since,
         "--name",
         "one",
         "--out",
@@ -185,7 +192,7 @@ async def test_a_miss_may_be_told_to_the_model_and_the_budget_ends_it(
     prompt = tmp_path / "prompt.txt"
     prompt.write_text("Be brief.")
     same_model = (*REPLAY, "--prompt", str(prompt), "--baseline", "0")
-    assert "this asks openai:sim" in (await cli(*same_model, expect=2)).stderr
+    assert "this asks openai:sim, what they cost can't be told" in (await cli(*same_model, expect=2)).stderr
     turned = await cli(*same_model, "--from", "2026-11-02", "--to", "2026-11-01", expect=2)
     assert "ends before it begins" in turned.stderr
     assert len(simulator.requests) == 0

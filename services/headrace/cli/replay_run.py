@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +12,7 @@ from rich.console import Console as Terminal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from headrace.cli.output import Exit, note, print_facts, print_json, stop
+from headrace.cli.since import since_of
 from headrace.cli.target import JsonFlag, Target, run_async
 from headrace.cli.who import who
 from headrace.history.stored import History, open_history
@@ -24,11 +25,9 @@ from headrace.replay.actions import on_record
 from headrace.replay.jobs.rerun import tally_facts
 from headrace.replay.regression import Regression, Tally
 from headrace.replay.rerun import Rerun
-from headrace.replay.start import OutOfRange, parse_time
 from headrace.settings import MeshSettings
 
 _NOWHERE = Target()
-_EPOCH = datetime.fromtimestamp(0, UTC)
 Flag = Annotated[bool, Parameter(negative=())]
 
 
@@ -56,7 +55,7 @@ def run(
     all
         All runs that have ended, oldest first, instead of one.
     since
-        With --all: only runs created since this ISO 8601 time; UTC if it names no offset.
+        With --all: only runs created since then: an ISO 8601 time (UTC if it names no offset), or a span such as 7d.
     agent
         With --all: only of this agent.
     definition
@@ -73,7 +72,7 @@ def run(
     if run is not None:
         _one(settings, run, definition, json=json)
         return
-    tally = run_async(_all(settings, _time(since), agent, definition))
+    tally = run_async(_all(settings, since_of(since), agent, definition))
     if json:
         print_json(tally_facts(tally))
     else:
@@ -156,15 +155,6 @@ def _loaded(path: Path) -> AgentDefinition:
         return load_file(path)
     except (InvalidDefinition, OSError) as error:
         raise stop(str(error), 2) from None
-
-
-def _time(text: str | None) -> datetime:
-    if text is None:
-        return _EPOCH
-    try:
-        return datetime.fromtimestamp(parse_time(text).timestamp_ms / 1000, UTC)
-    except OutOfRange as error:
-        raise stop(f"--since: {error}", 2) from None
 
 
 def _show(tally: Tally) -> None:

@@ -16,7 +16,7 @@ import orjson
 from headrace.cli.output import note, print_json, stop
 from headrace.cli.replay_bar import Bar
 from headrace.cli.replay_evaluators import gates_hold
-from headrace.cli.replay_shadow_view import show_forecast, show_report
+from headrace.cli.replay_shadow_view import about_cost, show_forecast, show_report
 from headrace.cli.who import who
 from headrace.control.replays.leases import Leases
 from headrace.control.replays.requests import ShadowRequest
@@ -157,9 +157,7 @@ class Work:
         """Ends the command where paid calls are not agreed to, or would cost more than they may."""
         check_cost(plan, about)
         if about.paid and not self._asked.yes:
-            raise stop(
-                f"this asks {about.paid}, about ${about.cost_usd:.4f}: say --yes to go on; nothing was asked yet", 2
-            )
+            raise stop(f"this asks {about.paid}, {about_cost(about)}: say --yes to go on; nothing was asked yet", 2)
 
     def _write(self, plan: ShadowPlan, facts: dict[str, Any]) -> None:
         out = self._asked.out

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from rich.console import Console as Terminal
@@ -14,11 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from headrace.cli.asking import asking
 from headrace.cli.output import Exit, note, print_facts, print_json, stop
+from headrace.cli.since import since_of
 from headrace.cli.target import Target, index_of, run_async
 from headrace.index.paging import MAX_LIMIT
 from headrace.index.views import RunView
 from headrace.registry.filters import Filter, FilterFailed, InvalidFilter, compile_filter
-from headrace.replay.start import OutOfRange, parse_time
 
 _ATTEMPTS: Final = 5  # for one run, while the gateway has no room
 
@@ -48,7 +48,7 @@ class Done:
 
 def chosen(target: Target, choice: Choice, wanted: Callable[[RunView], bool]) -> list[RunView]:
     """The runs of ``choice`` that are also ``wanted``. Raises ``Exit`` 2 for an expression or a time that is none."""
-    expression, since = _compiled(choice.where), _time(choice.since)
+    expression, since = _compiled(choice.where), since_of(choice.since)
 
     async def read() -> list[RunView]:
         found = [run async for run in _newest_first(target, choice, since) if wanted(run) and _fits(expression, run)]
@@ -156,12 +156,3 @@ def _fits(expression: Filter | None, run: RunView) -> bool:
         return expression.passes(run.model_dump(mode="json", exclude={"records", "family"}))
     except FilterFailed:
         return False  # as with triggers: what can't be evaluated on a run is not true of it
-
-
-def _time(text: str | None) -> datetime:
-    if text is None:
-        return datetime.min.replace(tzinfo=UTC)
-    try:
-        return datetime.fromtimestamp(parse_time(text).timestamp_ms / 1000, UTC)
-    except OutOfRange as error:
-        raise stop(f"--since: {error}", 2) from None

@@ -48,7 +48,7 @@ def rerun(
     where
         A JMESPath expression over a run, as `headrace runs show --json` prints it.
     since
-        Only runs that were created since this time.
+        Only runs that were created since this ISO 8601 time, or within a span such as 7d.
     agent
         Only of this agent.
     state
@@ -114,7 +114,7 @@ def cancel(
     where
         A JMESPath expression over a run, as `headrace runs show --json` prints it.
     since
-        Only runs that were created since this time.
+        Only runs that were created since this ISO 8601 time, or within a span such as 7d.
     agent
         Only of this agent.
     state

@@ -23,6 +23,7 @@ from headrace.runtime.wire import Wire
 from headrace.settings import MeshSettings
 
 UNDECODABLE: Final = "undecodable"
+_CLOCKS_MS: Final = 60_000
 
 
 def settle_range(settings: MeshSettings, start: AtTime | Earliest, end_ms: int | None) -> dict[int, Stretch]:
@@ -47,10 +48,12 @@ def settle_range(settings: MeshSettings, start: AtTime | Earliest, end_ms: int |
 
 
 def since(settings: MeshSettings, topics: Collection[str], at_ms: int) -> dict[Partition, int]:
-    """The offsets from which ``topics`` are not older than ``at_ms``. Blocks."""
+    """The offsets from which ``topics`` are not older than ``at_ms``, by clocks that may be a minute apart: the record of a run may
+    have an earlier time than its event. Blocks.
+    """
     ranges = Ranges(settings, "shadow")
     whole = {(topic, n): held for topic, one in ranges.extents(topics).items() for n, held in one.partitions.items()}
-    times = ranges.at_time(whole, at_ms)
+    times = ranges.at_time(whole, max(0, at_ms - _CLOCKS_MS))
     return {where: times.get(where, end) for where, (_, end) in whole.items()}
 
 
