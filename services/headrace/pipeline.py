@@ -86,7 +86,17 @@ PIPELINE: Final[tuple[Stage, ...]] = (
         unhurried=True,
     ),
     # Its jobs are rows of a table. Each shadow replay is a stage of its own beside it (replay/shadow/plan.py).
-    Stage("replay", produces=("replay.actions", "shadow.jobs", "shadow.calls", "shadow.toolresults", "shadow.results")),
+    Stage(
+        "replay",
+        produces=(
+            "replay.actions",
+            "agent.jobs",
+            "shadow.jobs",
+            "shadow.calls",
+            "shadow.toolresults",
+            "shadow.results",
+        ),
+    ),
     Stage("analytics", consumes=("audit.events",), produces=("usage.windows",)),
 )
 

@@ -12,12 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.control.replays.leases import Leases
+from headrace.control.replays.store import Replays
 from headrace.index.spent import Spent
 from headrace.messages.run import Usage
 from headrace.models.pricing import price
 from headrace.models.rates import InvalidRates, PriceTable, Rates, load_rates, rates_of
 from headrace.persistence.writer import Writer
+from headrace.replay.jobs.work import work_on
 from headrace.replay.reprice import reprice, total
+from headrace.settings import MeshSettings
 from tests.budgets.test_postgres import NOW, run
 from tests.docs.pages import ROOT
 from tests.postgres.database import empty_pool, pool
@@ -87,6 +91,21 @@ def used(name: str, model: str, **changes: Any) -> Any:
     return run(name, 1, 1, **{"tenant": "default", "model": model, **tokens, **changes})
 
 
+async def worked(pool: asyncpg.Pool) -> Any:
+    """The report of the one job that there is, which this process works on. It takes no server but Postgres."""
+    leases = Leases(pool, "test", 60.0)
+    job = await leases.take("default", follows=False)
+    assert job is not None
+    await work_on(MeshSettings(_env_file=None), pool, leases, job)
+    row = await Replays(pool).get("default", job.replay_id)
+    report, _ = await Replays(pool).report("default", job.replay_id)
+    assert row is not None
+    assert row.state == "completed", row.error
+    assert row.progress is not None
+    assert row.progress["passed"] == row.progress["total"] == 100
+    return report
+
+
 async def test_the_command_adds_up_by_agent_and_model(
     pool: asyncpg.Pool, cli: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, database_url: str
 ) -> None:
@@ -94,7 +113,7 @@ async def test_the_command_adds_up_by_agent_and_model(
     await Writer(pool).write(
         [
             used("r-1", MINI),
-            used("r-2", MINI, cache_read_tokens=400_000),
+            used("r-2", MINI, cache_read_tokens=400_000, created_at=NOW - timedelta(days=2)),
             used("r-3", "openai:gpt-4o", agent_name="other"),
             used("r-4", "offline", input_tokens=0, output_tokens=0, cost_usd=0.0),
             used("r-5", MINI, created_at=old),
@@ -112,6 +131,10 @@ async def test_the_command_adds_up_by_agent_and_model(
     assert (mini["runs"], mini["input_tokens"], mini["cost_usd"]) == (2, 2_000_000, 4.0)
     assert mini["repriced_usd"] == pytest.approx(1.6 + 0.4 * 0.5 + 2.0)
     assert told["total"]["difference_usd"] == pytest.approx(3.8 - 4.0)
+
+    await cli(*command, "--prices", str(file), "--agent", "reviewer", "--detach")
+    report = await worked(pool)
+    assert [report[name] for name in ("rows", "total")] == [pytest.approx(told[name]) for name in ("rows", "total")]
 
     lacking = await cli(*command, "--prices", str(file), expect=2)
     assert "has no price for openai:gpt-4o (1 runs)" in lacking.stderr

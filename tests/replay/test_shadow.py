@@ -22,6 +22,7 @@ from headrace.messages.event import Event
 from headrace.messages.replay import ReplayAction
 from headrace.replay.shadow.plan import RESULTS
 from headrace.runtime.cluster import Cluster
+from headrace.runtime.meter import size_of
 from headrace.runtime.ranges import Ranges
 from headrace.settings import MeshSettings
 from headrace.simulator.server import Simulator
@@ -67,6 +68,10 @@ def ends(settings: MeshSettings) -> dict[str, Any]:
 def results_end(settings: MeshSettings) -> int:
     """Offsets of ``shadow.results`` that are committed."""
     return sum(end for _, end in Ranges(settings, "test").extents([RESULTS])[RESULTS].partitions.values())
+
+
+def bytes_of(one: Seen) -> int:
+    return size_of(one.key.encode(), one.value, [(name, value.encode()) for name, value in one.headers.items()])
 
 
 def runs_of(seen: list[Seen]) -> Counter[str]:
@@ -146,7 +151,13 @@ async def test_every_event_is_accounted_for_and_nothing_live_is_touched(
     assert {one["name"] for one in report["deltas"]} >= {"cost_usd", "latency_ms", "output_tokens"}
     assert report["worst"][0]["shadow_outcome"] != "low"
 
+    read = report["read"]
+    size = sum(map(bytes_of, await asyncio.to_thread(read_all, mesh, "ingest.events")))
+    assert read["topics"]["ingest.events"] >= 3 * size, "to plan, to replay and to account"
+    assert read["topics"].keys() >= {"tool.calls", "tool.results", "agent.results", RESULTS}
+    assert read["bytes"] == sum(read["topics"].values())
     html = (tmp_path / "one.html").read_text()
+    assert f"{read['bytes']:,} bytes of records read" in html
     assert "<script" not in html
     assert "&lt;script&gt;" in html
     assert json.loads((tmp_path / "one.json").read_text()) == report

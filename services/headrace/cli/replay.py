@@ -8,8 +8,9 @@ from cyclopts import App, Parameter
 
 from headrace.blobs.settings import open_blobs
 from headrace.cli.output import Exit, print_json, stop
+from headrace.cli.replay_detached import detach as detached
 from headrace.cli.replay_service import service_of
-from headrace.cli.replay_view import Console, plan_facts, report_facts, show_plan, show_report, survey_facts
+from headrace.cli.replay_view import Console, plan_facts, show_plan, show_report, survey_facts
 from headrace.cli.target import JsonFlag, Target, run_async
 from headrace.cli.who import who
 from headrace.pipeline import STAGES
@@ -54,6 +55,7 @@ def rebuild(
     yes: Flag = False,
     beside: str | None = None,
     swap: Flag = False,
+    detach: Flag = False,
     timeout: float = 120.0,
     target: Target = _NOWHERE,
     json: JsonFlag = False,
@@ -88,6 +90,8 @@ def rebuild(
         the two row by row. Nothing is stopped for it.
     swap
         With --beside: put it in the live one's place if they are the same; with --yes, whatever differs. As `headrace replay swap`.
+    detach
+        With --beside, and without --swap: hand it to the service `replay`, and return.
     timeout
         Seconds to wait for the group to be empty, and to wait without progress.
     json
@@ -97,13 +101,17 @@ def rebuild(
     if stage is None:
         raise stop(f"this mesh has no service {group}", 2)
     check_rebuildable(stage, empty=empty_index)
-    if swap and beside is None:
-        raise stop("--swap is for --beside", 2)
+    if ((swap or detach) and beside is None) or (swap and detach):
+        raise stop("--swap and --detach are for --beside, one of them", 2)
     if beside is not None:
         if group != "persistence" or not to_earliest or to_datetime or to_offset or empty_index or run or dry_run:
             raise stop(
-                "--beside is for --group persistence and --to-earliest, with --swap, --yes, --timeout and --json", 2
+                "--beside is for --group persistence and --to-earliest, with --swap, --detach, --yes, --timeout and --json",
+                2,
             )
+        if detach:
+            detached(target, "rebuild", json=json, index=beside, patience_s=timeout)
+            return
         from headrace.cli.replay_beside import make_beside
 
         make_beside(target, beside, then_swap=swap, yes=yes, patience_s=timeout, json=json)
@@ -174,7 +182,7 @@ async def _rebuild(
                 report = await work.run(survey, service, empty=empty, timeout_s=patience_s)
     if not json:
         show_report(report)
-    _print(facts | report_facts(report), json=json)
+    _print(facts | report.facts(), json=json)
     return report.ok
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import asyncpg
 from cyclopts import Parameter
 
 from headrace.cli.output import Exit, note, print_json, print_table, stop
 from headrace.cli.replay_service import service_of
-from headrace.cli.replay_view import Console, report_facts, show_report
+from headrace.cli.replay_view import Console, show_report
 from headrace.cli.target import JsonFlag, Target, run_async
 from headrace.cli.who import who
 from headrace.postgres.errors import translated
@@ -151,7 +150,7 @@ async def _place(connection: tables.Connection, name: str) -> Place:
 
 def _tell(found: Beside, *, json: bool) -> None:
     if json:
-        print_json(_facts(found))
+        print_json(found.facts())
         return
     if found.report:
         show_report(found.report)
@@ -174,11 +173,3 @@ def _show_rows(rows: Sequence[TableComparison]) -> None:
     for one in rows:
         for example in one.examples:
             print(f"  {one.table}: {example}")
-
-
-def _facts(found: Beside) -> dict[str, Any]:
-    return {
-        "same": found.same,
-        "report": report_facts(found.report) if found.report else None,
-        "rows": [asdict(one) | {"same": one.same} for one in found.rows],
-    }

@@ -160,8 +160,9 @@ def _said(row: Replay) -> str:
     """A line on how it is."""
     if row.state == "planned":
         about = row.estimate or {}
+        runs = f", {about['runs']:,} runs" if "runs" in about else ""
         cost = f", about ${about['cost_usd']:.4f} for {about['paid']}" if about.get("paid") else ""
-        return f"planned{cost}: headrace replay resume {row.replay_id} begins it"
+        return f"planned{runs}{cost}: headrace replay resume {row.replay_id} begins it"
     told = row.progress
     if row.state != "running" or told is None:
         return f"{row.state}: {row.error}" if row.error else row.state

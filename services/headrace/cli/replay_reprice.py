@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
+
+import msgspec
+from cyclopts import Parameter
 
 from headrace.cli.output import note, print_json, print_table, stop
+from headrace.cli.replay_detached import detach as detached
 from headrace.cli.target import JsonFlag, Target, run_async
 from headrace.index.spent import Spent, spent_by_model
 from headrace.index.usage import moment
 from headrace.messages.errors import BadMessage
 from headrace.models.rates import InvalidRates, PriceTable, load_rates, rates_of
 from headrace.postgres.pool import open_pool
-from headrace.replay.reprice import Repriced, reprice, total
+from headrace.replay.reprice import Repriced, facts, reprice, total
 from headrace.settings import MeshSettings
 
 _NOWHERE: Final = Target()
@@ -26,6 +30,7 @@ def run(
     since: str,
     until: str | None = None,
     agent: str | None = None,
+    detach: Annotated[bool, Parameter(negative=())] = False,
     target: Target = _NOWHERE,
     json: JsonFlag = False,
 ) -> None:
@@ -50,6 +55,8 @@ def run(
         Up to this time. Default: now.
     agent
         Only of this agent.
+    detach
+        Hand it to the service `replay`, and return: `headrace replay watch NAME` shows it.
     json
         Print JSON.
     """
@@ -59,14 +66,19 @@ def run(
         now = datetime.now(UTC)
         start, end = moment(since, now), moment(until, now) if until else now
         table = load_rates(prices) if prices else rates_of(model or "")
+        if detach:
+            given = msgspec.to_builtins(table.rates) if prices else None
+            detached(
+                target, "reprice", json=json, prices=given, model=model, since=start, until=until and end, agent=agent
+            )
+            return
         rows = reprice(run_async(_spent(target.settings(kafka=False), start, end, agent)), table)
     except (InvalidRates, BadMessage) as error:
         raise stop(str(error), 2) from None
     except OSError as error:
         raise stop(f"{prices}: {error.strerror}", 2) from None
     if json:
-        facts = {"since": start, "until": end, "prices": table.name}
-        print_json({**facts, "rows": [row.facts() for row in rows], "total": total(rows).facts()})
+        print_json(facts(rows, table, start, end))
     else:
         _show(rows, table, start)
 

@@ -141,18 +141,6 @@ def survey_facts(survey: Survey) -> dict[str, Any]:
     }
 
 
-def report_facts(report: Report) -> dict[str, Any]:
-    return {
-        "ok": report.ok,
-        "emptied": report.emptied,
-        "seconds": round(report.seconds, 3),
-        "records_per_s": round(report.rate, 1),
-        "dead_letters": report.dead_letters,
-        "tables": [asdict(check) | {"ok": check.ok} for check in report.checks],
-        "deliveries": {"before": report.deliveries[0], "after": report.deliveries[1]},
-    }
-
-
 def _time(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds")
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Final
 
 from rich.console import Console as Terminal
@@ -14,28 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from headrace.cli.asking import asking
 from headrace.cli.output import Exit, note, print_facts, print_json, stop
-from headrace.cli.since import since_of
 from headrace.cli.target import Target, index_of, run_async
-from headrace.index.paging import MAX_LIMIT
-from headrace.index.views import RunView
-from headrace.registry.filters import Filter, FilterFailed, InvalidFilter, compile_filter
+from headrace.index.choice import Choice, Chosen, Wanted, by_agent, chosen
+from headrace.registry.filters import InvalidFilter
 
 _ATTEMPTS: Final = 5  # for one run, while the gateway has no room
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Which runs: all that fit everything that is given, oldest first, at most ``limit``."""
-
-    where: str | None = None
-    since: str | None = None
-    agent: str | None = None
-    state: str | None = None
-    limit: int | None = None
-
-    @property
-    def given(self) -> bool:
-        return any(one is not None for one in (self.where, self.since, self.agent, self.state))
 
 
 @dataclass(slots=True)
@@ -46,36 +27,23 @@ class Done:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def chosen(target: Target, choice: Choice, wanted: Callable[[RunView], bool]) -> list[RunView]:
-    """The runs of ``choice`` that are also ``wanted``. Raises ``Exit`` 2 for an expression or a time that is none."""
-    expression, since = _compiled(choice.where), since_of(choice.since)
+def runs_of(target: Target, choice: Choice, wanted: Wanted) -> list[Chosen]:
+    """The runs of ``choice`` that are also ``wanted``. Raises ``Exit`` 2 for an expression that is none."""
 
-    async def read() -> list[RunView]:
-        found = [run async for run in _newest_first(target, choice, since) if wanted(run) and _fits(expression, run)]
-        return found[::-1][: choice.limit]
+    async def read() -> list[Chosen]:
+        settings = target.settings(kafka=False)
+        async with index_of(settings) as index:
+            return await chosen(index, settings.tenant, choice, wanted)
 
-    return run_async(read())
-
-
-async def _newest_first(target: Target, choice: Choice, since: datetime) -> AsyncIterator[RunView]:
-    settings = target.settings(kafka=False)
-    async with index_of(settings) as index:
-        cursor: str | None = None
-        while True:
-            page = await index.runs(
-                settings.tenant, agent=choice.agent, state=choice.state, limit=MAX_LIMIT, cursor=cursor
-            )
-            for run in page.runs:
-                if run.created_at < since:
-                    return
-                yield run
-            if (cursor := page.cursor) is None:
-                return
+    try:
+        return run_async(read())
+    except InvalidFilter as error:
+        raise stop(f"--where: {error}", 2) from None
 
 
 def settle(
-    runs: Sequence[RunView],
-    act: Callable[[RunView], None],
+    runs: Sequence[Chosen],
+    act: Callable[[Chosen], None],
     *,
     verb: str,
     rate: float,
@@ -84,7 +52,7 @@ def settle(
 ) -> None:
     """``act`` on each run, ``rate`` a second. ``say``: dry run, yes, JSON. Exits with 1 if one was refused, 2 without a yes."""
     dry_run, yes, json = say
-    facts = {"runs": len(runs), "agents": dict(Counter(run.agent_name or "-" for run in runs)), **about}
+    facts = {"runs": len(runs), "agents": by_agent(runs), **about}
     if dry_run or not yes or not runs:
         _print({**facts, "dry_run": True}, json=json)
         if dry_run or not runs:
@@ -96,7 +64,7 @@ def settle(
         raise Exit(1)
 
 
-def _acted(runs: Sequence[RunView], act: Callable[[RunView], None], verb: str, rate: float) -> Done:
+def _acted(runs: Sequence[Chosen], act: Callable[[Chosen], None], verb: str, rate: float) -> Done:
     columns = (TextColumn(verb), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     done, began = Done(), time.monotonic()
     with Progress(*columns, console=Terminal(stderr=True), transient=True) as bars:
@@ -111,7 +79,7 @@ def _acted(runs: Sequence[RunView], act: Callable[[RunView], None], verb: str, r
     return done
 
 
-def _refusal(act: Callable[[RunView], None], run: RunView) -> str | None:
+def _refusal(act: Callable[[Chosen], None], run: Chosen) -> str | None:
     """Why this run can't be acted on, if that is its own fault; other errors end the command."""
     from headrace.client import Conflict, InvalidRequest, NotFound, Unavailable
 
@@ -140,19 +108,3 @@ def _print(facts: dict[str, Any], *, json: bool) -> None:
     print_facts([*facts.items(), ("by agent", agents or "-"), ("refused", len(refused))])
     for run, why in list(refused.items())[:20]:
         note(f"run {run}: {why}")
-
-
-def _compiled(where: str | None) -> Filter | None:
-    try:
-        return None if where is None else compile_filter(where)
-    except InvalidFilter as error:
-        raise stop(f"--where: {error}", 2) from None
-
-
-def _fits(expression: Filter | None, run: RunView) -> bool:
-    if expression is None:
-        return True
-    try:
-        return expression.passes(run.model_dump(mode="json", exclude={"records", "family"}))
-    except FilterFailed:
-        return False  # as with triggers: what can't be evaluated on a run is not true of it

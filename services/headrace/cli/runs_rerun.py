@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import asdict
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -10,12 +11,13 @@ from cyclopts.validators import Number
 
 from headrace.cli.asking import asking
 from headrace.cli.output import print_json, stop
-from headrace.cli.runs_bulk import Choice, chosen, settle
+from headrace.cli.replay_detached import detach as detached
+from headrace.cli.runs_bulk import runs_of, settle
+from headrace.cli.since import since_of
 from headrace.cli.target import JsonFlag, Target
-from headrace.index.views import RunView
+from headrace.index.choice import Choice, Chosen, to_rerun, under_way
 
 _NOWHERE = Target()
-_OVER = ("completed", "failed")
 Limit = Annotated[int | None, Parameter(validator=Number(gte=1))]
 Rate = Annotated[float, Parameter(validator=Number(gt=0, lte=1_000))]
 Flag = Annotated[bool, Parameter(negative=())]
@@ -31,6 +33,7 @@ def rerun(
     rate: Rate = 10.0,
     version: str | None = None,
     replay: str | None = None,
+    detach: Flag = False,
     dry_run: Flag = False,
     yes: Flag = False,
     target: Target = _NOWHERE,
@@ -61,6 +64,8 @@ def rerun(
         Of the agent; default: the version that each run took.
     replay
         The replay id; default: a new one, which is printed.
+    detach
+        Hand it to the service `replay`, and return: `headrace replay watch NAME` shows it. Without --yes it is only planned.
     dry_run
         Only count them.
     yes
@@ -68,17 +73,19 @@ def rerun(
     json
         Print JSON.
     """
-    choice = Choice(where, since, agent, state, limit)
+    choice = Choice(where, since_of(since), agent, state, limit)
     _narrow(choice)
     name = replay or f"rerun-{uuid.uuid4().hex[:10]}"
-    runs = chosen(
-        target, choice, lambda run: run.state in _OVER and run.parent_run_id is None and run.replay_id != name
-    )
+    if detach:
+        how = {"replay_id": name, "version": version, "rate": rate, "dry_run": dry_run, "confirm": yes}
+        detached(target, "bulk_rerun", json=json, **asdict(choice), **how)
+        return
+    runs = runs_of(target, choice, to_rerun(name))
     from headrace.client import Client
 
     with asking(), Client(target.gateway_url()) as client:
 
-        def again(run: RunView) -> None:
+        def again(run: Chosen) -> None:
             if version is None:
                 client.fork(run.run_id, replay_id=name)
             else:
@@ -96,6 +103,7 @@ def cancel(
     state: Literal["pending", "running"] | None = None,
     limit: Limit = None,
     rate: Rate = 10.0,
+    detach: Flag = False,
     dry_run: Flag = False,
     yes: Flag = False,
     target: Target = _NOWHERE,
@@ -123,6 +131,8 @@ def cancel(
         At most so many, the oldest first.
     rate
         So many a second.
+    detach
+        Hand it to the service `replay`, and return: `headrace replay watch NAME` shows it. Without --yes it is only planned.
     dry_run
         Only count them.
     yes
@@ -132,9 +142,9 @@ def cancel(
     """
     from headrace.client import Client
 
-    choice = Choice(where, since, agent, state, limit)
+    choice = Choice(where, since_of(since), agent, state, limit)
     if run is not None:
-        if choice.given or limit is not None or dry_run:
+        if choice.given or limit is not None or dry_run or detach:
             raise stop("name one run, or say which runs, not both", 2)
         with asking(), Client(target.gateway_url()) as client:
             client.cancel(run)
@@ -144,7 +154,10 @@ def cancel(
             print(f"asked; `headrace runs show {run}` tells how it ended")
         return
     _narrow(choice)
-    runs = chosen(target, choice, lambda one: one.state not in _OVER)
+    if detach:
+        detached(target, "bulk_cancel", json=json, **asdict(choice), rate=rate, dry_run=dry_run, confirm=yes)
+        return
+    runs = runs_of(target, choice, under_way)
     with asking(), Client(target.gateway_url()) as client:
         settle(
             runs, lambda one: client.cancel(one.run_id), verb="cancel", rate=rate, say=(dry_run, yes, json), about={}

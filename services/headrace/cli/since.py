@@ -8,13 +8,11 @@ from headrace.cli.output import stop
 from headrace.index.usage import moment
 from headrace.messages.errors import BadMessage
 
-EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
-
-def since_of(text: str | None) -> datetime:
-    """``7d`` or ``2026-11-01``; ``EVER`` where there is none. Raises ``Exit`` 2 for what is neither."""
+def since_of(text: str | None) -> datetime | None:
+    """``7d`` or ``2026-11-01``; None where nothing is said. Raises ``Exit`` 2 for what is neither."""
     if text is None:
-        return EVER
+        return None
     try:
         return moment(text, datetime.now(UTC))
     except BadMessage as error:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 import httpx2
 
@@ -16,6 +16,7 @@ from headrace.client.calls import (
     ForkOptions,
     PageOptions,
     PromoteOptions,
+    ReplayKind,
     ReplayOptions,
     RollbackOptions,
     RunFilters,
@@ -117,7 +118,7 @@ class AsyncClient:
         """End an agent's canary, or if there is none make live what was so before. Raises ``Conflict`` if there was nothing."""
         return await self._do(calls.rollback(name, **request))
 
-    async def replay(self, kind: Literal["shadow", "rerun"], **request: Unpack[ReplayOptions]) -> Replay:
+    async def replay(self, kind: ReplayKind, **request: Unpack[ReplayOptions]) -> Replay:
         """Ask for a replay. Raises ``Conflict`` for the id of another request."""
         return await self._do(calls.replay(kind, **request))
 
@@ -139,6 +140,14 @@ class AsyncClient:
     async def resume_replay(self, replay_id: str) -> Replay:
         """Begin one that is planned, or go on with one that failed or was cancelled. Raises ``Conflict`` if it is done."""
         return await self._do(calls.move_replay(replay_id, "resume"))
+
+    async def swap_index(self, replay_id: str) -> Replay:
+        """Put the index that a rebuild made in place of the live one; the replay of it. Raises ``Conflict`` if they differ."""
+        return await self._do(calls.move_replay(replay_id, "swap"))
+
+    async def drop_index(self, replay_id: str) -> Replay:
+        """Remove the index that a rebuild made, or what was live before it; the replay of it."""
+        return await self._do(calls.move_replay(replay_id, "drop"))
 
     async def result(self, ref: str) -> Any:
         """What a run's ``result_url``, or a reference such as ``artifact://...``, stands for."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 import httpx2
 
@@ -15,6 +15,7 @@ from headrace.client.calls import (
     ForkOptions,
     PageOptions,
     PromoteOptions,
+    ReplayKind,
     ReplayOptions,
     RollbackOptions,
     RunFilters,
@@ -113,7 +114,7 @@ class Client:
         """End an agent's canary, or if there is none make live what was so before. Raises ``Conflict`` if there was nothing."""
         return self._do(calls.rollback(name, **request))
 
-    def replay(self, kind: Literal["shadow", "rerun"], **request: Unpack[ReplayOptions]) -> Replay:
+    def replay(self, kind: ReplayKind, **request: Unpack[ReplayOptions]) -> Replay:
         """Ask for a replay. Raises ``Conflict`` for the id of another request."""
         return self._do(calls.replay(kind, **request))
 
@@ -135,6 +136,14 @@ class Client:
     def resume_replay(self, replay_id: str) -> Replay:
         """Begin one that is planned, or go on with one that failed or was cancelled. Raises ``Conflict`` if it is done."""
         return self._do(calls.move_replay(replay_id, "resume"))
+
+    def swap_index(self, replay_id: str) -> Replay:
+        """Put the index that a rebuild made in place of the live one; the replay of it. Raises ``Conflict`` if they differ."""
+        return self._do(calls.move_replay(replay_id, "swap"))
+
+    def drop_index(self, replay_id: str) -> Replay:
+        """Remove the index that a rebuild made, or what was live before it; the replay of it."""
+        return self._do(calls.move_replay(replay_id, "drop"))
 
     def result(self, ref: str) -> Any:
         """What a run's ``result_url``, or a reference such as ``artifact://...``, stands for."""

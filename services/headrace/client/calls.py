@@ -57,8 +57,13 @@ class PromoteOptions(RollbackOptions, total=False):
     canary_percent: float  # only for this share of the keys: above 0, below 100
 
 
+ReplayKind = Literal["shadow", "rerun", "bulk_rerun", "bulk_cancel", "reprice", "rebuild", "swap", "drop"]
+
+
 class ReplayOptions(TypedDict, total=False):
-    """What ``POST /v1/replays`` takes; ``start`` and ``end`` are its ``from`` and ``to``. Times are ISO 8601 with an offset."""
+    """What ``POST /v1/replays`` takes, each kind some of it; ``start`` and ``end`` are its ``from`` and ``to``. Times are ISO 8601
+    with an offset.
+    """
 
     replay_id: str
     dry_run: bool
@@ -82,6 +87,13 @@ class ReplayOptions(TypedDict, total=False):
     max_cost_usd: float
     max_in_flight: int
     outcome: str
+    state: Literal["pending", "running", "completed", "failed"]
+    limit: int
+    rate: float
+    until: str
+    prices: Mapping[str, Mapping[str, float]]
+    index: str
+    patience_s: float
 
 
 class RunFilters(TypedDict, total=False):
@@ -178,7 +190,7 @@ def rollback(name: str, **request: Unpack[RollbackOptions]) -> Call[LiveVersion]
     return Call("POST", f"/v1/agents/{part(name)}:rollback", _as(LiveVersion), body=known(request))
 
 
-def replay(kind: Literal["shadow", "rerun"], **request: Unpack[ReplayOptions]) -> Call[Replay]:
+def replay(kind: ReplayKind, **request: Unpack[ReplayOptions]) -> Call[Replay]:
     given: dict[str, Any] = {"kind": kind, **known(request)}
     body = {{"start": "from", "end": "to"}.get(name, name): value for name, value in given.items()}
     return Call("POST", "/v1/replays", _as(Replay), body=body)
@@ -197,7 +209,7 @@ def replay_report(replay_id: str) -> Call[dict[str, Any]]:
     return Call("GET", f"/v1/replays/{part(replay_id)}/report", _as(dict[str, Any]))
 
 
-def move_replay(replay_id: str, said: Literal["cancel", "resume"]) -> Call[Replay]:
+def move_replay(replay_id: str, said: Literal["cancel", "resume", "swap", "drop"]) -> Call[Replay]:
     return Call("POST", f"/v1/replays/{part(replay_id)}:{said}", _as(Replay))
 
 

@@ -118,7 +118,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     replay_id: str
-    kind: Literal["shadow", "rerun"]
+    kind: str  # a gateway may know more of them than this client
     state: Literal["queued", "planned", "running", "completed", "failed", "cancelled"]
     agent: str | None = None
     started_by: str | None = None

@@ -80,6 +80,8 @@ ACCESS: Final[Mapping[tuple[str, str], Need]] = {
     ("GET", "/v1/replays/{replay_id}/report"): Role.VIEWER,
     ("POST", "/v1/replays/{replay_id}:cancel"): Role.ADMIN,
     ("POST", "/v1/replays/{replay_id}:resume"): Role.ADMIN,
+    ("POST", "/v1/replays/{replay_id}:swap"): Role.ADMIN,
+    ("POST", "/v1/replays/{replay_id}:drop"): Role.ADMIN,
     ("POST", "/workflows"): Role.DEVELOPER,
     ("GET", "/workflows"): Role.VIEWER,
     ("GET", "/workflows/{tag}"): Role.VIEWER,

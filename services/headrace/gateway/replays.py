@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Awaitable
 from typing import Annotated, Any, Final, Literal
 
@@ -10,7 +9,7 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
-from headrace.control.replays.requests import REPLAY_ID, ReplayRequest, RerunRequest, ShadowRequest, request_of
+from headrace.control.replays.requests import KINDS, REPLAY_ID, DropRequest, ReplayRequest, SwapRequest, request_of
 from headrace.control.replays.states import State
 from headrace.control.replays.store import CantMove, NewReplay, Replay, Replays, ReplayTaken
 from headrace.gateway.access import decider
@@ -18,12 +17,10 @@ from headrace.gateway.body import header_map
 from headrace.gateway.openapi_parts import body, refusals
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import JSON, HttpError, unavailable
+from headrace.gateway.replay_checks import check
+from headrace.gateway.replay_indexes import followed
 from headrace.gateway.run_start import read_json
-from headrace.messages.agent import AgentDefinition
 from headrace.observe.logging import get_logger
-from headrace.registry.candidate import InvalidCandidate, changed
-from headrace.registry.filters import InvalidFilter, compile_filter
-from headrace.registry.load import InvalidDefinition, load_text
 
 log = get_logger(__name__)
 Name = Annotated[str, Path(pattern=REPLAY_ID)]
@@ -42,15 +39,18 @@ def router(deps: Deps) -> APIRouter:
     @routes.post("", summary="Ask for a replay", status_code=202, **_described(with_body=True))
     async def post(request: Request) -> Response:
         """`shadow`: events of a range reasoned by another version of an agent, and compared. `rerun`: stored runs reasoned again
-        by the service's code. It is planned first. With `dry_run`, or where models cost money and `confirm` is not given, it is
+        by the service's code. `bulk_rerun`: the jobs of many runs begun once more, live. `bulk_cancel`: many runs asked to end.
+        `reprice`: what runs would have cost at other prices. `rebuild`: the index of runs made again beside the live one;
+        `swap`, `drop`: it is put in place, or removed.
+
+        It is planned first. With `dry_run`, or without `confirm` where models cost money or something live is changed, it is
         `planned` then, with its `estimate`, and `:resume` begins it. The same `replay_id` with the same request is one replay.
         """
         value = await read_json(request, header_map(request.scope), deps.settings.gateway_max_body_bytes)
         wanted = _parsed(value)
-        if isinstance(wanted, ShadowRequest):
-            _check(deps, wanted)
+        check(deps, wanted)
         try:
-            row = await _table(deps).begin(_new(deps.tenant, wanted, decider(request.scope)))
+            row = await _table(deps).begin(NewReplay.asked(deps.tenant, wanted, decider(request.scope)))
         except ReplayTaken as taken:
             raise HttpError(409, "replay_exists", str(taken), where="/replay_id") from None
         log.info("replay_asked", replay_id=row.replay_id, kind=row.kind, state=row.state)
@@ -87,6 +87,22 @@ def router(deps: Deps) -> APIRouter:
         """Of what is `planned` it agrees to the `estimate`; what failed or was cancelled goes on where it was."""
         return await _moved(_table(deps).resume(deps.tenant, replay_id))
 
+    @routes.post(
+        "/{replay_id}:swap", summary="Put the index that a rebuild made in place", status_code=202, **_described()
+    )
+    async def swap(request: Request, replay_id: Name) -> Response:
+        """A replay of its own, which is answered with. Refused unless the rebuild found its index and the live one the same; they
+        are compared once more, and it fails where they differ by then. It waits for persistence to be stopped.
+        """
+        made = await _table(deps).get(deps.tenant, replay_id)
+        return _answer(await followed(_table(deps), made, SwapRequest, decider(request.scope)), 202)
+
+    @routes.post("/{replay_id}:drop", summary="Remove the index that a rebuild made", status_code=202, **_described())
+    async def drop(request: Request, replay_id: Name) -> Response:
+        """A replay of its own, which is answered with. After a swap it removes what was live before."""
+        made = await _table(deps).get(deps.tenant, replay_id)
+        return _answer(await followed(_table(deps), made, DropRequest, decider(request.scope)), 202)
+
     return routes
 
 
@@ -97,53 +113,6 @@ def _parsed(value: Any) -> ReplayRequest:
         text, _, where = str(error).partition(" - at ")
         place = where.strip("`").replace("$.", "/").replace("$", "/") or "/"
         raise HttpError(422, "request_schema", text, where=place) from None
-
-
-def _check(deps: Deps, wanted: ShadowRequest) -> None:
-    """What is wrong at first sight. Raises ``HttpError`` 400 unknown agent or version, 422 no candidate, 503 not known yet."""
-    if not deps.catalog_ready():
-        raise unavailable("the catalogue of agents")
-    live = deps.catalog.live(wanted.agent)
-    if live is None:
-        raise HttpError(400, "unknown_agent", "no such agent is live", where="/agent")
-    if wanted.version and wanted.definition:
-        raise HttpError(422, "request_schema", "give either version or definition", where="/definition")
-    other: AgentDefinition | None = None
-    if wanted.version and (other := deps.catalog.get(wanted.agent, wanted.version)) is None:
-        raise HttpError(400, "unknown_agent", "the agent has no such version", where="/version")
-    try:
-        if wanted.definition:
-            other = load_text(msgspec.json.encode(wanted.definition).decode())
-        changed(live, other, model=wanted.model, prompt=wanted.prompt)
-    except InvalidDefinition as error:
-        raise HttpError(422, error.cause, str(error), where="/definition") from None
-    except InvalidCandidate as error:
-        raise HttpError(422, error.cause, str(error), where="/") from None
-    _check_filter(wanted.where, "/where")
-    _check_filter(wanted.session, "/session")
-
-
-def _check_filter(expression: str | None, where: str) -> None:
-    try:
-        if expression is not None:
-            compile_filter(expression)
-    except InvalidFilter as error:
-        raise HttpError(422, "filter", str(error), where=where) from None
-
-
-def _new(tenant: str, wanted: ReplayRequest, asked_by: str) -> NewReplay:
-    return NewReplay(
-        tenant=tenant,
-        replay_id=wanted.replay_id or f"replay-{uuid.uuid4().hex[:10]}",
-        kind="rerun" if isinstance(wanted, RerunRequest) else "shadow",
-        agent=wanted.agent or "",
-        request=wanted.plain(),
-        started_by=asked_by,
-        detached=True,
-        follows=isinstance(wanted, ShadowRequest) and wanted.follow,
-        dry_run=wanted.dry_run,
-        confirmed=wanted.confirm,
-    )
 
 
 async def _moved(move: Awaitable[Replay | None]) -> Response:
@@ -180,7 +149,7 @@ def _described(*, with_body: bool = False) -> dict[str, Any]:
     texts = refusals(
         _400="Broken JSON, or an agent that is unknown",
         _404="No such replay, or no report of it yet",
-        _409="The id is another request's, or this can't be said in the state that it is in",
+        _409="The id is another request's, this can't be said in the state that it is in, or indexes differ",
         _413="Body over the limit",
         _415="Content type or encoding",
         _422="Not such a request; where says the first place",
@@ -192,9 +161,9 @@ def _described(*, with_body: bool = False) -> dict[str, Any]:
 
 def _schema() -> dict[str, Any]:
     """Of a request; without references, which would be of another document."""
-    kinds, parts = msgspec.json.schema_components([ShadowRequest, RerunRequest], ref_template="#/{name}")
+    kinds, parts = msgspec.json.schema_components(KINDS, ref_template="#/{name}")
     del kinds
-    return {"oneOf": [parts["ShadowRequest"], parts["RerunRequest"]]}
+    return {"oneOf": [parts[kind.__name__] for kind in KINDS]}
 
 
 _BODY: Final = _schema()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import asyncpg
 
@@ -28,6 +28,10 @@ class Spent(NamedTuple):
     model: str
     runs: int
     usage: Usage
+
+    def plus(self, other: Self) -> Self:
+        """Both together, where they are of one agent and model."""
+        return self._replace(runs=self.runs + other.runs, usage=self.usage.plus(other.usage))
 
 
 async def spent_by_model(

@@ -16,6 +16,8 @@ ActionKind = Literal[
     "drop",  # an index that a swap had put aside, removed
     "rerun",  # stored runs reasoned again over their records
     "shadow",  # events reasoned by another version
+    "bulk_rerun",  # stored runs begun again, live
+    "bulk_cancel",  # runs asked to end
 ]
 Phase = Literal["begun", "completed", "failed", "interrupted"]
 
@@ -23,8 +25,8 @@ Phase = Literal["begun", "completed", "failed", "interrupted"]
 class ReplayAction(Message, frozen=True, kw_only=True):
     """A replay began or ended. One that has no end was killed, or still goes on.
 
-    Forks and runs begun again are jobs that name who asked for them, and redriven dead letters have a marker that does: they
-    have no record here.
+    Single forks, and runs that a command begins again, are jobs that name who asked for them, and redriven dead letters have a
+    marker that does: they have no record here.
     """
 
     TOPIC: ClassVar[str] = "replay.actions"

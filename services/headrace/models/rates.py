@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -32,7 +32,7 @@ class InvalidRates(BadMessage):
     cause = "rates"
 
 
-class Rates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Rates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Per million tokens. ``input`` is of what is neither read from a cache nor written to one; those cost as much unless said."""
 
     input: _Dollars
@@ -69,13 +69,22 @@ class PriceTable:
 def load_rates(file: Path) -> PriceTable:
     """Raises ``InvalidRates``, ``OSError``."""
     try:
-        value = Document(file.read_text(encoding="utf-8")).value
-        return PriceTable(str(file), msgspec.convert(value, dict[str, Rates]))
+        return PriceTable(str(file), _rates(Document(file.read_text(encoding="utf-8")).value))
     except YamlProblem as problem:
         where = f":{problem.line}" if problem.line else ""
         raise InvalidRates(f"{file}{where}: {problem}") from None
     except (msgspec.ValidationError, UnicodeDecodeError) as error:
         raise InvalidRates(f"{file}: {error}") from None
+
+
+def table_of(model: str | None, prices: Any) -> PriceTable:
+    """What a request names: all at the price of ``model``, or else a table as JSON. Raises ``InvalidRates``."""
+    if model is not None:
+        return rates_of(model)
+    try:
+        return PriceTable("prices", _rates(prices))
+    except msgspec.ValidationError as error:
+        raise InvalidRates(f"prices: {error}") from None
 
 
 def rates_of(spec: str) -> PriceTable:
@@ -94,3 +103,7 @@ def rates_of(spec: str) -> PriceTable:
         cache_write=per_million(input_tokens=_FEW, cache_write_tokens=_FEW),
     )
     return PriceTable(spec, {}, every)
+
+
+def _rates(value: Any) -> dict[str, Rates]:
+    return msgspec.convert(value, dict[str, Rates])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal
 
+from headrace.blobs import BlobStore
 from headrace.blobs.memory import MemoryBlobs
 from headrace.messages.agent import AgentDefinition, AgentRecord
 from headrace.messages.errors import BadMessage, DependencyUnavailable
@@ -40,13 +41,15 @@ class Published:
 
 
 @asynccontextmanager
-async def connecting(settings: MeshSettings, service: str = "registry") -> AsyncIterator[Publisher]:
+async def connecting(
+    settings: MeshSettings, service: str = "registry", blobs: BlobStore | None = None
+) -> AsyncIterator[Publisher]:
     """A publisher that connects in the background: a new cluster takes a second for its first transactional producer.
 
     ``service`` is part of its transactional ids: of those of one service and instance, the last to connect ends the others.
+    ``blobs``: for what may be large. Definitions never are: the topic is read whole by everybody.
     """
-    # Definitions are never large enough for a claim check: the topic is read whole by everybody.
-    publisher = Publisher(settings, service, MemoryBlobs())
+    publisher = Publisher(settings, service, blobs or MemoryBlobs())
     await publisher.start()
     try:
         yield publisher
@@ -55,9 +58,11 @@ async def connecting(settings: MeshSettings, service: str = "registry") -> Async
 
 
 @asynccontextmanager
-async def connected(settings: MeshSettings, service: str = "registry") -> AsyncIterator[Publisher]:
+async def connected(
+    settings: MeshSettings, service: str = "registry", blobs: BlobStore | None = None
+) -> AsyncIterator[Publisher]:
     """A publisher that is ready. Raises ``DependencyUnavailable`` if Kafka does not answer within a minute."""
-    async with connecting(settings, service) as publisher:
+    async with connecting(settings, service, blobs) as publisher:
         await _ready(publisher)
         yield publisher
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
@@ -88,6 +88,18 @@ class Report:
     def rate(self) -> float:
         """Records a second, from the service's start to the last commit."""
         return self.records / self.seconds if self.seconds > 0 else 0.0
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "ok": self.ok,
+            "emptied": self.emptied,
+            "seconds": round(self.seconds, 3),
+            "records_per_s": round(self.rate, 1),
+            "dead_letters": self.dead_letters,
+            "tables": [asdict(check) | {"ok": check.ok} for check in self.checks],
+            "deliveries": {"before": self.deliveries[0], "after": self.deliveries[1]},
+        }
 
 
 def check_rebuildable(stage: Stage, *, empty: bool) -> None:

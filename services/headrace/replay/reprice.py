@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from headrace.index.spent import Spent
@@ -64,6 +65,12 @@ def total(rows: Sequence[Repriced]) -> Repriced:
         sum(row.cost_usd for row in rows),
         sum(row.repriced_usd for row in rows),
     )
+
+
+def facts(rows: Sequence[Repriced], table: PriceTable, since: datetime, until: datetime) -> dict[str, object]:
+    """The report, as JSON."""
+    told = {"since": since, "until": until, "prices": table.name}
+    return {**told, "rows": [row.facts() for row in rows], "total": total(rows).facts()}
 
 
 def _check(spent: Sequence[Spent], table: PriceTable) -> None:

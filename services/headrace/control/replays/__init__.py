@@ -4,6 +4,7 @@
     states      the life of a job, as a table
     store       asking, looking, cancelling, resuming
     leases      taking a job, telling how far it is, ending it
+    items       the list that a job goes through, and what came of each
 
 What a request means, and the work itself, is ``headrace.replay``'s.
 """

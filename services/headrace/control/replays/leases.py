@@ -7,6 +7,7 @@ cancelled, or somebody took it. Doing a job twice for a moment harms nothing, si
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -41,6 +42,14 @@ WHERE {_MINE} AND state IN ('queued', 'running') RETURNING true
 """  # noqa: S608
 _HELD: Final = f"UPDATE replays SET lease_until = now() + $4::interval WHERE {_MINE} RETURNING {COLUMNS}"  # noqa: S608
 _SETTLED: Final = f"UPDATE replays SET plan = $4, estimate = $5 WHERE {_MINE} RETURNING true"  # noqa: S608
+_LISTED: Final = f"""
+WITH mine AS (UPDATE replays SET plan = $4, estimate = $5 WHERE {_MINE} AND plan IS NULL RETURNING tenant, replay_id),
+listed AS (
+    INSERT INTO replay_items (tenant, replay_id, number, item)
+    SELECT mine.tenant, mine.replay_id, number, item FROM mine, unnest($6::text[]) WITH ORDINALITY AS items (item, number)
+)
+SELECT true FROM mine
+"""  # noqa: S608
 _MOVE: Final = f"""
 UPDATE replays SET state = $4, updated_at = now(), error = $6, began_at = CASE WHEN $4 = 'running' THEN coalesce(began_at, now())
     ELSE began_at END, ended_at = CASE WHEN $4 IN ('completed', 'failed') THEN now() END,
@@ -109,6 +118,10 @@ class Leases:
     async def settled(self, job: Replay, plan: str, estimate: dict[str, Any]) -> None:
         """What the request means, once and for all."""
         await self._mine(_SETTLED, job, plan, estimate)
+
+    async def listed(self, job: Replay, plan: str, estimate: dict[str, Any], items: Sequence[str]) -> None:
+        """As ``settled``, with the list that the job is to go through (``items.Items``): both or neither."""
+        await self._mine(_LISTED, job, plan, estimate, items)
 
     async def say(self, job: Replay, said: Said, *, error: str | None = None) -> None:
         """Move it on. Raises ``LeaseLost`` also where it can't be said any more."""

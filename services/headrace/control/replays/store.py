@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import asyncpg
 
+from headrace.control.replays.requests import Asked, ShadowRequest
 from headrace.control.replays.states import MOVES, Said, State
 from headrace.messages.errors import BadMessage
 from headrace.postgres.errors import encoding, translated
@@ -71,6 +73,22 @@ class NewReplay:
     confirmed: bool = False
     plan: str | None = None
     estimate: dict[str, Any] | None = None
+
+    @classmethod
+    def asked(cls, tenant: str, request: Asked, started_by: str) -> Self:
+        """What ``request`` asks of the service."""
+        return cls(
+            tenant=tenant,
+            replay_id=request.replay_id or f"replay-{uuid.uuid4().hex[:10]}",
+            kind=request.kind,
+            agent=getattr(request, "agent", None) or "",
+            request=request.plain(),
+            started_by=started_by,
+            detached=True,
+            follows=isinstance(request, ShadowRequest) and request.follow,
+            dry_run=request.dry_run,
+            confirmed=request.confirm,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import asyncpg
 
@@ -61,6 +62,14 @@ class Beside:
         """Whether it is what the topics say, and what the live one is."""
         return (self.report is None or self.report.ok) and all(table.same for table in self.rows)
 
+    def facts(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "same": self.same,
+            "report": self.report.facts() if self.report else None,
+            "rows": [asdict(one) | {"same": one.same} for one in self.rows],
+        }
+
 
 class Work:
     """On one index beside. ``pool`` is the live one's; ``patience_s`` as for any rebuild."""
@@ -74,6 +83,11 @@ class Work:
         self._watching = watching
         self._patience_s = patience_s
         self._live = Group(settings, STAGES["persistence"].group)
+
+    async def span(self) -> int:
+        """How many offsets there are to read."""
+        plan = await asyncio.to_thread(make_plan, self._settings, beside_stage(self._place), Earliest())
+        return sum(leg.span for leg in plan.legs)
 
     async def build(self) -> Beside:
         """Raises ``NotPossible``, and what ``Rebuild.run`` does."""

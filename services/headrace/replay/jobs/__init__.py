@@ -5,7 +5,12 @@
     keep        work on a job for as long as it is held
     shadow      a shadow replay from its plan to its report
     rerun       stored runs over their records again
-    work        a job of either kind, and what becomes of its errors
+    walk        going through the list of a job at a rate
+    bulk        many runs begun again, or cancelled
+    reprice     runs at other prices
+    indexes     the index made again beside the live one, swapped in, dropped
+    held        what work of any kind is given
+    work        the table of kinds, and what becomes of a job's errors
     helping     further processes on a job
     child       a job in a process of its own; ``python -m headrace.replay.jobs`` is that process
     service     takes jobs, one at a time unless set otherwise

@@ -6,26 +6,22 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from headrace.control.replays.leases import Leases
 from headrace.control.replays.requests import RerunRequest
 from headrace.control.replays.states import Said
-from headrace.control.replays.store import Replay
 from headrace.history.stored import open_history
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.registry.follow import followed_catalog
 from headrace.replay.actions import on_record
 from headrace.replay.jobs.begin import begun
-from headrace.replay.jobs.progress import Progress
+from headrace.replay.jobs.held import Held
 from headrace.replay.regression import Regression, Tally
-from headrace.settings import MeshSettings
 
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
-async def rerun_done(
-    settings: MeshSettings, leases: Leases, job: Replay, request: RerunRequest, progress: Progress
-) -> Said:
-    """As ``ShadowWork.done``. Its estimate is how many runs there are."""
+async def rerun_done(held: Held, request: RerunRequest) -> Said:
+    """Work of the kind ``rerun``. Its estimate is how many runs there are."""
+    settings, leases, job, progress = held.settings, held.leases, held.job, held.progress
     since = request.since or _EPOCH
     span = f"since {since.isoformat()}"
     async with open_history(settings) as history, followed_catalog(settings) as catalog:
@@ -51,6 +47,7 @@ def tally_facts(tally: Tally) -> dict[str, Any]:
         "runs": tally.runs,
         "verdicts": {verdict: count for verdict, count in sorted(tally.verdicts.items()) if count},
         "records": tally.records,
+        "bytes_read": tally.bytes_read,
         "seconds": round(tally.seconds, 3),
         "runs_per_s": round(tally.rate, 1),
         "diverged": [asdict(rerun) for rerun in tally.diverged],

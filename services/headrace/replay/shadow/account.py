@@ -52,7 +52,8 @@ class Account:
     """``records`` in the range are ``replayed + skipped + failed + missing``; a replay that is done has none missing.
 
     ``deleted``: by partition the offsets of the range that are not there any more. ``judges_usd`` is part of ``spent_usd``;
-    ``answered_live`` counts calls that tools answered now; ``evaluated`` has the facts of each evaluator.
+    ``answered_live`` counts calls that tools answered now; ``evaluated`` has the facts of each evaluator. ``read``: bytes of the
+    records that this process has read for it so far, by topic.
     """
 
     records: int = 0
@@ -66,6 +67,7 @@ class Account:
     answered_live: int = 0
     sessions: SessionsAccount = field(default_factory=SessionsAccount)
     evaluated: list[dict[str, Any]] = field(default_factory=list)
+    read: dict[str, int] = field(default_factory=dict)
 
     @property
     def replayed(self) -> int:

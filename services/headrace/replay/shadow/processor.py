@@ -23,7 +23,7 @@ from headrace.replay.shadow.plan import CALLS, JOBS, RESULTS, TOOL_RESULTS, Shad
 from headrace.replay.shadow.runs import ShadowRuns
 from headrace.replay.shadow.sessions import ShadowSessions, place_of
 from headrace.replay.shadow.toolsets import ShadowToolsets
-from headrace.runtime.api import Context, Send, Source
+from headrace.runtime.api import Context, Send
 
 _TOPICS: Final[Mapping[type[Message], str]] = {
     Job: JOBS,
@@ -46,7 +46,7 @@ class ShadowProcessor:
         """The records of the event's runs: the candidate's, and the baseline's where it is in that sample."""
         if not isinstance(message, Event):
             raise RejectedMessage("a shadow replay takes events only", cause="unexpected_message")
-        if not self._in_range(context.source) or skipped(self._plan, message) is not None:
+        if not self._in_range(context) or skipped(self._plan, message) is not None:
             return ()
         if self._plan.follow:
             await asyncio.sleep(context.timestamp_ms / 1_000 + self._plan.follow_after_s - time.time())
@@ -60,9 +60,12 @@ class ShadowProcessor:
             sends += [Send(one, topic=_TOPICS[type(one)]) for one in made]
         return sends
 
-    def _in_range(self, source: Source) -> bool:
+    def _in_range(self, context: Context) -> bool:
+        source = context.source
         start, end = self._plan.ranges.get(source.partition, (0, 0))
-        return start <= source.offset and (self._plan.follow or source.offset < end)
+        if not self._plan.follow:
+            return start <= source.offset < end
+        return start <= source.offset and (self._plan.until_ms is None or context.timestamp_ms < self._plan.until_ms)
 
     def _tried(self, event: Event) -> Iterator[tuple[AgentDefinition, str]]:
         yield self._plan.candidate, self._plan.replay_id
