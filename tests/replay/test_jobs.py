@@ -158,6 +158,7 @@ async def test_asked_for_over_http_it_is_planned_agreed_to_and_done(
         (SHADOW | {"version": "9.9.9"}, 400, "unknown_agent", "/version"),
         ({"kind": "shadow", "agent": TICKETS.name}, 422, "replay_candidate", "/"),
         (SHADOW | {"where": "data."}, 422, "filter", "/where"),
+        (SHADOW | {"where": "data.total", "session": "data."}, 422, "filter", "/session"),
         (SHADOW | {"definition": {"name": 1}}, 422, "agent_definition", "/definition"),
         (SHADOW | {"sample": 2}, 422, "request_schema", "/sample"),
         (SHADOW | {"from": "2026-11-02T00:00:00Z", "to": "2026-11-01T00:00:00Z"}, 422, "request_schema", "/to"),

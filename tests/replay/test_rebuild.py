@@ -141,7 +141,7 @@ async def test_what_the_topics_do_not_hold_is_refused(settings: MeshSettings) ->
         (AtOffsets({(topic, number): 2}), rf"{topic}:{number} has offsets 3 to \d+, not 2"),
         (AtOffsets({other: 999}), rf"{other[0]}:{other[1]} has offsets 0 to \d+, not 999"),
         (AtOffsets({("ingest.raw", 0): 0}), "reads no ingest.raw:0"),
-        (AtTime(1_000), f"deleted already in {topic}:{number}: --to-earliest"),
+        (AtTime(1_000), f"deleted already in {topic}:{number}: begin later"),
         (AtTime(int(datetime(2100, 1, 1, tzinfo=UTC).timestamp() * 1000)), "future"),
     ):
         with pytest.raises(OutOfRange, match=text):

@@ -78,6 +78,7 @@ async def test_runs_are_run_again_from_their_records(
     nothing = json.loads((await cli("replay", "run", "--all", "--agent", "nobody", "--json")).stdout)
     assert (nothing["ok"], nothing["runs"]) == (True, 0)
     assert "0 runs" in (await cli("replay", "run", "--all", "--since", "2100-01-01")).stdout
+    assert "5 runs: 1 broken" in (await cli("replay", "run", "--all", "--since", "1d", expect=5)).stdout
 
     reworded = written(AGENT.replace(system_prompt="Look again."), tmp_path)
     shown = (await cli("replay", "run", "one", "--definition", reworded, expect=5)).stdout

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import subprocess
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -48,13 +49,27 @@ async def asks_a_thread() -> None:
     await asyncio.to_thread(print)
 
 
+async def has_a_thread_do_it() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(socket.socket).result().close()
+
+
 async def connects() -> None:
     await asyncio.open_connection("127.0.0.1", 9)
 
 
 @pytest.mark.parametrize(
     "way_out",
-    [opens_a_socket, looks_up_a_name, starts_a_process, sleeps, waits_for_nobody, asks_a_thread, connects],
+    [
+        opens_a_socket,
+        looks_up_a_name,
+        starts_a_process,
+        sleeps,
+        waits_for_nobody,
+        asks_a_thread,
+        has_a_thread_do_it,
+        connects,
+    ],
 )
 async def test_every_way_out_is_refused(way_out: Callable[[], Awaitable[None]]) -> None:
     with pytest.raises(OutsideReached):
@@ -85,3 +100,5 @@ def test_outside_of_it_nothing_is_guarded() -> None:
     run_sealed(asyncio.sleep(0))
 
     socket.socket().close()
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(int).result() == 0

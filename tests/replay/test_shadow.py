@@ -9,15 +9,19 @@ import sys
 import time
 from asyncio.subprocess import DEVNULL
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
+from confluent_kafka import TopicPartition
 
 from headrace.messages.catalog import MESSAGES, SHADOWS
+from headrace.messages.event import Event
 from headrace.messages.replay import ReplayAction
 from headrace.replay.shadow.plan import RESULTS
+from headrace.runtime.cluster import Cluster
 from headrace.runtime.meter import size_of
 from headrace.runtime.ranges import Ranges
 from headrace.settings import MeshSettings
@@ -28,6 +32,7 @@ from tests.replay import shadows
 from tests.replay.command import CommandLine
 from tests.replay.mesh import environment
 from tests.replay.shadows import QUERY, TICKETS, about, answer, event, history, live_id, lived, promoted, says
+from tests.replay.stored import an_hour_ago
 from tests.runtime.kafka import Seen, produce, read_all
 from tests.support.simulator import simulator
 
@@ -92,6 +97,9 @@ async def test_every_event_is_accounted_for_and_nothing_live_is_touched(
     lives = [await lived(mesh, pool, one, "low", call=calls.get(number)) for number, one in enumerate(events[:17])]
     await Composites(pool).demote("default", gone)
     await promoted(pool, {"step": "top_k", "k": 3}, hours_ago=0)  # after the events
+    since = datetime.fromtimestamp(
+        an_hour_ago() / 1000, UTC
+    ).isoformat()  # by whose clock the live runs were before their events
     await history(mesh, pool, [*events, *others], lives)
     await asyncio.to_thread(produce, mesh, "ingest.events", [("k", b"\x00garbage")])
     simulator.play(
@@ -113,6 +121,8 @@ async def test_every_event_is_accounted_for_and_nothing_live_is_touched(
         "openai:newer",
         "--where",
         "data.number != `33`",
+        "--from",
+        since,
         "--name",
         "one",
         "--out",
@@ -193,7 +203,7 @@ async def test_a_miss_may_be_told_to_the_model_and_the_budget_ends_it(
     prompt = tmp_path / "prompt.txt"
     prompt.write_text("Be brief.")
     same_model = (*REPLAY, "--prompt", str(prompt), "--baseline", "0")
-    assert "this asks openai:sim" in (await cli(*same_model, expect=2)).stderr
+    assert "this asks openai:sim, what they cost can't be told" in (await cli(*same_model, expect=2)).stderr
     turned = await cli(*same_model, "--from", "2026-11-02", "--to", "2026-11-01", expect=2)
     assert "ends before it begins" in turned.stderr
     assert len(simulator.requests) == 0
@@ -250,3 +260,27 @@ async def test_killed_it_goes_on_where_it_was(
             seen = await asyncio.to_thread(read_all, mesh, topic)
             assert Counter(runs_of(seen).values()) == {1: 24}
     assert 24 <= simulator.requests.total <= 24 + 11  # what was under way is asked again, no more
+
+
+async def test_what_retention_deletes_meanwhile_is_named_and_not_counted(
+    mesh: MeshSettings, pool: asyncpg.Pool, cli: CommandLine, simulator: Simulator, tmp_path: Path
+) -> None:
+    await history(mesh, pool, [event(number) for number in range(16)], [])
+    simulator.play(says(latency_ms=500))
+    replay = [*REPLAY, "--model", "openai:newer", "--name", "cut", "--yes", "--max-in-flight", "1", "--baseline", "0"]
+    await killed_underway(mesh, *replay, "--out", str(tmp_path), events=16)
+    simulator.play(says())
+    held = Ranges(mesh, "test").extents([Event.TOPIC])[Event.TOPIC].partitions
+    longest, (_, end) = max(held.items(), key=lambda one: one[1][1])
+    gone = TopicPartition(mesh.physical_topic(Event.TOPIC), longest, end - 1)
+    client = Cluster(mesh).client
+    await asyncio.to_thread(lambda: [future.result(20) for future in client.delete_records([gone]).values()])
+
+    resume = ("replay", "shadow", "--resume", "cut", "--out", str(tmp_path))
+    account = json.loads((await cli(*resume, "--json", expect=5)).stdout)["account"]
+    assert account["deleted"] == {str(longest): [0, end - 1]}
+    assert (account["records"], account["replayed"], account["missing"]) == (17 - end, 17 - end, 0)
+    assert not account["complete"]
+    text = f"offsets 0 to {end - 2} of partition {longest}"
+    assert text in (await cli(*resume, expect=5)).stdout
+    assert text in (tmp_path / "cut.html").read_text()

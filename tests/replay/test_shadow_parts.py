@@ -177,6 +177,12 @@ def test_only_live_runs_of_the_agent_answer() -> None:
         ({"baseline": 0.1}, 0, 0, {}),
         ({"baseline": 0.1, "follow": True}, 0, 0, {"openai:sim": 0}),  # nothing has come yet
         ({"candidate": NEWER.replace(model="openai:newer"), "follow": True}, 0, 0, {"openai:newer": 0}),
+        (
+            {"candidate": NEWER.replace(model="offline"), "baseline": 0.1, "follow": True},
+            0,
+            0,
+            {"offline": 0, "openai:sim": 0},
+        ),
     ],
 )
 def test_every_model_that_is_asked_is_in_the_estimate(

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from headrace.cli.output import Exit, note, print_facts, print_json, stop
 from headrace.cli.replay_detached import detach as detached
+from headrace.cli.since import since_of
 from headrace.cli.target import JsonFlag, Target, run_async
 from headrace.cli.who import who
 from headrace.history.stored import History, open_history
@@ -25,11 +26,10 @@ from headrace.replay.actions import on_record
 from headrace.replay.jobs.rerun import tally_facts
 from headrace.replay.regression import Regression, Tally
 from headrace.replay.rerun import Rerun
-from headrace.replay.start import OutOfRange, parse_time
 from headrace.settings import MeshSettings
 
 _NOWHERE = Target()
-_EPOCH = datetime.fromtimestamp(0, UTC)
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
 Flag = Annotated[bool, Parameter(negative=())]
 
 
@@ -59,7 +59,7 @@ def run(
     all
         All runs that have ended, oldest first, instead of one.
     since
-        With --all: only runs created since this ISO 8601 time; UTC if it names no offset.
+        With --all: only runs created since then: an ISO 8601 time (UTC if it names no offset), or a span such as 7d.
     agent
         With --all: only of this agent.
     definition
@@ -82,14 +82,13 @@ def run(
     if name is not None and not detach:
         raise stop("--name is for --detach", 2)
     if detach:
-        start = _time(since) if since else None
-        detached(target, "rerun", json=json, replay_id=name, since=start, agent=agent)
+        detached(target, "rerun", json=json, replay_id=name, since=since_of(since), agent=agent)
         return
     settings = target.settings()
     if run is not None:
         _one(settings, run, definition, json=json)
         return
-    tally = run_async(_all(settings, _time(since), agent, definition))
+    tally = run_async(_all(settings, since_of(since) or _EVER, agent, definition))
     if json:
         print_json(tally_facts(tally))
     else:
@@ -172,15 +171,6 @@ def _loaded(path: Path) -> AgentDefinition:
         return load_file(path)
     except (InvalidDefinition, OSError) as error:
         raise stop(str(error), 2) from None
-
-
-def _time(text: str | None) -> datetime:
-    if text is None:
-        return _EPOCH
-    try:
-        return datetime.fromtimestamp(parse_time(text).timestamp_ms / 1000, UTC)
-    except OutOfRange as error:
-        raise stop(f"--since: {error}", 2) from None
 
 
 def _show(tally: Tally) -> None:

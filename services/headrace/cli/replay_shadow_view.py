@@ -8,6 +8,7 @@ from typing import Any, TextIO
 from headrace.cli.output import print_table
 from headrace.cli.replay_evaluators import show_evaluators
 from headrace.replay.shadow.estimate import Estimate
+from headrace.replay.shadow.page import deleted_text
 from headrace.replay.shadow.plan import ShadowPlan
 from headrace.replay.shadow.plots import signed
 from headrace.replay.shadow.range import Forecast
@@ -23,10 +24,16 @@ def show_forecast(plan: ShadowPlan, expected: Forecast, about: Estimate, *, data
         f"replay {plan.replay_id}: {plan.agent} {plan.live.version} (live) against {plan.candidate.version}",
         f"{expected.total:,} events in the range; {expected.chosen:,} to replay, {expected.baseline:,} of them as baseline too; "
         f"skipped: {skipped}; unreadable: {expected.undecodable:,}",
-        f"models that cost money: {about.paid or 'none'}; about ${about.cost_usd:.4f}, by {about.live_runs:,} live runs "
-        f"(cap ${plan.max_cost_usd:g})",
+        f"models that cost money: {about.paid or 'none'}; {about_cost(about)} (cap ${plan.max_cost_usd:g})",
     )
     print("\n".join(lines), file=to, flush=True)
+
+
+def about_cost(about: Estimate) -> str:
+    """In words. Where no live run tells how many tokens one takes, no sum is made up."""
+    if about.paid and not about.live_runs:
+        return "what they cost can't be told, since no live run of that time has ended"
+    return f"about ${about.cost_usd:.4f}, by {about.live_runs:,} live runs"
 
 
 def show_report(facts: dict[str, Any]) -> None:
@@ -39,6 +46,8 @@ def show_report(facts: dict[str, Any]) -> None:
     for name, reasons in (("skipped", account["skipped"]), ("failed", account["failed"])):
         if reasons:
             print(f"  {name}: {', '.join(f'{count:,} {reason}' for reason, count in reasons.items())}")
+    if account["deleted"]:
+        print(f"  deleted since, and in no number here: offsets {deleted_text(account)}")
     if account["answered_live"]:
         print(f"  answered live: {account['answered_live']:,} tool calls")
     print()

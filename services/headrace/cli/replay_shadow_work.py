@@ -16,12 +16,12 @@ import orjson
 from headrace.cli.output import note, print_json, stop
 from headrace.cli.replay_bar import Bar
 from headrace.cli.replay_evaluators import gates_hold
-from headrace.cli.replay_shadow_view import show_forecast, show_report
+from headrace.cli.replay_shadow_view import about_cost, show_forecast, show_report
 from headrace.cli.who import who
 from headrace.control.replays.leases import Leases
 from headrace.control.replays.requests import ShadowRequest
 from headrace.control.replays.store import NewReplay, Replay, Replays
-from headrace.messages.errors import HeadraceError
+from headrace.messages.errors import BadMessage, FatalError, HeadraceError
 from headrace.postgres.pool import open_pool
 from headrace.registry.read import read_catalog
 from headrace.replay.jobs.helping import helped
@@ -121,6 +121,10 @@ class Work:
                         facts = await kept(leases, held, bar, work.replayed(job, expected, self._asked.outcome))
             await leases.renew(held, bar.facts())
             await leases.say(held, "complete")
+        except (BadMessage, FatalError) as error:
+            with suppress(HeadraceError):  # or it is somebody else's
+                await leases.say(held, "fail", error=str(error))
+            raise
         finally:
             with suppress(HeadraceError):  # it lapses by itself
                 await leases.release(held)
@@ -156,9 +160,7 @@ class Work:
         """Ends the command where paid calls are not agreed to, or would cost more than they may."""
         check_cost(plan, about)
         if about.paid and not self._asked.yes:
-            raise stop(
-                f"this asks {about.paid}, about ${about.cost_usd:.4f}: say --yes to go on; nothing was asked yet", 2
-            )
+            raise stop(f"this asks {about.paid}, {about_cost(about)}: say --yes to go on; nothing was asked yet", 2)
 
     def _write(self, plan: ShadowPlan, facts: dict[str, Any]) -> None:
         out = self._asked.out

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from rich.console import Console as Terminal
@@ -16,7 +15,6 @@ from headrace.cli.output import Exit, note, print_facts, print_json, stop
 from headrace.cli.target import Target, index_of, run_async
 from headrace.index.choice import Choice, Chosen, Wanted, by_agent, chosen
 from headrace.registry.filters import InvalidFilter
-from headrace.replay.start import OutOfRange, parse_time
 
 _ATTEMPTS: Final = 5  # for one run, while the gateway has no room
 
@@ -110,13 +108,3 @@ def _print(facts: dict[str, Any], *, json: bool) -> None:
     print_facts([*facts.items(), ("by agent", agents or "-"), ("refused", len(refused))])
     for run, why in list(refused.items())[:20]:
         note(f"run {run}: {why}")
-
-
-def time_of(text: str | None) -> datetime | None:
-    """Of ``--since``. Raises ``Exit`` 2 where it is none."""
-    if text is None:
-        return None
-    try:
-        return datetime.fromtimestamp(parse_time(text).timestamp_ms / 1000, UTC)
-    except OutOfRange as error:
-        raise stop(f"--since: {error}", 2) from None

@@ -12,7 +12,8 @@ from cyclopts.validators import Number
 from headrace.cli.asking import asking
 from headrace.cli.output import print_json, stop
 from headrace.cli.replay_detached import detach as detached
-from headrace.cli.runs_bulk import runs_of, settle, time_of
+from headrace.cli.runs_bulk import runs_of, settle
+from headrace.cli.since import since_of
 from headrace.cli.target import JsonFlag, Target
 from headrace.index.choice import Choice, Chosen, to_rerun, under_way
 
@@ -50,7 +51,7 @@ def rerun(
     where
         A JMESPath expression over a run, as `headrace runs show --json` prints it.
     since
-        Only runs that were created since this time.
+        Only runs that were created since this ISO 8601 time, or within a span such as 7d.
     agent
         Only of this agent.
     state
@@ -72,7 +73,7 @@ def rerun(
     json
         Print JSON.
     """
-    choice = Choice(where, time_of(since), agent, state, limit)
+    choice = Choice(where, since_of(since), agent, state, limit)
     _narrow(choice)
     name = replay or f"rerun-{uuid.uuid4().hex[:10]}"
     if detach:
@@ -121,7 +122,7 @@ def cancel(
     where
         A JMESPath expression over a run, as `headrace runs show --json` prints it.
     since
-        Only runs that were created since this time.
+        Only runs that were created since this ISO 8601 time, or within a span such as 7d.
     agent
         Only of this agent.
     state
@@ -141,7 +142,7 @@ def cancel(
     """
     from headrace.client import Client
 
-    choice = Choice(where, time_of(since), agent, state, limit)
+    choice = Choice(where, since_of(since), agent, state, limit)
     if run is not None:
         if choice.given or limit is not None or dry_run or detach:
             raise stop("name one run, or say which runs, not both", 2)

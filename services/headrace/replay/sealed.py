@@ -2,7 +2,7 @@
 
 What is run in here can await only what is ready: the loop has no selector, no threads, and refuses to sleep. A connection that
 was opened elsewhere is of no use either, since its answers belong to another loop. Opening something (a socket, a name look-up, a
-process) raises on the spot, and is told at the end even to code that swallows the error.
+process), or starting a thread that would do it, raises on the spot, and is told at the end even to code that swallows the error.
 """
 
 from __future__ import annotations
@@ -48,13 +48,27 @@ def run_sealed(work: Awaitable[T]) -> T:
 @cache  # an audit hook can't be taken back
 def _install_guard() -> None:
     sys.addaudithook(_watch)
+    start = threading.Thread.start
+
+    def guarded(thread: threading.Thread) -> None:
+        """Threads of others start as ever. Python 3.11 has no audit event for it, and the guard is of one thread."""
+        _refuse("threading.Thread.start")
+        start(thread)
+
+    threading.Thread.start = guarded  # type: ignore[assignment, method-assign]
 
 
 def _watch(event: str, _arguments: tuple[Any, ...]) -> None:
+    if event.startswith(_LEAVING):
+        _refuse(event)
+
+
+def _refuse(what: str) -> None:
+    """Raises in sealed code only."""
     touched: list[str] | None = getattr(_here, "touched", None)
-    if touched is not None and event.startswith(_LEAVING):
-        touched.append(event)
-        raise OutsideReached(f"sealed code called {event}")
+    if touched is not None:
+        touched.append(what)
+        raise OutsideReached(f"sealed code called {what}")
 
 
 class _SealedLoop(asyncio.BaseEventLoop):

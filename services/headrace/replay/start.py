@@ -123,7 +123,7 @@ def _at_time(timestamp_ms: int, held: Mapping[Partition, Held], now_ms: int) -> 
     ]
     if cut:
         raise OutOfRange(
-            f"records of {asked} may be deleted already in {', '.join(sorted(cut))}: --to-earliest takes what is there"
+            f"records of {asked} may be deleted already in {', '.join(sorted(cut))}: begin later, or with the oldest that is there"
         )
     return {where: one.end if one.at_ms is None else min(one.at_ms, one.end) for where, one in held.items()}
 

@@ -5,6 +5,9 @@
     failed     it can't be read, was dead-lettered, or the replay could not answer its run (a tool miss, the budget)
     missing    none of these: the replay is not done
 
+Of records that retention has deleted meanwhile nothing can be said: they are in none of these numbers, and the account, which is
+not complete then, names their offsets.
+
 Nothing is taken from what the replay thinks it did.
 """
 
@@ -25,6 +28,7 @@ from headrace.replay.shadow.range import UNDECODABLE, Seen, decoded, events_of, 
 from headrace.replay.shadow.runs import failed_replay
 from headrace.replay.shadow.sessions import SessionsAccount, place_of
 from headrace.runtime import deadletter
+from headrace.runtime.ranges import Stretch
 from headrace.runtime.scan import Scan
 from headrace.runtime.wire import Wire
 from headrace.settings import MeshSettings
@@ -47,14 +51,16 @@ class Pair:
 class Account:
     """``records`` in the range are ``replayed + skipped + failed + missing``; a replay that is done has none missing.
 
-    ``judges_usd`` is part of ``spent_usd``; ``answered_live`` counts calls that tools answered now; ``evaluated`` has the facts of
-    each evaluator. ``read``: bytes of the records that this process has read for it so far, by topic.
+    ``deleted``: by partition the offsets of the range that are not there any more. ``judges_usd`` is part of ``spent_usd``;
+    ``answered_live`` counts calls that tools answered now; ``evaluated`` has the facts of each evaluator. ``read``: bytes of the
+    records that this process has read for it so far, by topic.
     """
 
     records: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     missing: int = 0
+    deleted: dict[int, Stretch] = field(default_factory=dict)
     pairs: list[Pair] = field(default_factory=list)
     spent_usd: float = 0.0
     judges_usd: float = 0.0
@@ -69,7 +75,11 @@ class Account:
 
     @property
     def complete(self) -> bool:
-        return not self.missing and self.records == self.replayed + self.skipped.total() + self.failed.total()
+        return (
+            not self.missing
+            and not self.deleted
+            and self.records == self.replayed + self.skipped.total() + self.failed.total()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +99,7 @@ async def take_account(settings: MeshSettings, plan: ShadowPlan, wire: Wire) -> 
     account = Account(spent_usd=cost_of(shadow, baseline))
     if plan.on_miss == "live-readonly":
         account.answered_live = await _answered_live(settings, plan, wire)
-    async for batch in events_of(settings, plan.ranges, wire):
+    async for batch in events_of(settings, plan.ranges, wire, account.deleted):
         for seen in batch:
             note(account, plan, seen, results, dead=(seen.source.partition, seen.source.offset) in dead)
     return account

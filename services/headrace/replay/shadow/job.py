@@ -185,12 +185,18 @@ class ShadowJob:
         return live_reads(Definitions(self.plan), self._pool, self._blobs)
 
     async def _stand_at_the_start(self) -> None:
-        """The group's first offsets are the range's; where it has committed already, it goes on."""
+        """The group's first offsets are the range's; where it has committed already, it goes on. What retention has deleted before
+        it was read is passed over: no attempt would find it, and the account names it.
+        """
         starts = {(Event.TOPIC, number): start for number, (start, _) in self.plan.ranges.items()}
-        if await asyncio.to_thread(self._group.committed, starts):
-            return
-        await asyncio.to_thread(self._group.wait_empty, _EMPTY_S)
-        await asyncio.to_thread(self._group.reset, starts)
+        committed = await asyncio.to_thread(self._group.committed, starts)
+        extent = (await asyncio.to_thread(Ranges(self._settings, "shadow").extents, [Event.TOPIC]))[Event.TOPIC]
+        stands = {where: one.offset for where, one in committed.items()} or starts
+        there = {where: max(offset, extent.partitions[where[1]][0]) for where, offset in stands.items()}
+        anew = {where: offset for where, offset in there.items() if not committed or offset > stands[where]}
+        if anew:
+            await asyncio.to_thread(self._group.wait_empty, _EMPTY_S)
+            await asyncio.to_thread(self._group.reset, anew)
 
     @asynccontextmanager
     async def _answers(self) -> AsyncIterator[Answers]:

@@ -84,7 +84,19 @@ def _account(account: Facts) -> str:
         ]
     )
     missing = f'<p class="bad">{account["missing"]:,} events are not done yet.</p>' if account["missing"] else ""
-    return bar + missing
+    gone = (
+        f'<p class="bad">Deleted since, and in no number here: offsets {deleted_text(account)}.</p>'
+        if account["deleted"]
+        else ""
+    )
+    return bar + missing + gone
+
+
+def deleted_text(account: Facts) -> str:
+    """Which offsets of the range retention has deleted."""
+    return ", ".join(
+        f"{first} to {end - 1} of partition {number}" for number, (first, end) in account["deleted"].items()
+    )
 
 
 def _lead(facts: Facts) -> str:
@@ -131,7 +143,7 @@ def _agreement(facts: Facts) -> str:
     if rows:
         rows.append(("", Html(shares_axis()), Html("")))
     note = "With live; 95 % intervals. The baseline is the unchanged version over a sample: where it differs, that is noise."
-    return f'<h2>Agreement</h2><p class="soft">{note}</p>{table(("", "share", ""), rows)}'
+    return f'<h2>Agreement</h2><p class="soft">{note}</p><div class="wide">{table(("", "share", ""), rows)}</div>'
 
 
 def _evaluators(facts: Facts) -> str:

@@ -31,6 +31,7 @@ pre{background:var(--field);padding:.7rem .9rem;border-radius:6px;overflow-x:aut
 .good,.bad{font-weight:600}.good{color:var(--good)}.bad{color:var(--bad)}
 .tag{font-size:.78rem;border:1px solid var(--line);border-radius:99px;padding:0 .5em;color:var(--soft)}
 details{margin:.3rem 0}summary{cursor:pointer;color:var(--soft)}svg{display:block;max-width:100%;height:auto}
+td svg{max-width:none}
 svg text{font:10.5px system-ui,sans-serif;fill:var(--soft)}.num{white-space:nowrap;font-size:.85rem}
 @media print{body{max-width:none;margin:0}h2{break-after:avoid}tr{break-inside:avoid}}
 """

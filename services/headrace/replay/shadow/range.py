@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from headrace.messages import headers as record_headers
 from headrace.messages.base import Message
-from headrace.messages.errors import BadMessage, FatalError
+from headrace.messages.errors import BadMessage
 from headrace.messages.event import Event
 from headrace.replay.shadow.choice import in_baseline, skipped
 from headrace.replay.shadow.plan import ShadowPlan
@@ -23,6 +23,7 @@ from headrace.runtime.wire import Wire
 from headrace.settings import MeshSettings
 
 UNDECODABLE: Final = "undecodable"
+_CLOCKS_MS: Final = 60_000
 
 
 def settle_range(settings: MeshSettings, start: AtTime | Earliest, end_ms: int | None) -> dict[int, Stretch]:
@@ -47,10 +48,12 @@ def settle_range(settings: MeshSettings, start: AtTime | Earliest, end_ms: int |
 
 
 def since(settings: MeshSettings, topics: Collection[str], at_ms: int) -> dict[Partition, int]:
-    """The offsets from which ``topics`` are not older than ``at_ms``. Blocks."""
+    """The offsets from which ``topics`` are not older than ``at_ms``, by clocks that may be a minute apart: the record of a run may
+    have an earlier time than its event. Blocks.
+    """
     ranges = Ranges(settings, "shadow")
     whole = {(topic, n): held for topic, one in ranges.extents(topics).items() for n, held in one.partitions.items()}
-    times = ranges.at_time(whole, at_ms)
+    times = ranges.at_time(whole, max(0, at_ms - _CLOCKS_MS))
     return {where: times.get(where, end) for where, (_, end) in whole.items()}
 
 
@@ -62,25 +65,35 @@ class Seen:
     event: Event | None
 
 
-async def events_of(settings: MeshSettings, ranges: Mapping[int, Stretch], wire: Wire) -> AsyncIterator[list[Seen]]:
-    """Every record of ``ranges``, in batches.
+async def events_of(
+    settings: MeshSettings, ranges: Mapping[int, Stretch], wire: Wire, deleted: dict[int, Stretch] | None = None
+) -> AsyncIterator[list[Seen]]:
+    """Every record of ``ranges`` that is still there, in batches. ``deleted`` is told, by partition, the stretch of offsets that is
+    not: retention goes on while a replay does.
 
     Raises:
-        FatalError: records were deleted before they were read.
+        FatalError: records were deleted while they were read.
     """
     starts = {(Event.TOPIC, number): start for number, (start, _) in ranges.items()}
     ends = {(Event.TOPIC, number): end for number, (_, end) in ranges.items()}
     async with Scan(settings, [Event.TOPIC], start=starts, end=ends) as scan:
-        if gone := sorted(
-            f"{where[0]}:{where[1]}" for where in starts if starts[where] < min(scan.first[where], ends[where])
-        ):
-            raise FatalError(f"records of {', '.join(gone)} are deleted: the range is not whole any more")
+        if deleted is not None:
+            deleted |= cut(ranges, {number: scan.first[Event.TOPIC, number] for number in ranges})
         async for batch in scan:
             yield [
                 Seen(Source(one.topic, one.partition, one.offset), await _event(wire, one))
                 for one in batch
                 if (one.topic, one.partition) in starts
             ]
+
+
+def cut(ranges: Mapping[int, Stretch], first: Mapping[int, int]) -> dict[int, Stretch]:
+    """By partition what ``ranges`` have before ``first``, the oldest offset that is there. Whole partitions are left out."""
+    return {
+        number: (start, min(first[number], end))
+        for number, (start, end) in ranges.items()
+        if start < min(first[number], end)
+    }
 
 
 @dataclass(slots=True)

@@ -69,6 +69,7 @@ def _account(account: Account) -> Facts:
         "skipped": dict(sorted(account.skipped.items())),
         "failed": dict(sorted(account.failed.items())),
         "missing": account.missing,
+        "deleted": {str(number): list(stretch) for number, stretch in sorted(account.deleted.items())},
         "complete": account.complete,
         "answered_live": account.answered_live,
         "without_live_run": sum(pair.live is None for pair in account.pairs),
