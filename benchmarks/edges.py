@@ -49,7 +49,8 @@ from benchmarks.edges_mesh import (
 )
 from tests.ingest.records import github
 from tests.replay.mesh import runs as records_of
-from tests.support.mesh import GITHUB_SECRET, Mesh, free_port, until
+from tests.support.mesh import GITHUB_SECRET, Mesh, until
+from tests.support.ports import free_port
 
 from benchmarks import edges_bare
 from headrace.local.endpoints import Endpoints

@@ -36,7 +36,8 @@ import msgspec
 import orjson
 import psutil
 from confluent_kafka import Consumer, Producer, TopicPartition
-from tests.support.mesh import free_port, running_mesh, until
+from tests.support.mesh import running_mesh, until
+from tests.support.ports import free_port
 
 from headrace.local.endpoints import VARIABLES, Endpoints
 from headrace.local.stack import Stack

@@ -32,7 +32,8 @@ from confluent_kafka import Producer
 from tests.reasoning.bench import Bench
 from tests.replay.lives import AGENT, job, live, with_tools
 from tests.replay.stored import an_hour_ago, publish, store
-from tests.support.mesh import Mesh, free_port, running_mesh, until
+from tests.support.mesh import Mesh, running_mesh, until
+from tests.support.ports import free_port
 from tests.support.stack import own_database
 
 from headrace.blobs.settings import open_blobs

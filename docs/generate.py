@@ -37,6 +37,7 @@ from headrace.replay.settings import ReplaySettings
 from headrace.settings import MeshSettings
 from headrace.tools.settings import ToolsSettings
 from headrace.tools.workflow.settings import OrchestratorSettings
+from headrace.toolspecs.callback_tools import CallbackToolSettings
 from headrace.toolspecs.pinned import McpSettings
 
 FILE: Final = Path(__file__).parent / "configuration.md"
@@ -58,6 +59,11 @@ SECTIONS: Final[tuple[tuple[str, str, type[BaseSettings]], ...]] = (
     ),
     ("Credentials for tools", "A model names a profile and never sees what is in it.", AuthProfiles),
     ("MCP servers", "Whose tools agents use; see [outside](outside.md).", McpSettings),
+    (
+        "Callback tools",
+        "Services that report what came of a call; see [outside](outside.md#callback-tools).",
+        CallbackToolSettings,
+    ),
     ("Kubernetes Jobs", "For agents that run there; see [outside](outside.md).", KubeSettings),
     ("Outgoing HTTP of tools", "Lists are JSON or comma-separated.", EgressSettings),
     ("Orchestration", "", OrchestrationSettings),

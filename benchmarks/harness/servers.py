@@ -21,6 +21,7 @@ from benchmarks.harness.venvs import node_modules
 
 from headrace.local.endpoints import Endpoints
 from headrace.local.guard import Guard
+from headrace.local.ports import free_port
 from headrace.local.stack import Stack
 
 HOST = "127.0.0.1"
@@ -152,12 +153,6 @@ class Servers:
             process.kill()
             process.wait()
         self.guard.forget(process.pid)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes], name: str) -> None:

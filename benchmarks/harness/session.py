@@ -18,13 +18,14 @@ from pathlib import Path
 from benchmarks.harness import kafka
 from benchmarks.harness.catalog import Setting, Variant
 from benchmarks.harness.processes import ROOT, Child
-from benchmarks.harness.servers import Server, Servers, free_port
+from benchmarks.harness.servers import Server, Servers
 from benchmarks.harness.venvs import python_of
 from benchmarks.peerkit.work import Spec
 from tests.support.stack import fresh_database
 
 from headrace.local.download import cache_dir
 from headrace.local.guard import Guard
+from headrace.local.ports import free_port
 
 AGENT = """
 name: bench

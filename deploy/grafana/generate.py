@@ -97,6 +97,28 @@ AGENTS: Final = Dashboard(
             ),
         ),
         (
+            Panel(
+                "Runs by version",
+                (rate("headrace_agent_version_runs_total", "agent_name, agent_version", AGENT),),
+                "ops",
+                stacked=True,
+            ),
+            Panel(
+                "Error rate by version",
+                (share("headrace_agent_version_runs_total", FAILED, "agent_name, agent_version", AGENT),),
+                "percentunit",
+                about="Of a canary beside the version that is live, for example.",
+                red_from=0.05,
+            ),
+            Panel(
+                "Budgets that are used",
+                (("max by (budget, agent_name, unit) (budget_used_ratio)", "{{budget}} {{agent_name}} {{unit}}"),),
+                "percentunit",
+                red_from=1,
+            ),
+            Panel("Refused by a budget", (rate("headrace_budget_refusals_total", "budget"),), "ops"),
+        ),
+        (
             Panel("Model calls", (rate("headrace_model_calls_total", "model, outcome"),), "ops"),
             Panel(
                 "Model call, retries included",
@@ -146,6 +168,11 @@ WORKFLOWS: Final = Dashboard(
         ),
         (
             Panel("Runs that wait, by what for", (("max by (kind) (headrace_parked_runs)", "{{kind}}"),), stacked=True),
+            Panel(
+                "Calls past their deadline",
+                (("max by (kind) (headrace_parked_overdue_calls)", "{{kind}}"),),
+                red_from=1,
+            ),
             Panel("The oldest that waits", (("max by (kind) (headrace_parked_oldest_seconds) > 0", "{{kind}}"),), "s"),
             Panel(
                 "Workflow runs that go on", (("max by (status) (headrace_workflow_runs)", "{{status}}"),), stacked=True
@@ -334,15 +361,19 @@ PIPELINE: Final = Dashboard(
                 "One attempt in a processor", quantiles("headrace_handle_seconds", "service", of=("0.5", "0.99")), "s"
             ),
             Panel("Retries in the lane", (rate("headrace_retries_total", "service, topic"),), "ops"),
+            Panel("Removed, their time being over", (rate("headrace_forgotten_total", "what"),), "ops"),
             Panel("Moved to the blob store", (rate("headrace_claim_checks_total", "service"),), "ops"),
         ),
         (
             Panel("Deliveries", (rate("headrace_ingest_deliveries_total", "form, outcome"),), "ops"),
             Panel("Usage: runs read", (rate("headrace_usage_runs_total", "outcome"),), "ops"),
             Panel("Usage: open windows", (("sum(headrace_usage_open_windows)", "windows"),)),
+            Panel("Usage: windows said", (("sum(rate(headrace_usage_windows_total" + RATE + "))", "windows"),), "ops"),
             Panel("Spans to the collector", (rate("headrace_spans_total", "outcome"),), "ops"),
         ),
         (
+            Panel("Refused by a rate limit", (rate("headrace_gateway_limited_total", "door"),), "reqps"),
+            Panel("Pieces of live answers", (rate("headrace_advisory_records_total", "service, outcome"),), "ops"),
             Panel("Gateway's answer", quantiles("headrace_gateway_seconds", "route", of=("0.5", "0.99")), "s"),
             Panel(
                 "Log lines of the pipeline",

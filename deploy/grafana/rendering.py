@@ -48,8 +48,11 @@ def quantiles(
 
 
 def rate(metric: str, by: str, where: str = "") -> tuple[str, str]:
-    legend = " ".join(f"{{{{{label.strip()}}}}}" for label in by.split(","))
-    return f"sum by ({by}) (rate({metric}{where}{RATE}))", legend
+    return f"sum by ({by}) (rate({metric}{where}{RATE}))", _legend(by)
+
+
+def _legend(by: str) -> str:
+    return " ".join(f"{{{{{label.strip()}}}}}" for label in by.split(","))
 
 
 def share(metric: str, bad: str, by: str = "", where: str = "") -> tuple[str, str]:
@@ -59,7 +62,7 @@ def share(metric: str, bad: str, by: str = "", where: str = "") -> tuple[str, st
     whole = f"sum{grouping} (rate({metric}{where}{RATE}))"
     return (
         f"(sum{grouping} (rate({metric}{{{inner}}}{RATE})) or {whole} * 0) / {whole}",
-        f"{{{{{by}}}}}" if by else "share",
+        _legend(by) if by else "share",
     )
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +24,9 @@ from headrace.topology import load_all
 from tests.analytics import log
 from tests.analytics.seen import announcements, metric, rows, windows_on_topic, windows_stored
 from tests.contract.kafka import read, write
-from tests.support.mesh import Mesh, free_port, until
+from tests.support.children import start_services
+from tests.support.mesh import Mesh, until
+from tests.support.ports import free_port
 
 FAST = {"HEADRACE_ANALYTICS_FLUSH_SECONDS": "0.2", "HEADRACE_ANALYTICS_GRACE_SECONDS": "120"}
 
@@ -221,9 +220,7 @@ def another(mesh: Mesh) -> Iterator[int]:
     """A second process of analytics; its operations port."""
     port = free_port()
     environment = mesh.environment | {"HEADRACE_OPS_PORT": str(port), "HEADRACE_INSTANCE": "1"}
-    with (mesh.logs / "second.log").open("wb") as out:
-        argv = [sys.executable, "-m", "headrace", "run", "analytics"]
-        process = subprocess.Popen(argv, env=os.environ | environment, stdout=out, stderr=out)
+    process = start_services("analytics", environment=environment, log=mesh.logs / "second.log")
     try:
         yield port
     finally:

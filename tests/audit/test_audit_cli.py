@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
-import sys
 
 from headrace.local.endpoints import Endpoints
 from headrace.settings import MeshSettings
 from tests.audit.mesh import RUN, audited, auditing, copy_log, jobs, make_audit_topics, one_of_each, write, write_raw
 from tests.runtime.relay import settings_for
+from tests.support.children import run_command
 
 
 async def headrace(settings: MeshSettings, stack: Endpoints, *arguments: str) -> tuple[int, str]:
@@ -22,10 +21,7 @@ async def headrace(settings: MeshSettings, stack: Endpoints, *arguments: str) ->
         "HEADRACE_TOPIC_PREFIX": settings.topic_prefix,
         "COLUMNS": "220",
     }
-    command = [sys.executable, "-m", "headrace", "audit", *arguments]
-    done = await asyncio.to_thread(
-        subprocess.run, command, env=environment, capture_output=True, text=True, timeout=120
-    )
+    done = await asyncio.to_thread(run_command, "audit", *arguments, environment=environment)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -6,8 +6,6 @@ import asyncio
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from headrace.local.endpoints import Endpoints
 from headrace.settings import MeshSettings
 from tests.audit.mesh import audited, by_chain, jobs, make_audit_topics, sources
 from tests.runtime.relay import settings_for
+from tests.support.children import Child, start_services
 
 PARTITIONS = 3
 TOPICS = ("agent.jobs", "tool.calls", "ingest.raw", "tools.dlq")  # what the values are does not matter here
@@ -58,20 +57,15 @@ class Replicas:
             "HEADRACE_GROUP_PROTOCOL": settings.group_protocol,
             "HEADRACE_DRAIN_SECONDS": "10",
         }
-        self.processes: dict[int, subprocess.Popen[bytes]] = {}
+        self.processes: dict[int, Child] = {}
         self._log: dict[int, Path] = {}
         self._started = 0
 
     def start(self, slot: int) -> None:
         self._started += 1
         self._log[slot] = self._logs / f"{self._started}.log"
-        with self._log[slot].open("ab") as log:
-            self.processes[slot] = subprocess.Popen(
-                [sys.executable, "-m", "headrace", "run", "audit"],
-                env=self._environment | {"HEADRACE_INSTANCE": str(slot)},
-                stdout=log,
-                stderr=log,
-            )
+        own = {"HEADRACE_INSTANCE": str(slot)}
+        self.processes[slot] = start_services("audit", environment=self._environment | own, log=self._log[slot])
 
     def kill(self, slot: int) -> None:
         process = self.processes.pop(slot)

@@ -78,9 +78,15 @@ async def test_keys_and_tokens_from_their_making_to_their_revocation(
         )
         assert key["key"] not in json.dumps(listed)
         bound = ("--name", "b", "--owner", "bob", "--owner", "ada", "--json")
-        made = await run("auth", "keys", "create", *bound, "--role", "developer")
-        await run("auth", "keys", "create", *bound, "--role", "admin", code=2)
+        create = "auth", "keys", "create", *bound, "--role"
+        made, anybody, *_ = await asyncio.gather(
+            run(*create, "developer"),
+            run("auth", "keys", "create", "--name", "web", "--role", "developer", "--any-owner", "--json"),
+            run(*create, "admin", code=2),
+            run(*create, "developer", "--any-owner", code=2),
+        )
         listed = {one["id"]: one["owners"] for one in await run("auth", "keys", "list", "--json")}
-        assert listed == {key["id"]: None, made["id"]: ["ada", "bob"]}
+        assert listed == {key["id"]: ["ci"], made["id"]: ["ada", "bob"], anybody["id"]: None}
+        assert token["owners"] == ["alice"], "without --owner it speaks for itself"
         bound = ("--subject", "jo", "--role", "developer", "--owner", "jo", "--owner", "shop-team", "--json")
         assert (await run("auth", "token", "issue", *bound))["owners"] == ["jo", "shop-team"]

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.support import ended, headrace, room, started, wait_for_line
 from tests.stack.probes import processes_of, wait_until_gone
-from tests.support.mesh import free_port
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.xdist_group("cli")
 

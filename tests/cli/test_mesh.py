@@ -30,7 +30,7 @@ from tests.cli.support import (
     without_reader,
 )
 from tests.stack.probes import wait_until_gone
-from tests.support.mesh import free_port
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.xdist_group("cli")
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "refund-watcher.yaml"

@@ -34,7 +34,7 @@ from headrace.registry.builtin import builtin_definitions
 from headrace.registry.catalog import catalog_of
 from tests.gateway.support import REVIEWER, Gateway, served
 from tests.gateway.test_streams import ALL
-from tests.support.mesh import free_port
+from tests.support.ports import free_port
 
 INPUT = {"title": "Fix"}
 

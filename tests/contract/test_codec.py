@@ -80,6 +80,14 @@ def test_job_record_has_the_bytes_and_headers_that_the_contract_promises() -> No
     }
 
 
+def test_ids_of_any_length_do_not_make_a_record_of_any_length() -> None:
+    long = "x" * 500_000
+    record = Codec().encode(event(), service="ingest", cause_headers={"ce_id": long, "ce_correlationid": long})
+    assert not {"ce_causationid", "ce_correlationid"} & dict(record.headers).keys()
+    record = Codec().encode(event(), service="ingest", cause_headers={"ce_id": "1", "ce_correlationid": long})
+    assert dict(record.headers)["ce_correlationid"] == b"1"
+
+
 def test_a_broken_traceparent_is_not_passed_on() -> None:
     record = Codec().encode(event(), service="ingest", cause_headers={"ce_id": "1", "traceparent": "00-nonsense"})
     assert "traceparent" not in dict(record.headers)

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client import Gauge
 
+from headrace.observe import metrics
 from tests.deploy import expressions, oracles
 from tests.deploy.compose import ROOT
 from tests.deploy.expressions import DASHBOARDS, RULES, Expression, dashboard
@@ -153,6 +155,13 @@ def test_the_workflow_dashboard_says_what_it_shows() -> None:
     first = dashboard(ROOT / "deploy/grafana/dashboards/workflow-analytics.json")["panels"][0]
     assert first["type"] == "text"
     assert "graphs of several steps" in first["options"]["content"]
+
+
+def test_every_metric_of_the_mesh_is_in_a_panel() -> None:
+    ours = {one._name for one in vars(metrics).values() if isinstance(one, metrics.Counter | metrics.Histogram | Gauge)}
+    assert len(ours) > 40
+    shown = {re.sub(r"_bucket$", "", name) for query in expressions.of_dashboards() for name in query.metrics}
+    assert ours <= shown, sorted(ours - shown)
 
 
 def test_every_query_of_a_panel_parses(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from headrace.local.endpoints import Endpoints
 from headrace.samples import samples
 from tests.deploy import compose, expressions
-from tests.support.mesh import free_port, until
+from tests.support.mesh import until
+from tests.support.ports import free_port
 from tests.support.stack import own_database, unique_namespace
 
 pytestmark = pytest.mark.xdist_group("image")
@@ -41,8 +42,11 @@ OTHERS = {  # exporters' own metrics, and where they come from
     "redpanda_storage_disk_total_bytes": "Redpanda, /public_metrics",
 }
 NOT_WITHOUT_TROUBLE = {
+    "budget_used_ratio",  # a budget
+    "headrace_budget_refusals_total",
     "headrace_claim_checks_total",  # a large value
     "headrace_dead_letters_total",
+    "headrace_gateway_limited_total",  # a limit
     "headrace_retries_total",
     "headrace_spans_total",  # a trace collector
     "headrace_tool_calls_total",  # a model that calls tools

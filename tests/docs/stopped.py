@@ -15,7 +15,8 @@ import threading
 import httpx2
 
 from tests.support.interrupts import heed_interrupts
-from tests.support.mesh import free_port, until
+from tests.support.mesh import until
+from tests.support.ports import free_port
 
 SECONDS = 60
 EVENT = ("events", "send", "--source", "shop", "--type", "ticket.created", "--payload", '{"title": "Charged twice"}')

@@ -30,6 +30,7 @@ from headrace.egress import EgressPolicy, GuardedClient
 from headrace.egress.policy import PrivateTargets
 from headrace.gateway.app import create_app
 from headrace.gateway.sources.model import SourceConfig
+from headrace.gateway.workflow_parts import PatchBody
 from headrace.mcp.config import McpConfig
 from headrace.messages.agent import AgentRecord, WasLive
 from headrace.messages.budget import Budget
@@ -46,6 +47,8 @@ from headrace.registry.load import load_file, load_text
 from headrace.replay.evaluators.load import load_evaluators, parse_evaluators
 from headrace.runtime.api import Send
 from headrace.toolspecs import SPECS
+from headrace.toolspecs.callback_tools import read_callback_tools
+from headrace.workflows.patching import read_operations
 from tests.containment.hostile import Server
 from tests.docs.pages import ROOT, SECRET, Block, blocks, shell_calls
 from tests.gateway.support import NOW, Gateway, MemoryIndex, MemoryPromotion, RecordingPublisher
@@ -190,6 +193,9 @@ async def test_every_json_block_is_taken_where_it_says(block: Block, mesh: Mesh)
     if where[0] == "auth_profiles":
         assert AuthProfiles.model_validate({"auth_profiles": json.loads(body)}).auth_profiles
         return
+    if where[0] == "workflow-patch":
+        assert read_operations(PatchBody.model_validate_json(body).operations)
+        return
     if where[0] != "POST":
         await taken(where[0], body)
         return
@@ -300,10 +306,14 @@ async def test_every_python_block_produces_what_is_taken(monkeypatch: pytest.Mon
 # --- definitions ---------------------------------------------------------------------------------------------------------
 
 
-def test_every_yaml_is_a_definition_or_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_yaml_is_a_definition_or_a_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for block in blocks("yaml"):
         if block.info == "yaml source":
             SourceConfig.model_validate(yaml.safe_load(block.text))
+        elif block.info == "yaml callbacks":
+            file = tmp_path / "callbacks.yaml"
+            file.write_text(block.text)
+            assert read_callback_tools(file), str(block)
         elif block.info == "yaml mcp":
             monkeypatch.setenv("TICKETS_TOKEN", "a token")
             McpConfig.model_validate(yaml.safe_load(block.text))

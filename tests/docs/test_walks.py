@@ -21,7 +21,8 @@ from headrace.settings import MeshSettings
 from tests.contract.kafka import write
 from tests.docs.pages import ROOT, Block, blocks
 from tests.docs.walk import Walk, missing_programs
-from tests.support.mesh import Mesh, free_port, running_mesh, until
+from tests.support.mesh import Mesh, running_mesh, until
+from tests.support.ports import free_port
 
 SHELL = blocks("sh")
 REBUILT = ("runs", "run_steps", "agent_results", "events")  # docs/operating.md, "Rebuild the index"

@@ -32,12 +32,13 @@ from tests.faults.observer import OUTPUTS, Observer, Read, read_to_end
 from tests.faults.proxy import Proxies
 from tests.runtime.kafka import make_topics
 from tests.runtime.relay import STAGE, TOPICS, settings_for
+from tests.support.children import PRELOAD
 from tests.support.stack import kafka_cluster, unique_namespace
 
 BROKERS = 3
 PARTITIONS = 6
 _FORK = multiprocessing.get_context("forkserver")
-_FORK.set_forkserver_preload(["tests.faults.worker"])  # imports are done once, so that a start takes milliseconds
+_FORK.set_forkserver_preload([PRELOAD])  # imports are done once, so that a start takes milliseconds
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,9 @@ from headrace.messages.tokens import RunTokens
 from headrace.simulator.script import Script
 from headrace.simulator.server import Simulator
 from tests.runtime.kafka import read_all
-from tests.support.mesh import Mesh, free_port, running_mesh, until
+from tests.support.children import start_services
+from tests.support.mesh import Mesh, running_mesh, until
+from tests.support.ports import free_port
 from tests.support.stack import own_database, unique_namespace
 
 pytestmark = pytest.mark.xdist_group("doors")
@@ -154,8 +155,7 @@ class SecondGateway:
 
     def __enter__(self) -> httpx2.Client:
         environment = self._mesh.environment | {"HEADRACE_GATEWAY_PORT": str(self._port), "HEADRACE_INSTANCE": "1"}
-        command = [sys.executable, "-m", "headrace", "run", "gateway"]
-        self._process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = start_services("gateway", environment=environment, log=self._mesh.logs / "second.log")
         self._client = httpx2.Client(base_url=f"http://127.0.0.1:{self._port}", trust_env=False, timeout=30)
 
         def ready() -> bool:
@@ -169,5 +169,5 @@ class SecondGateway:
 
     def __exit__(self, *_: object) -> None:
         self._client.close()
-        self._process.terminate()
+        self._process.send_signal(signal.SIGTERM)
         self._process.wait(45)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx2
@@ -17,7 +17,8 @@ from headrace.local.endpoints import Endpoints
 from headrace.samples import samples
 from headrace.simulator.script import Script
 from headrace.simulator.server import Simulator
-from tests.runtime.kafka import produce, read_all
+from tests.runtime.kafka import Headers, make_topics, produce, read_all
+from tests.support.json_server import JsonServer, json_server
 from tests.support.mesh import GITHUB_SECRET, Mesh, running_mesh, until
 from tests.support.stack import own_database, unique_namespace
 
@@ -45,27 +46,10 @@ def post(mesh: Mesh, path: str, body: bytes, headers: dict[str, str]) -> httpx2.
 
 
 @pytest.fixture(scope="module")
-def flights() -> Iterator[ThreadingHTTPServer]:
+def flights() -> Iterator[JsonServer]:
     """A real server that the agents' tool may call."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = json.dumps(FLIGHTS).encode()
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with json_server(FLIGHTS) as server:
+        yield server
 
 
 SCRIPT = Script.model_validate(
@@ -107,9 +91,9 @@ http_domains: ["127.0.0.1"]
 
 
 @pytest.fixture(scope="module")
-def mesh(stack: Endpoints, flights: ThreadingHTTPServer) -> Iterator[Mesh]:
+def mesh(stack: Endpoints, flights: JsonServer) -> Iterator[Mesh]:
     """One mesh for all of them. Its agents work offline, but for those whose definition names the simulated provider."""
-    address = f"127.0.0.1:{flights.server_port}"
+    address = flights.address
     script = Script.model_validate_json(
         SCRIPT.model_dump_json(by_alias=True).replace("URL", f"http://{address}/flights")
     )
@@ -193,7 +177,30 @@ def test_a_protocol_v1_job_runs_tools_and_stores_its_result(mesh: Mesh, tmp_path
     assert MODEL_KEY not in everything
 
 
+def test_a_reply_goes_where_a_job_asks_for_it_and_nowhere_that_is_not_there(mesh: Mesh) -> None:
+    """By field or by header. A topic that nobody made costs the reply, and neither the result nor the reasoner."""
+    make_topics(mesh.settings, ["agent.replies.asked"])
+    here = b"agent.replies.asked"
+    asked: dict[str, tuple[dict[str, str], Headers]] = {
+        "by-field": ({"reply_to": here.decode()}, ()),
+        "by-header": ({}, [("reply_to", here)]),
+        "nowhere": ({"reply_to": "agent.replies.nobody-made-it"}, ()),
+        "forbidden": ({"reply_to": "agent.results"}, ()),
+    }
+    for job_id, (fields, headers) in asked.items():
+        job = {"version": "1.0", "job_id": job_id, "prompt": "hello", **fields}
+        produce(mesh.settings, "agent.jobs", [("replies", json.dumps(job).encode())], headers=headers)
+    for job_id in asked:
+        assert mesh.run(job_id)["state"] == "completed"
+    results = {record.key: record.value for record in read_all(mesh.settings, "agent.results") if record.key in asked}
+    replies = {record.key: record.value for record in read_all(mesh.settings, "agent.replies.asked")}
+    assert replies == {job_id: results[job_id] for job_id in ("by-field", "by-header")}
+    assert results.keys() == asked.keys()
+    assert mesh.processes["reasoning"].poll() is None, "reasoning crashed"
+
+
 def test_garbage_on_any_topic_is_dead_lettered_and_can_be_redriven(mesh: Mesh) -> None:
+    """The largest record that a topic takes too: what is said of it has to fit into the dead-letter topic beside it."""
     topics = ("ingest.raw", "ingest.events", "agent.jobs", "tool.calls", "tool.results", "agent.results")
     for topic in topics:
         produce(
@@ -201,9 +208,10 @@ def test_garbage_on_any_topic_is_dead_lettered_and_can_be_redriven(mesh: Mesh) -
             topic,
             [("k", b"\x00garbage"), (None, b"{}"), ("k", b'{"version": "2.0", "schema_version": "2.0"}')],
         )
+    produce(mesh.settings, "agent.jobs", [("good", os.urandom(1_048_000))])
     produce(mesh.settings, "agent.jobs", [("good", b'{"version": "1.0", "job_id": "still-works", "prompt": "hello"}')])
     assert mesh.run("still-works")["state"] == "completed"
-    expected = {"ingest": 3, "reasoning": 6, "tools": 3, "persistence": 15}
+    expected = {"ingest": 3, "reasoning": 7, "tools": 3, "persistence": 16}
     for service, count in expected.items():
         letters = until(
             lambda s=service, c=count: (found := read_all(mesh.settings, f"{s}.dlq")) and len(found) >= c and found,

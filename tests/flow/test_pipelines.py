@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -18,6 +15,7 @@ from headrace.local.endpoints import Endpoints
 from headrace.simulator.script import Script
 from headrace.simulator.server import Simulator
 from tests.runtime.kafka import produce, read_all
+from tests.support.json_server import JsonServer, json_server
 from tests.support.mesh import Mesh, running_mesh, until
 from tests.support.stack import own_database, unique_namespace
 
@@ -36,29 +34,11 @@ http_domains: ["127.0.0.1"]
 """
 
 
-class Flights(BaseHTTPRequestHandler):
-    asked: list[dict[str, list[str]]]
-
-    def do_GET(self) -> None:
-        self.asked.append(parse_qs(urlsplit(self.path).query))
-        body = json.dumps(FLIGHTS).encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
-def flights() -> Iterator[ThreadingHTTPServer]:
-    Flights.asked = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Flights)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+def flights() -> Iterator[JsonServer]:
+    """A real server that the agents' tool may call."""
+    with json_server(FLIGHTS) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +49,13 @@ def simulator() -> Iterator[Simulator]:
 
 @pytest.fixture(scope="module")
 def mesh(
-    stack: Endpoints, flights: ThreadingHTTPServer, simulator: Simulator, tmp_path_factory: pytest.TempPathFactory
+    stack: Endpoints, flights: JsonServer, simulator: Simulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Mesh]:
     environment = {
         "HEADRACE_MODEL": "offline",
         "OPENAI_API_KEY": "sk-planted",
         "OPENAI_BASE_URL": simulator.openai_base_url,
-        "HEADRACE_EGRESS_ALLOW_PRIVATE": f"127.0.0.1:{flights.server_port}",
+        "HEADRACE_EGRESS_ALLOW_PRIVATE": flights.address,
     }
     files = [tmp_path_factory.mktemp("agents") / name for name in ("travel-agent", "offline-agent")]
     for file, model in zip(files, ("openai:gpt-4o", "offline"), strict=True):
@@ -126,12 +106,12 @@ def cache_hits(mesh: Mesh, count: int) -> dict[str, bool]:
 
 
 @pytest.fixture(scope="module")
-def first_prompt(flights: ThreadingHTTPServer) -> list[dict[str, Any]]:
+def first_prompt(flights: JsonServer) -> list[dict[str, Any]]:
     """The pipeline of the protocol's test 1."""
     return [
         {
             "step": "http_request",
-            "url": f"http://127.0.0.1:{flights.server_port}/search",
+            "url": f"{flights.url}/search",
             "params": {"origin": "NYC", "dest": "LAX"},
         },
         {"step": "table_sort", "field": "price", "order": "asc"},
@@ -140,19 +120,19 @@ def first_prompt(flights: ThreadingHTTPServer) -> list[dict[str, Any]]:
 
 
 def test_a_simple_query_and_the_tool_that_it_becomes(
-    mesh: Mesh, simulator: Simulator, first_prompt: list[dict[str, Any]]
+    mesh: Mesh, simulator: Simulator, flights: JsonServer, first_prompt: list[dict[str, Any]]
 ) -> None:
     prompt = "fetch flights from NYC to LAX, sort by price, show top 3"
     simulator.play(script("execute_pipeline", {"session_id": "test-123", "pipeline": first_prompt}, "three flights"))
     run, outcome = ask(mesh, "first", prompt)
     assert run["outcome"] == "three flights"
     assert outcome["content"]["rows"] == CHEAPEST
-    assert Flights.asked == [{"origin": ["NYC"], "dest": ["LAX"]}]
+    assert flights.asked == ["GET /search?origin=NYC&dest=LAX"]
 
     _, again = ask(mesh, "second", prompt)
     assert again["cache_hit"]
     assert again["content"]["rows"] == CHEAPEST
-    assert len(Flights.asked) == 1
+    assert len(flights.asked) == 1
     assert cache_hits(mesh, 2) == {"first": False, "second": True}
 
     (tool,) = json.loads(mesh.cli("tools", "list", "--json").stdout)

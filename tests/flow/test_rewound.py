@@ -16,10 +16,12 @@ from headrace.runtime.groups import Group
 from headrace.runtime.ranges import Ranges
 from headrace.simulator.script import Script
 from headrace.simulator.server import Simulator
-from tests.flow.test_waits import Till, paying
+from tests.flow.test_waits import paying, till
+from tests.support.json_server import JsonServer
 from tests.support.mesh import Mesh, running_mesh, until
 from tests.support.stack import own_database, unique_namespace
 
+__all__ = ["till"]
 pytestmark = pytest.mark.xdist_group("waits")
 AGENT = """
 name: buyer
@@ -36,15 +38,7 @@ KEPT = ("tool.calls", "tool.results", "agent.results", "agent.jobs", "reasoning.
 
 
 @pytest.fixture(scope="module")
-def till() -> Iterator[Till]:
-    till = Till()
-    yield till
-    till.server.shutdown()
-    till.server.server_close()
-
-
-@pytest.fixture(scope="module")
-def simulator(till: Till) -> Iterator[Simulator]:
+def simulator(till: JsonServer) -> Iterator[Simulator]:
     call = {"tool_calls": [{"name": "execute_pipeline", "arguments": paying(till, "/buy")}]}
     rules: list[dict[str, Any]] = [
         {"match": {"turn": 0}, "reply": call},
@@ -55,7 +49,7 @@ def simulator(till: Till) -> Iterator[Simulator]:
 
 
 def test_a_group_that_is_set_back_repeats_no_effect(
-    stack: Endpoints, till: Till, simulator: Simulator, tmp_path: Path
+    stack: Endpoints, till: JsonServer, simulator: Simulator, tmp_path: Path
 ) -> None:
     environment = {
         "HEADRACE_MODEL": "offline",
@@ -85,10 +79,10 @@ def test_a_group_that_is_set_back_repeats_no_effect(
         assert "record_of_ended_run" in mesh.log("reasoning")
 
 
-def what_there_is(mesh: Mesh, till: Till, simulator: Simulator, run: str) -> dict[str, Any]:
+def what_there_is(mesh: Mesh, till: JsonServer, simulator: Simulator, run: str) -> dict[str, Any]:
     records = {topic: extent.partitions for topic, extent in Ranges(mesh.settings, "test").extents(KEPT).items()}
     shown = mesh.gateway.get(f"/v1/runs/{run}").json()
-    return {"paid": len(till.paid), "asked": len(simulator.requests), "run": json.dumps(shown), "records": records}
+    return {"paid": len(till.asked), "asked": len(simulator.requests), "run": json.dumps(shown), "records": records}
 
 
 def beginning(mesh: Mesh, service: str) -> dict[tuple[str, int], int]:

@@ -6,10 +6,8 @@ The model is the simulator over HTTP, scripted as the source document's third te
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -18,6 +16,7 @@ from headrace.local.endpoints import Endpoints
 from headrace.simulator.script import Script
 from headrace.simulator.server import Simulator
 from tests.runtime.kafka import produce, read_all
+from tests.support.json_server import JsonServer, json_server
 from tests.support.mesh import Mesh, running_mesh, until
 from tests.support.stack import own_database, unique_namespace
 
@@ -55,26 +54,10 @@ def call(pipeline: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def flights() -> Iterator[ThreadingHTTPServer]:
-    """A real server that the agent's tool may call."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = json.dumps(FLIGHTS).encode()
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+def flights() -> Iterator[JsonServer]:
+    """A real server that the agents' tool may call."""
+    with json_server(FLIGHTS) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +69,7 @@ def model() -> Iterator[Model]:
 
 @pytest.fixture(scope="module")
 def mesh(
-    stack: Endpoints, flights: ThreadingHTTPServer, model: Model, tmp_path_factory: pytest.TempPathFactory
+    stack: Endpoints, flights: JsonServer, model: Model, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Mesh]:
     definition = tmp_path_factory.mktemp("agents") / "travel.yaml"
     definition.write_text(AGENT)
@@ -95,7 +78,7 @@ def mesh(
             "HEADRACE_MODEL": "offline",
             "OPENAI_API_KEY": "sk-planted",
             "OPENAI_BASE_URL": model.simulator.openai_base_url,
-            "HEADRACE_EGRESS_ALLOW_PRIVATE": json.dumps([f"127.0.0.1:{flights.server_port}"]),
+            "HEADRACE_EGRESS_ALLOW_PRIVATE": json.dumps([flights.address]),
         }
         services = ("gateway", "reasoning", "tools", "persistence")
         with running_mesh(
@@ -117,8 +100,8 @@ def session(mesh: Mesh, name: str) -> dict[str, Any]:
     return shown
 
 
-def test_a_second_turn_filters_the_result_of_the_first(mesh: Mesh, model: Model, flights: ThreadingHTTPServer) -> None:
-    fetch = [{"step": "http_request", "url": f"http://127.0.0.1:{flights.server_port}/search"}]
+def test_a_second_turn_filters_the_result_of_the_first(mesh: Mesh, model: Model, flights: JsonServer) -> None:
+    fetch = [{"step": "http_request", "url": f"{flights.url}/search"}]
     model.play(
         {"match": {"turn": 0, "last_user": "fetch flights NYC to LAX"}, "reply": call(fetch)},
         {"match": {"turn": 1, "last_user": "fetch flights NYC to LAX"}, "reply": {"text": "50 flights"}},
@@ -157,10 +140,10 @@ def test_a_second_turn_filters_the_result_of_the_first(mesh: Mesh, model: Model,
 
 
 def test_turns_of_a_session_come_in_order_one_at_a_time_through_a_kill(
-    mesh: Mesh, model: Model, flights: ThreadingHTTPServer
+    mesh: Mesh, model: Model, flights: JsonServer
 ) -> None:
     """Their jobs have keys of their own, so that lanes and partitions put them into no order."""
-    fetch = [{"step": "http_request", "url": f"http://127.0.0.1:{flights.server_port}/search"}]
+    fetch = [{"step": "http_request", "url": f"{flights.url}/search"}]
     model.simulator.requests.clear()
     model.play(
         {"match": {"last_tool": "row_count"}, "reply": {"text": "Done.", "latency_ms": 100}},

@@ -7,7 +7,6 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from headrace.simulator.script import Script
 from headrace.simulator.server import Simulator
 from tests.kubejobs.api import ApiServer, serving_cluster
 from tests.runtime.kafka import read_all
+from tests.support.json_server import JsonServer, json_server
 from tests.support.mesh import Mesh, running_mesh, until
 from tests.support.stack import own_database, unique_namespace
 
@@ -33,39 +33,16 @@ AGENTS = {
     "boss": "tools: [delegate_to_agent]\ndelegation: {agents: [helper]}",
     "coder": "tools: [delegate_to_agent]",
     "chief": "tools: [delegate_to_agent]\ndelegation: {agents: [payer]}",
+    "exporter": "tools: [export_orders]\nhttp_domains: ['127.0.0.1']",
 }
 
 
-class Till:
-    """A server that takes payments, and remembers them."""
-
-    def __init__(self) -> None:
-        self.paid: list[str] = []
-        paid = self.paid
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                paid.append(self.path)
-                self.send_response(200)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", "14")
-                self.end_headers()
-                self.wfile.write(b'[{"ok": true}]')
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-
-def paying(till: Till, path: str) -> dict[str, Any]:
+def paying(till: JsonServer, path: str) -> dict[str, Any]:
     pipeline = [{"step": "http_request", "url": f"http://{till.address}{path}"}]
     return {"session_id": "s", "pipeline": pipeline}
 
 
-def script(till: Till) -> Script:
+def script(till: JsonServer) -> Script:
     def delegate(agent: str, count: int) -> list[dict[str, Any]]:
         return [
             {
@@ -85,7 +62,13 @@ def script(till: Till) -> Script:
             "match": {"system": "You are coder.", "turn": 0},
             "reply": {"tool_calls": [{"name": "delegate_to_agent", "arguments": code}]},
         },
+        {
+            "match": {"system": "You are exporter.", "turn": 0},
+            "reply": {"tool_calls": [{"name": "export_orders", "arguments": {"month": "2026-11"}}]},
+        },
+        {"match": {"last_tool": "s3://reports"}, "reply": {"text": "exported"}},
         {"match": {"last_tool": "denied"}, "reply": {"text": "it was denied"}},
+        {"match": {"system": "You are payer 2.", "turn": 1}, "reply": {"text": "paid by the second"}},
         {"match": {"system": "You are helper."}, "reply": {"text": "helped"}},
         {"match": {"turn": 1}, "reply": {"text": "all done"}},
     ]
@@ -93,11 +76,10 @@ def script(till: Till) -> Script:
 
 
 @pytest.fixture(scope="module")
-def till() -> Iterator[Till]:
-    till = Till()
-    yield till
-    till.server.shutdown()
-    till.server.server_close()
+def till() -> Iterator[JsonServer]:
+    """A server that takes payments, and remembers them."""
+    with json_server([{"ok": True}]) as till:
+        yield till
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +96,7 @@ def cluster(kubeconfig: Path) -> Iterator[ApiServer]:
 
 @pytest.fixture(scope="module")
 def mesh(
-    stack: Endpoints, till: Till, cluster: ApiServer, kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory
+    stack: Endpoints, till: JsonServer, cluster: ApiServer, kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Mesh]:
     directory = tmp_path_factory.mktemp("agents")
     with Simulator(script(till)) as simulator, own_database(stack.database_url) as database_url:
@@ -126,7 +108,12 @@ def mesh(
             "HEADRACE_KUBE_CLUSTER": "kubeconfig",
             "HEADRACE_KUBE_CODE_INTERPRETER_IMAGE": "registry.example.org/agents/python:1",
             "KUBECONFIG": str(kubeconfig),
+            "HEADRACE_CALLBACK_TOOLS": str(directory / "callbacks.yaml"),
+            "HEADRACE_CALLBACK_URL": "http://gateway.example",
+            "HEADRACE_CALLBACK_SECRET": "planted-secret-of-callbacks-0123456789",
         }
+        export = {"description": "Exports the orders of a month.", "url": f"{till.url}/jobs"}
+        (directory / "callbacks.yaml").write_text(json.dumps({"tools": {"export_orders": export}}))
         with running_mesh(
             stack, unique_namespace(), database_url, services=SERVICES, apart=KILLED, environment=environment
         ) as running:
@@ -135,7 +122,18 @@ def mesh(
                 path = directory / f"{name}.yaml"
                 head = f"name: {name}\nversion: 1.0.0\ncategory: test\ndescription: Waits.\nmodel: openai:gpt-4o\n"
                 path.write_text(f"{head}system_prompt: You are {name}.\n{rest}\n")
-            running.publish(*(directory / f"{name}.yaml" for name in AGENTS))
+            with pytest.MonkeyPatch.context() as here:
+                here.setenv("HEADRACE_CALLBACK_TOOLS", environment["HEADRACE_CALLBACK_TOOLS"])
+                running.publish(*(directory / f"{name}.yaml" for name in AGENTS))
+            second = directory / "second.yaml"  # asks for nobody's yes
+            text = (
+                (directory / "payer.yaml")
+                .read_text()
+                .replace("1.0.0", "2.0.0")
+                .replace("You are payer.", "You are payer 2.")
+            )
+            second.write_text(text[: text.index("approvals:")])
+            running.publish(second, live=False)
             yield running
 
 
@@ -162,11 +160,11 @@ def kinds(run: dict[str, Any]) -> list[str]:
 
 
 def test_an_approved_call_is_made_with_the_arguments_of_whoever_approved(
-    mesh: Mesh, till: Till, tmp_path: Path
+    mesh: Mesh, till: JsonServer, tmp_path: Path
 ) -> None:
     run_id = start(mesh, "payer")
     approval = waiting(mesh, run_id)
-    assert till.paid == []
+    assert till.asked == []
     shown = json.loads(mesh.cli("approvals", "show", approval["id"], "--json").stdout)
     assert shown["arguments"] == paying(till, "/as-asked")
     listed = json.loads(mesh.cli("approvals", "list", "--json").stdout)["approvals"]
@@ -176,12 +174,16 @@ def test_an_approved_call_is_made_with_the_arguments_of_whoever_approved(
     )
     assert (other.status_code, other.json()["error"]["code"]) == (409, "arguments_changed")
     edited = tmp_path / "edited.json"
+    edited.write_text('{"amount": 1}')
+    mesh.cli("approvals", "approve", approval["id"], "--edit", str(edited), expect=2)
     edited.write_text(json.dumps(paying(till, "/edited")))
     decided = json.loads(mesh.cli("approvals", "approve", approval["id"], "--edit", str(edited), "--json").stdout)
     assert (decided["state"], decided["decided_by"]) == ("approved", "unauthenticated")
     run = mesh.run(run_id)
     assert (run["state"], run["outcome"]) == ("completed", "all done"), run
-    assert till.paid == ["/edited"]
+    assert till.asked == ["GET /edited"]
+    shown = json.loads(mesh.cli("approvals", "show", approval["id"], "--json").stdout)
+    assert (shown["arguments"], shown["approved_with"]) == (paying(till, "/as-asked"), paying(till, "/edited"))
     assert Counter(kinds(run)) == Counter(["job", "tool_calls", "wait", "tool_calls", "tool_results", "result"])
     assert run["tool_calls"] == 1
     mesh.cli("approvals", "deny", approval["id"], expect=1)
@@ -191,15 +193,36 @@ def test_an_approved_call_is_made_with_the_arguments_of_whoever_approved(
     assert events == ["job", "tool_calls", "wait", "tool_calls", "tool_results", "result"]
 
 
-def test_a_denied_call_and_one_that_nobody_answered_are_not_made(mesh: Mesh, till: Till) -> None:
-    before = list(till.paid)
+def test_a_service_is_called_and_reports_the_outcome(mesh: Mesh, till: JsonServer) -> None:
+    run_id = start(mesh, "exporter")
+    until(lambda: till.asked[-1:] == ["POST /jobs"], 30, "the service has the call")
+    where = till.headers["headrace-callback-url"].removeprefix("http://gateway.example")
+    credential = {"authorization": f"Bearer {till.headers['headrace-callback-token']}"}
+
+    def reported() -> bool:
+        answer = mesh.gateway.post(where, json={"content": {"where": "s3://reports"}}, headers=credential)
+        assert answer.status_code in (200, 202, 503), answer.text  # 503: the run is not parked yet
+        return answer.status_code != 503
+
+    until(reported, 30, "the report is taken")
+    run = mesh.run(run_id)
+    assert (run["state"], run["outcome"]) == ("completed", "exported"), run
+    assert kinds(run).count("wait") == 1
+    everything = "".join(mesh.log(name) for name in SERVICES) + json.dumps(run)
+    for topic in ("tool.calls", "run.waits", "wait.completions", "tool.results", "agent.results"):
+        everything += "".join(str(record.value) for record in read_all(mesh.settings, topic))
+    assert till.headers["headrace-callback-token"] not in everything
+
+
+def test_a_denied_call_and_one_that_nobody_answered_are_not_made(mesh: Mesh, till: JsonServer) -> None:
+    before = list(till.asked)
     denied, unanswered = start(mesh, "payer"), start(mesh, "hasty")
     approval = waiting(mesh, denied)
     mesh.cli("approvals", "deny", approval["id"], "--reason", "not today")
     for run_id in (denied, unanswered):
         run = mesh.run(run_id)
         assert (run["state"], run["outcome"]) == ("completed", "it was denied"), run
-    assert till.paid == before
+    assert till.asked == before
 
 
 def test_sub_agents_work_side_by_side_and_are_a_family(mesh: Mesh) -> None:
@@ -273,8 +296,8 @@ def standing(mesh: Mesh, agent: str) -> dict[str, Any]:
     return dict(one)
 
 
-def test_a_run_that_waits_is_forked_at_its_wait_and_asks_for_itself(mesh: Mesh, till: Till) -> None:
-    before = list(till.paid)
+def test_a_run_that_waits_is_forked_at_its_wait_and_asks_for_itself(mesh: Mesh, till: JsonServer) -> None:
+    before = list(till.asked)
     run_id = start(mesh, "payer")
     approval = waiting(mesh, run_id)
     shown = forked(mesh, run_id, "--at", "1", "--dry-run")
@@ -287,7 +310,7 @@ def test_a_run_that_waits_is_forked_at_its_wait_and_asks_for_itself(mesh: Mesh, 
     mesh.cli("approvals", "approve", own["id"])
     fork, run = mesh.run(made["run_id"]), mesh.run(run_id)
     assert (run["outcome"], fork["outcome"]) == ("it was denied", "all done")
-    assert till.paid == [*before, "/as-asked"], "once, whatever was asked for twice"
+    assert till.asked == [*before, "GET /as-asked"], "once, whatever was asked for twice"
     assert (fork["forked_from"], fork["forked_step"], fork["usage"]["model_calls"]) == (run_id, 1, 1)
 
     until(lambda: standing(mesh, "payer")["runs"] >= 2, 20, "both are in the index as ended")
@@ -332,12 +355,38 @@ def test_runs_are_forked_with_an_edit_also_sub_agents_and_run_again_together(mes
     assert mesh.cli("runs", "cancel", "--where", "][", "--yes", expect=2).stderr
 
 
+def test_a_fork_under_another_version_goes_on_by_that_definition(mesh: Mesh) -> None:
+    run_id = start(mesh, "payer")
+    approval = waiting(mesh, run_id)
+    unknown = mesh.cli("runs", "fork", run_id, "--at", "1", "--version", "9.9.9", expect=2)
+    assert unknown.stderr == "headrace: agent payer has no version 9.9.9\n"
+    refused = mesh.gateway.post(f"/v1/runs/{run_id}/fork", json={"at": 1, "version": "9.9.9"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "unknown_agent")
+
+    made = forked(mesh, run_id, "--at", "1", "--version", "2.0.0")
+    fork = mesh.run(made["run_id"])
+    assert (made["agent"], made["edited"]) == ("payer@2.0.0", ["version"])
+    assert (fork["agent_version"], fork["outcome"]) == ("2.0.0", "paid by the second"), "by its own prompt"
+    assert "wait" not in kinds(fork), "by its own rules too: nobody was asked"
+    assert (fork["forked_from"], fork["forked_step"]) == (run_id, 1)
+    no = {"verdict": "deny", "arguments_hash": approval["arguments_hash"]}
+    assert mesh.gateway.post(f"/v1/approvals/{approval['id']}/decision", json=no).status_code == 200
+    assert mesh.run(run_id)["agent_version"] == "1.0.0"
+
+    until(lambda: standing(mesh, "payer")["runs"] >= 2, 20, "both are in the index as ended")
+    found = mesh.gateway.get(f"/v1/runs/{run_id}/diff/{fork['run_id']}").json()
+    assert (found["left"]["agent"], found["right"]["agent"]) == ("payer@1.0.0", "payer@2.0.0")
+    assert found["right"]["forked_from"]["edited"] == ["version"]
+    assert (found["shared_rows"], found["first"]["kind"]) == (1, "tool_results")
+    assert "at step 1 (version edited)" in mesh.cli("runs", "diff", run_id, fork["run_id"], expect=5).stdout
+
+
 def _of_replay(mesh: Mesh, replay_id: str) -> list[dict[str, Any]]:
     runs = mesh.gateway.get("/v1/runs", params={"agent": "boss", "limit": 200}).json()["runs"]
     return [run for run in runs if run["replay_id"] == replay_id]
 
 
-def test_each_run_ends_once_while_services_are_killed(mesh: Mesh, till: Till) -> None:
+def test_each_run_ends_once_while_services_are_killed(mesh: Mesh, till: JsonServer) -> None:
     """Half of the runs wait for sub-agents, half for an approval, which is given as soon as it is asked for."""
     seed = random.randrange(10**6)
     rng = random.Random(seed)

@@ -162,6 +162,15 @@ async def test_the_same_message_id_for_another_message() -> None:
     assert (await rpc(gateway, "SendMessage", other))["error"]["code"] == -32602
 
 
+async def test_an_exhausted_budget_is_no_fault_of_the_message() -> None:
+    gateway = Gateway()
+    gateway.budgets.empty = {"chat": None}
+    answer = await rpc(gateway, "SendMessage", {"message": message("1.0", {"data": {"title": "Fix"}})})
+    assert (answer["error"]["code"], answer["error"]["message"]) == (-32603, "budget chat is exhausted")
+    gateway.budgets.empty = {}
+    await sent(gateway, "1.0", {"data": {"title": "Fix"}})
+
+
 async def test_cards() -> None:
     gateway = Gateway(gateway_public_url="https://mesh.example.org")
     answer = await gateway.get("/a2a/pr-reviewer/.well-known/agent-card.json")

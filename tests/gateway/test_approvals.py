@@ -122,6 +122,21 @@ async def test_what_can_t_be_decided(question: Question, body: Any, status: int,
     assert gateway.publisher.sends == []
 
 
+async def test_edited_arguments_that_no_call_could_be_made_with_cost_no_approval() -> None:
+    gateway = make(replace(QUESTION, tool="execute_pipeline"))
+    step = {"step": "top_k", "k": 0}
+    for arguments, where in (
+        ({"amount": 1}, "/arguments"),
+        ({"session_id": "s", "pipeline": [step]}, "/arguments/pipeline/0/k"),
+    ):
+        answer = await decide(gateway, APPROVE | {"arguments": arguments})
+        assert (answer.status_code, error_of(answer)["code"]) == (422, "invalid_arguments")
+        assert error_of(answer)["where"] == where
+    assert gateway.publisher.sends == []
+    edited = {"session_id": "s", "pipeline": [{"step": "top_k", "k": 1}]}
+    assert (await decide(gateway, APPROVE | {"arguments": edited})).status_code == 200
+
+
 async def test_of_two_who_decide_at_once_the_second_is_told() -> None:
     gateway = make()
     gateway.publisher.then = lambda: gateway.approvals.rows.update(

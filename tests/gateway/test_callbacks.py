@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 from headrace.auth import Role, callbacks
+from headrace.auth.authenticator import Authenticator
 from headrace.auth.store import AuthStore
 from headrace.blobs.memory import MemoryBlobs
 from headrace.control.approvals import PostgresApprovals
@@ -22,10 +23,14 @@ from headrace.messages.wait import WaitCompletion
 from headrace.orchestration.waits.part import Waits
 from headrace.orchestration.waits.store import PostgresWaits
 from headrace.runtime.api import Send
+from headrace.tools.api import Asked, CallParked
+from headrace.tools.callbacks import TOKEN, URL, Desk
+from headrace.tools.parking import parked, pending
 from tests.auth.credentials import FOREIGN, SECRET, Issuer
 from tests.gateway.support import Gateway, error_of
 from tests.orchestration.records import at, said, wait
 from tests.postgres.database import empty_pool, pool
+from tests.tools.helpers import call, calls, definition
 
 __all__ = ["empty_pool", "pool"]
 
@@ -101,6 +106,34 @@ async def test_a_stranger_with_the_token_reports_once(
     shown = await gateway.get(f"/v1/waits/{WAIT}", headers={"authorization": f"Bearer {key}"})
     assert shown.json()["outcome"]["content"] == CONTENT
     assert "callback_token" not in shown.json()
+
+
+async def test_a_service_is_called_and_reports(
+    gateway: Gateway, orchestration: Orchestration, pool: asyncpg.Pool
+) -> None:
+    """From a call of a callback tool to the run that goes on with its outcome; also where the service is faster than its wait."""
+    own = b"planted-secret-of-callbacks-0123456789"
+    authenticator = Authenticator(AuthStore(pool), (SECRET,), callback_secrets=(own,))
+    gateway.app = create_app(replace(gateway.deps, authenticator=authenticator))
+    asked = Asked(calls(call("export")), definition(), call("export"))
+    asked = asked._replace(message=asked.message.replace(run=asked.message.run.replace(tenant="t")))
+    told = Desk("http://gateway", own).proof(asked).headers
+    path, credential = told[URL].removeprefix("http://gateway"), told[TOKEN]
+    wait_id = path.split("/")[3]
+    early = await report(gateway, {"content": CONTENT}, credential, wait_id)
+    assert (early.status_code, error_of(early)["code"]) == (503, "not_parked")
+    assert early.headers["retry-after"] == "1"
+    assert orchestration.taken == []
+    waits = pending(asked.call, {}, CallParked("callback", 2**41))
+    await orchestration.part.handle(parked(asked.message, [], [waits], 0), at(1, "run.waits"))
+    answer = await report(gateway, {"content": CONTENT}, credential, wait_id)
+    assert (answer.status_code, answer.json()["state"]) == (200, "reported"), answer.text
+    (record,) = orchestration.went_on
+    assert record.results[0].content == CONTENT
+    older = callbacks.token(SECRET, "t", wait_id)
+    assert (await report(gateway, {"content": CONTENT}, older, wait_id)).status_code == 200, (
+        "the API's secret opens too"
+    )
 
 
 async def test_a_large_report_is_the_same_again(gateway: Gateway, orchestration: Orchestration) -> None:

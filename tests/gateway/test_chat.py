@@ -56,6 +56,15 @@ async def test_a_prompt_gets_the_result_of_its_run(gateway: Gateway, by: str) ->
     )
 
 
+async def test_an_exhausted_budget_is_429_and_no_run(gateway: Gateway) -> None:
+    gateway.budgets.empty = {"chat": None}
+    answer = await gateway.post("/test/chat", orjson.dumps({"prompt": "fetch flights", "session_id": "s-1"}), JSON)
+    assert (answer.status_code, error_of(answer)["code"]) == (429, "budget_exhausted")
+    assert answer.headers["retry-after"] == "3600"
+    assert gateway.budgets.asked == [("assistant", "s-1")]
+    assert jobs(gateway) == []
+
+
 async def test_a_run_that_fails_says_why(gateway: Gateway) -> None:
     error = {"type": "session_busy", "message": "another run of its session was under way", "retryable": True}
     answer, _ = await chat(gateway, "/test/chat", {"prompt": "hello"}, error=error)

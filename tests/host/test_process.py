@@ -17,7 +17,8 @@ from headrace.local.endpoints import Endpoints
 from headrace.runtime.admin import Admin
 from headrace.settings import MeshSettings
 from headrace.topology import load_all
-from tests.support.mesh import free_port, until
+from tests.support.mesh import until
+from tests.support.ports import free_port
 
 
 @pytest.mark.parametrize(

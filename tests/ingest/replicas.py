@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -19,7 +17,9 @@ from headrace.pipeline import STAGES
 from headrace.settings import MeshSettings
 from tests.ingest.records import github
 from tests.runtime.kafka import Seen, read_all
-from tests.support.mesh import Mesh, free_port, until
+from tests.support.children import Child, start_services
+from tests.support.mesh import Mesh, until
+from tests.support.ports import free_port
 
 SLOTS = (0, 1)
 CONFLICT = "ce_deliveryconflict"
@@ -35,7 +35,7 @@ class Replicas:
     def __init__(self, mesh: Mesh) -> None:
         self._mesh = mesh
         self._ports = {slot: free_port() for slot in SLOTS}
-        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._processes: dict[int, Child] = {}
         topic = self._topic = mesh.settings.physical_topic(RawDelivery.TOPIC)
         group = {"group.id": mesh.settings.topic_prefix + STAGES["ingest"].group}
         self._consumer = Consumer({"bootstrap.servers": mesh.settings.kafka_bootstrap_servers} | group)
@@ -43,14 +43,9 @@ class Replicas:
 
     def start(self, *slots: int) -> None:
         for slot in slots:
-            with (self._mesh.logs / f"ingest-{slot}.log").open("ab") as log:
-                own = {"HEADRACE_INSTANCE": str(slot), "HEADRACE_OPS_PORT": str(self._ports[slot])}
-                self._processes[slot] = subprocess.Popen(
-                    [sys.executable, "-m", "headrace", "run", "ingest"],
-                    env=self._mesh.environment | own,
-                    stdout=log,
-                    stderr=log,
-                )
+            own = {"HEADRACE_INSTANCE": str(slot), "HEADRACE_OPS_PORT": str(self._ports[slot])}
+            log = self._mesh.logs / f"ingest-{slot}.log"
+            self._processes[slot] = start_services("ingest", environment=self._mesh.environment | own, log=log)
         for slot in slots:
             until(lambda s=slot: self._status(s).get("partitions"), 60, f"replica {slot} has partitions")
 

@@ -105,7 +105,7 @@ def test_what_is_refused(arguments: dict[str, Any], said: str) -> None:
 
 
 def test_a_type_that_is_not_set_up() -> None:
-    with pytest.raises(JobRefused, match="code_interpreter is not set up"):
+    with pytest.raises(JobRefused, match="code_interpreter is not set up here: the operator has named no image"):
         built(CODE, code_interpreter_image=None)
 
 

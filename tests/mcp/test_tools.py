@@ -26,7 +26,7 @@ from headrace.tools.mcp import mcp_tools
 from headrace.tools.registry import ToolRegistry
 from headrace.toolspecs import SPECS
 from headrace.toolspecs.pinned import BadPins, McpSettings, Pins, Said, known, pin, pinned_name, read_pins
-from tests.support.mesh import free_port
+from tests.support.ports import free_port
 from tests.tools.helpers import granted
 
 ROOT = Path(__file__).parents[2]

@@ -26,7 +26,7 @@ from headrace.models.settings import ModelSettings
 from headrace.observe import export, tracing
 from headrace.simulator.server import Simulator
 from tests.observe.collector import Collector
-from tests.support.mesh import free_port
+from tests.support.ports import free_port
 from tests.support.simulator import model_settings, simulator
 
 __all__ = ["model_settings", "simulator"]

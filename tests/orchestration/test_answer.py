@@ -1,4 +1,4 @@
-"""A sub-agent's result as the outcome of a call: what is large is a reference, and only one that its tenant may name."""
+"""A sub-agent's result or a report as the outcome of a call: what is large is a reference, and one that its tenant may name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import orjson
 
 from headrace.blobs.memory import MemoryBlobs
 from headrace.blobs.tenants import TenantBlobs
-from headrace.orchestration.waits.answer import answer_of
+from headrace.messages.wait import Reported
+from headrace.orchestration.waits.answer import answer_of, reported_answer
 from tests.orchestration.records import child_result
 
 
@@ -16,6 +17,14 @@ async def test_a_large_answer_can_be_named_by_its_own_tenant_only() -> None:
     assert answer.content is None
     assert answer.content_ref is not None
     assert orjson.loads(await TenantBlobs(blobs, "t").get(answer.content_ref))["output"] == {"rows": ["x" * 100] * 100}
+    assert not await TenantBlobs(blobs, "another").may_name(answer.content_ref)
+
+
+async def test_a_large_report_can_be_named_by_the_tenant_of_its_wait_only() -> None:
+    blobs, rows = MemoryBlobs(), ["x" * 100] * 100
+    answer = await reported_answer(Reported(content=rows), "t", blobs, inline_bytes=1_000)
+    assert answer.content_ref is not None
+    assert orjson.loads(await TenantBlobs(blobs, "t").get(answer.content_ref)) == rows
     assert not await TenantBlobs(blobs, "another").may_name(answer.content_ref)
 
 

@@ -13,11 +13,16 @@ from headrace.messages.event import Event, Origin
 from headrace.messages.ids import event_uid, triggered_job_id
 from headrace.messages.job import Job
 from headrace.messages.run import CallRequest
+from headrace.reasoning.toolsets import Toolsets
 from headrace.settings import MeshSettings
+from headrace.toolbox.composites import Composites
+from headrace.toolbox.follow import Offers
+from headrace.toolbox.usage import PipelineUsage
 from tests.reasoning.bench import Bench, ScriptedModel, definition, text_reply
 from tests.replay.lives import Life, live
 from tests.replay.stored import an_hour_ago, produce, publish, store
 from tests.support.simulator import script
+from tests.toolbox.test_toolbox import use
 
 SOURCE = "shop"
 TICKETS = definition(
@@ -31,6 +36,7 @@ TICKETS = definition(
     },
 )
 QUERY = {"session_id": "s", "pipeline": [{"step": "top_k", "k": 3}]}
+CALL = {"name": "execute_pipeline", "arguments": QUERY}
 
 
 def event(number: int, **changes: Any) -> Event:
@@ -52,13 +58,29 @@ def live_id(one: Event) -> str:
     return triggered_job_id(one.uid, TICKETS.name, TICKETS.version)
 
 
-async def lived(settings: MeshSettings, pool: asyncpg.Pool, one: Event, risk: str, *, tool: bool = False) -> Life:
-    """The live run of an event, as ingest and reasoning make it."""
-    asks = (
-        [text_reply(None, tool_calls=(CallRequest(id="", name="execute_pipeline", arguments=QUERY),))] if tool else []
-    )
+async def promoted(pool: asyncpg.Pool, step: dict[str, Any], *, hours_ago: int) -> str:
+    """A pipeline of one step that is a composite tool since then; its name."""
+    made = use([step], str(step), tenant="default")
+    await PipelineUsage(pool).count(made, 1)
+    then = "UPDATE pipelines SET decided_at = now() - make_interval(hours => $1) WHERE name = $2"
+    await pool.execute(then, hours_ago, made.name)
+    return made.name
+
+
+async def lived(
+    settings: MeshSettings, pool: asyncpg.Pool, one: Event, risk: str, *, tool: bool = False, call: Any = None
+) -> Life:
+    """The live run of an event, as ingest and reasoning make it. ``tool``: it makes a ``call``, of ``CALL`` if none is named."""
+    asks = CallRequest(id="", **(call or CALL))
+    turns = [text_reply(None, tool_calls=(asks,))] if tool or call else []
     answer = text_reply(f'{{"risk": "{risk}", "why": "as it was"}}')
-    bench = Bench(ScriptedModel(*asks, answer), TICKETS, blobs=open_blobs(settings, pool))
+    offers = Offers()
+    offers.replace(await Composites(pool).offered())
+    bench = Bench(
+        *(ScriptedModel(*turns, answer), TICKETS),
+        blobs=open_blobs(settings, pool),
+        toolsets=lambda blobs: Toolsets(offers, blobs, 8),
+    )
     job = Job(
         job_id=live_id(one),
         agent=TICKETS.name,

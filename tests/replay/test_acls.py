@@ -16,14 +16,19 @@ from headrace.local.endpoints import Endpoints
 from headrace.local.kafka import KafkaCluster
 from headrace.messages.errors import DependencyUnavailable, FatalError
 from headrace.messages.job import Job
+from headrace.registry.catalog import Catalog
+from headrace.registry.follow import definitions
 from headrace.registry.publish import connected
+from headrace.replay.service import InThisProcess
 from headrace.replay.shadow.plan import RESULTS
 from headrace.runtime import config
+from headrace.runtime.acls import allow
 from headrace.runtime.api import Send
 from headrace.runtime.groups import Group
 from headrace.runtime.ranges import Ranges
 from headrace.settings import MeshSettings
 from headrace.simulator.server import Simulator
+from headrace.topology.acls import Acl
 from tests.replay.command import CommandLine
 from tests.replay.shadows import TICKETS, event, history, lived, says
 from tests.support.simulator import simulator
@@ -31,7 +36,7 @@ from tests.support.stack import kafka_cluster
 
 __all__ = ["simulator"]
 
-USERS = {"admin": "admin-secret", "replay": "replay-secret"}
+USERS = {"admin": "admin-secret", "replay": "replay-secret", "nobody": "nobody-secret"}
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +101,46 @@ async def test_a_replay_principal_shadows_and_can_not_write_what_is_live(
     assert await asyncio.to_thread(ends, settings, Job.TOPIC) == before
     with pytest.raises(FatalError, match="Group authorization failed"):
         await asyncio.to_thread(Group(mine, "headrace.persistence").reset, {("agent.jobs", 0): 0})
+
+
+async def test_who_may_not_read_a_topic_is_told_which(
+    settings: MeshSettings, cli: CommandLine, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment_of(settings, simulator).items():
+        monkeypatch.setenv(name, value)
+    as_user(monkeypatch, "nobody")
+    refused = f"not allowed to read the topic {settings.physical_topic('agent.definitions')}"
+    done = await cli("replay", "shadow", "--agent", TICKETS.name, "--model", "offline", expect=1)
+    assert refused in done.stderr
+    mine = settings.model_copy(update={"kafka_options": options("nobody")})
+    with pytest.raises(FatalError, match=refused):
+        async with InThisProcess("ingest", mine).running() as ended:
+            await ended
+    own = [
+        Acl("group", f"{settings.topic_prefix}headrace.", True, "read"),
+        Acl("transactional_id", f"{settings.topic_prefix}headrace.", True, "write"),
+    ]
+    admin = settings.model_copy(update={"kafka_options": options("admin")})
+    await asyncio.to_thread(allow, admin, "User:nobody", own)
+    with pytest.raises(FatalError, match=f"not allowed to read the topic {settings.topic_prefix}[a-z]"):
+        async with InThisProcess("persistence", mine).running() as ended:
+            await ended
+
+
+async def test_a_table_that_was_refused_comes_in_when_it_may_be_read(settings: MeshSettings) -> None:
+    mine, admin = [settings.model_copy(update={"kafka_options": options(name)}) for name in ("nobody", "admin")]
+    topic = settings.physical_topic("agent.definitions")
+    table = definitions(mine, Catalog())
+    try:
+        with pytest.raises(FatalError, match=f"not allowed to read the topic {topic}"):
+            await table.start()
+        assert not table.ready()
+        await asyncio.to_thread(allow, admin, "User:nobody", [Acl("topic", topic, False, "read")])
+        async with asyncio.timeout(30):
+            while not table.ready():
+                await asyncio.sleep(0.1)
+    finally:
+        await table.stop()
 
 
 def ends(settings: MeshSettings, topic: str) -> int:

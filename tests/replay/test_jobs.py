@@ -88,6 +88,14 @@ async def test_asked_for_over_http_it_is_planned_agreed_to_and_done(
     assert (asked.status_code, asked.json()["state"]) == (202, "queued")
     assert asked.headers["location"] == "/v1/replays/one"
     assert (await api.get("/v1/replays/one/report")).status_code == 404
+    again = ("replay", "run", "--all", "--since", "2026-01-01T00:00:00Z", "--detach")
+    assert json.loads((await cli(*again, "--name", "two", "--json")).stdout)["state"] == "queued"
+    await cli("replay", "cancel", "two")
+    await cli("replay", "resume", "two")
+    listed = json.loads((await cli("replay", "list", "--state", "queued", "--json")).stdout)
+    assert [(one["replay_id"], one["kind"]) for one in listed] == [("two", "rerun"), ("one", "shadow")]
+    for wrong in (("--definition", "x.yaml"), ("--name", "Two")):
+        await cli(*again, *wrong, expect=2)
     async with serving(mesh, pool) as service:
         planned = await reached(api, "one", "planned")
         assert (planned["estimate"]["chosen"], planned["estimate"]["paid"]) == (8, "openai:newer")
@@ -96,8 +104,10 @@ async def test_asked_for_over_http_it_is_planned_agreed_to_and_done(
         done = await reached(api, "one", "completed")
         assert (done["progress"]["passed"], done["progress"]["total"], done["holder"]) == (8, 8, None)
         client = AsyncClient("http://gateway", transport=api._transport)
-        await client.replay("rerun", replay_id="two", since="2026-01-01T00:00:00Z")
+        same = await client.replay("rerun", replay_id="two", since="2026-01-01T00:00:00Z")
+        assert same.started_by == who()
         await reached(api, "two", "completed")
+        assert json.loads((await cli("replay", "show", "two", "--json")).stdout)["report"]["runs"] == 8
         await pool.execute("UPDATE runs SET input_tokens = 1000000, cost_usd = 1")
         dear = ("--agent", TICKETS.name, "--model", "openai:newer", "--max-cost", "0.000001", "--yes", "--name", "dear")
         await cli("replay", "shadow", *dear, "--detach")
@@ -138,7 +148,7 @@ async def test_asked_for_over_http_it_is_planned_agreed_to_and_done(
         assert refused.status_code == 409, path
     listed = (await api.get("/v1/replays?state=completed")).json()["replays"]
     assert [one["replay_id"] for one in listed] == ["two", "one"]
-    assert listed[0]["started_by"] == "unauthenticated"
+    assert [one["started_by"] for one in listed] == [who(), "unauthenticated"]
 
 
 @pytest.mark.parametrize(
@@ -150,6 +160,7 @@ async def test_asked_for_over_http_it_is_planned_agreed_to_and_done(
         (SHADOW | {"where": "data."}, 422, "filter", "/where"),
         (SHADOW | {"definition": {"name": 1}}, 422, "agent_definition", "/definition"),
         (SHADOW | {"sample": 2}, 422, "request_schema", "/sample"),
+        (SHADOW | {"from": "2026-11-02T00:00:00Z", "to": "2026-11-01T00:00:00Z"}, 422, "request_schema", "/to"),
         ({"kind": "other"}, 422, "request_schema", "/kind"),
         ([], 422, "request_schema", "/"),
     ],

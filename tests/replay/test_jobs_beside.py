@@ -8,15 +8,22 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import httpx2
+import msgspec
 import pytest
 
+from headrace.cli.replay_shadow_work import new_replay
+from headrace.control.replays.requests import ShadowRequest
 from headrace.control.replays.store import Replays
 from headrace.messages.run import ToolCalls, ToolResults
+from headrace.registry.catalog import catalog_of
+from headrace.replay.jobs.settle import settle
+from headrace.replay.jobs.shadow import text_of
 from headrace.replay.shadow.following import RecentAnswers
 from headrace.runtime.groups import Group
 from headrace.settings import MeshSettings
@@ -24,7 +31,7 @@ from headrace.simulator.server import Simulator
 from tests.persistence.records import a_run
 from tests.replay.command import CommandLine
 from tests.replay.shadows import TICKETS, about, answer, event, history, lived, says
-from tests.replay.stored import produce, store
+from tests.replay.stored import an_hour_ago, produce, publish, store
 from tests.replay.test_jobs import SHADOW, api, reached, serving, until
 from tests.replay.test_shadow import CALL, mesh, runs_of
 from tests.runtime.kafka import read_all
@@ -119,6 +126,67 @@ async def test_it_goes_on_with_the_live_tail_until_it_is_ended(
     assert (await api.get("/v1/replays/tail/report?format=html")).status_code == 200
     ended = await api.post("/v1/replays", json=follow | {"replay_id": "past", "to": "2026-01-01T00:00:00Z"})
     assert ended.json()["state"] == "queued"
+
+
+async def test_following_ends_by_its_time_its_cap_or_a_signal_with_a_whole_account(
+    mesh: MeshSettings,
+    pool: asyncpg.Pool,
+    simulator: Simulator,
+    cli: CommandLine,
+    api: httpx2.AsyncClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HEADRACE_REPLAY_REPORT_SECONDS", "600")  # what is reported is the end
+    until_ms = an_hour_ago()
+    await publish(mesh, TICKETS)
+    times = [until_ms - 60_000] * 4 + [until_ms - 1] + [until_ms, until_ms + 1]
+    same: Any = {"partition_key": "one"}  # in one order
+    await produce(mesh, [(event(number, **same), at) for number, at in enumerate(times)])
+    simulator.play(says(DEAR))
+    begun: Any = {"agent": TICKETS.name, "baseline": 0, "follow": True, "follow_after_s": 0, "confirm": True}
+    due = ShadowRequest(**begun, replay_id="due", model="openai:newer")
+    plan = await settle(mesh, catalog_of([TICKETS]), due, "due")
+    plan = msgspec.structs.replace(plan, until_ms=until_ms)  # by now it is over
+    new = new_replay(mesh, due, "due", detached=False)
+    await Replays(pool).begin(replace(new, plan=text_of(plan), confirmed=True))
+    command = (sys.executable, "-m", "headrace", "replay", "shadow", "--out", str(tmp_path))
+    how = ("--agent", TICKETS.name, "--model", "offline", "--baseline", "0", "--follow", "--follow-after", "0", "--yes")
+
+    async def passed() -> bool:
+        row = await Replays(pool).get("default", "told")
+        return bool(row and row.progress and row.progress["passed"] >= len(times))
+
+    capped = {
+        "kind": "shadow",
+        **begun,
+        "replay_id": "capped",
+        "model": "openai:gpt-4o",
+        "max_cost_usd": 4,
+        "max_in_flight": 1,
+    }
+    assert (await api.post("/v1/replays", json=capped)).status_code == 202
+    async with serving(mesh, pool):
+        await reached(api, "capped", "completed")
+    ended = await asyncio.create_subprocess_exec(*command, "--resume", "due", stdout=DEVNULL)
+    ending = await asyncio.create_subprocess_exec(*command, *how, "--name", "told", stdout=DEVNULL)
+    await until(passed, "it does not follow")
+    ending.send_signal(signal.SIGTERM)
+    assert (await ending.wait(), await ended.wait()) == (0, 0)
+    reports = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in ("due", "told")}
+    reports["capped"] = (await api.get("/v1/replays/capped/report")).json()
+    for report in reports.values():
+        account = report["account"]
+        assert account["complete"]
+        assert account["records"] == account["replayed"] + sum(account["failed"].values())
+    assert (reports["due"]["account"]["replayed"], reports["told"]["account"]["replayed"]) == (5, 7)
+    assert reports["due"]["replay"]["to_ms"] == until_ms
+    asked = {str(one.body["messages"]) for one in simulator.requests if one.body["model"] == "newer"}
+    assert not [one for one in asked if about(5) in one or about(6) in one], "nothing after its time is paid for"
+    assert set(reports["capped"]["account"]["failed"]) <= {"replay_budget"}
+    assert 2 <= reports["capped"]["account"]["replayed"] < 7
+    again = json.loads((await cli("replay", "shadow", "--resume", "due", "--out", str(tmp_path), "--json")).stdout)
+    assert again["account"] == reports["due"]["account"], "of the range in the end, not of what was there when it began"
 
 
 def test_answers_are_known_for_one_to_two_spans() -> None:

@@ -12,6 +12,7 @@ import pytest
 from headrace.blobs.settings import open_blobs
 from headrace.messages.agent import AgentDefinition
 from headrace.runtime.api import Source
+from headrace.runtime.meter import size_of
 from headrace.runtime.pick import Picker
 from headrace.settings import MeshSettings
 from tests.reasoning.bench import text_reply
@@ -73,6 +74,7 @@ async def test_runs_are_run_again_from_their_records(
     assert report["verdicts"] == {"broken": 1, "diverged": 1, "identical": 3}
     assert [rerun["run_id"] for rerun in report["diverged"]] == ["touched"]
     assert list(report["broken"]) == ["half"]
+    assert report["bytes_read"] > 4_000
     nothing = json.loads((await cli("replay", "run", "--all", "--agent", "nobody", "--json")).stdout)
     assert (nothing["ok"], nothing["runs"]) == (True, 0)
     assert "0 runs" in (await cli("replay", "run", "--all", "--since", "2100-01-01")).stdout
@@ -94,6 +96,7 @@ async def test_picking_finds_what_is_there_and_leaves_out_the_rest(mesh: MeshSet
         everything = {Source("agent.jobs", partition, offset) for partition in range(6) for offset in range(100)}
         found = await picker.read(everything)
         assert len(found) == 40
+        assert picker.bytes_read == sum(size_of(one.key, one.value, one.headers) for one in found.values())
         assert {place for place in found if found[place].offset != place.offset} == set()
         some = sorted(found)[::7]
         assert await picker.read(some) == {place: found[place] for place in some}

@@ -18,19 +18,22 @@ import pytest
 from headrace.messages.catalog import MESSAGES, SHADOWS
 from headrace.messages.replay import ReplayAction
 from headrace.replay.shadow.plan import RESULTS
+from headrace.runtime.meter import size_of
 from headrace.runtime.ranges import Ranges
 from headrace.settings import MeshSettings
 from headrace.simulator.server import Simulator
+from headrace.toolbox.composites import Composites
 from tests.persistence.tables import dump
+from tests.replay import shadows
 from tests.replay.command import CommandLine
 from tests.replay.mesh import environment
-from tests.replay.shadows import QUERY, TICKETS, about, answer, event, history, live_id, lived, says
+from tests.replay.shadows import QUERY, TICKETS, about, answer, event, history, live_id, lived, promoted, says
 from tests.runtime.kafka import Seen, produce, read_all
 from tests.support.simulator import simulator
 
 __all__ = ["simulator"]
 
-CALL = {"tool_calls": [{"name": "execute_pipeline", "arguments": QUERY}]}
+CALL = {"tool_calls": [shadows.CALL]}
 OTHER_CALL = {"tool_calls": [{"name": "execute_pipeline", "arguments": {**QUERY, "session_id": "t"}}]}
 SCRIPT = "<script>alert(1)</script>"
 REPLAY = ("replay", "shadow", "--agent", TICKETS.name)
@@ -62,8 +65,20 @@ def results_end(settings: MeshSettings) -> int:
     return sum(end for _, end in Ranges(settings, "test").extents([RESULTS])[RESULTS].partitions.values())
 
 
+def bytes_of(one: Seen) -> int:
+    return size_of(one.key.encode(), one.value, [(name, value.encode()) for name, value in one.headers.items()])
+
+
 def runs_of(seen: list[Seen]) -> Counter[str]:
     return Counter(one.headers["ce_runid"] for one in seen)
+
+
+def offered(simulator: Simulator, number: int) -> list[set[str]]:
+    """The composite tools that each request about that event offers."""
+    asked = [one.body for one in simulator.requests if about(number) in str(one.body["messages"])]
+    names = [{tool["function"]["name"] for tool in body["tools"]} for body in asked]
+    assert all("execute_pipeline" in one for one in names)
+    return [one - {"execute_pipeline"} for one in names]
 
 
 async def test_every_event_is_accounted_for_and_nothing_live_is_touched(
@@ -71,7 +86,12 @@ async def test_every_event_is_accounted_for_and_nothing_live_is_touched(
 ) -> None:
     events = [event(number) for number in range(20)]
     others = [event(30, type="order.paid"), event(1_031), event(32, tenant="other"), event(33)]
-    lives = [await lived(mesh, pool, one, "low", tool=number == 3) for number, one in enumerate(events[:17])]
+    gone, there = [await promoted(pool, {"step": "top_k", "k": k}, hours_ago=4 - k) for k in (1, 2)]
+    composite = {"name": gone, "arguments": {"input_ref": "cas://x"}}
+    calls = {3: shadows.CALL, 8: composite}
+    lives = [await lived(mesh, pool, one, "low", call=calls.get(number)) for number, one in enumerate(events[:17])]
+    await Composites(pool).demote("default", gone)
+    await promoted(pool, {"step": "top_k", "k": 3}, hours_ago=0)  # after the events
     await history(mesh, pool, [*events, *others], lives)
     await asyncio.to_thread(produce, mesh, "ingest.events", [("k", b"\x00garbage")])
     simulator.play(
@@ -80,6 +100,7 @@ async def test_every_event_is_accounted_for_and_nothing_live_is_touched(
             {"match": {"last_user": about(2)}, "reply": answer("high")},
             {"match": {"last_user": about(3), "turn": 0}, "reply": CALL},
             {"match": {"last_user": about(4), "turn": 0}, "reply": OTHER_CALL},
+            {"match": {"last_user": about(8), "turn": 0}, "reply": {"tool_calls": [composite]}},
             {"match": {"last_user": about(5)}, "reply": {"status": 400, "message": "no"}},
             {"match": {"last_user": about(6)}, "reply": answer("low", "otherwise")},
         )
@@ -120,7 +141,13 @@ async def test_every_event_is_accounted_for_and_nothing_live_is_touched(
     assert {one["name"] for one in report["deltas"]} >= {"cost_usd", "latency_ms", "output_tokens"}
     assert report["worst"][0]["shadow_outcome"] != "low"
 
+    read = report["read"]
+    size = sum(map(bytes_of, await asyncio.to_thread(read_all, mesh, "ingest.events")))
+    assert read["topics"]["ingest.events"] >= 3 * size, "to plan, to replay and to account"
+    assert read["topics"].keys() >= {"tool.calls", "tool.results", "agent.results", RESULTS}
+    assert read["bytes"] == sum(read["topics"].values())
     html = (tmp_path / "one.html").read_text()
+    assert f"{read['bytes']:,} bytes of records read" in html
     assert "<script" not in html
     assert "&lt;script&gt;" in html
     assert json.loads((tmp_path / "one.json").read_text()) == report
@@ -138,7 +165,9 @@ async def test_every_event_is_accounted_for_and_nothing_live_is_touched(
     asked, answered = [
         await asyncio.to_thread(read_all, mesh, topic) for topic in ("shadow.calls", "shadow.toolresults")
     ]
-    assert (len(asked), len(answered)) == (4, 2)  # what was never recorded is answered by nobody
+    assert (len(asked), len(answered)) == (6, 4)  # what was never recorded is answered by nobody
+    for number, expected in ((3, {gone, there}), (8, {gone, there}), (7, {there}), (19, {there})):
+        assert offered(simulator, number) == [expected] * (4 if number in calls else 2), number
 
     [listed] = json.loads((await cli("replay", "list", "--json")).stdout)
     assert (listed["replay_id"], listed["state"], listed["report"]) == ("one", "completed", report)
@@ -163,6 +192,11 @@ async def test_a_miss_may_be_told_to_the_model_and_the_budget_ends_it(
     )
     prompt = tmp_path / "prompt.txt"
     prompt.write_text("Be brief.")
+    same_model = (*REPLAY, "--prompt", str(prompt), "--baseline", "0")
+    assert "this asks openai:sim" in (await cli(*same_model, expect=2)).stderr
+    turned = await cli(*same_model, "--from", "2026-11-02", "--to", "2026-11-01", expect=2)
+    assert "ends before it begins" in turned.stderr
+    assert len(simulator.requests) == 0
     offline = (*REPLAY, "--baseline", "0", "--out", str(tmp_path), "--json", "--yes")
     stubbed = json.loads((await cli(*offline, "--prompt", str(prompt), "--on-miss", "stub", "--sample", "0.5")).stdout)
     account = stubbed["account"]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from headrace.history.differences import differences
 from headrace.messages.event import Event
 from headrace.messages.ids import content_ref
+from headrace.messages.lineage import ForkedFrom
 from headrace.messages.result import AgentResult, ResultError, SessionTurn
 from headrace.messages.run import SessionState, ToolCall, ToolCalls, ToolResults, Usage
 from headrace.reasoning.entries import canonical
@@ -18,13 +19,14 @@ from headrace.registry.candidate import InvalidCandidate, changed
 from headrace.replay.evaluators.checks import Judged
 from headrace.replay.evaluators.definitions import Exact
 from headrace.replay.evaluators.tally import Tally
-from headrace.replay.shadow.account import Account, Pair, Results, note
+from headrace.replay.shadow.account import Account, Pair, Results, is_live, note
 from headrace.replay.shadow.answers import Answers
 from headrace.replay.shadow.choice import in_baseline, shadow_job, skipped
 from headrace.replay.shadow.compare import compare
+from headrace.replay.shadow.estimate import runs_by_model
 from headrace.replay.shadow.page import page
 from headrace.replay.shadow.plan import InvalidPlan, ShadowPlan, check_expression
-from headrace.replay.shadow.range import Seen
+from headrace.replay.shadow.range import Forecast, Seen
 from headrace.replay.shadow.report import report
 from headrace.replay.shadow.runs import MISS
 from headrace.replay.shadow.sessions import Place
@@ -35,6 +37,9 @@ from tests.replay.shadows import TICKETS, event, live_id
 
 SESSION = SessionTurn(found=SessionState(), left=SessionState(turns=1), pipeline_usage={})
 NEWER = TICKETS.replace(version="2.0.0", system_prompt="Look twice.")
+
+
+FORKED = ForkedFrom(run_id="run-1", step=0, edited=("prompt",), by="me")
 
 
 def plan(**changes: Any) -> ShadowPlan:
@@ -148,10 +153,37 @@ def test_an_answer_is_found_by_tool_and_arguments(turned: bool) -> None:
 
 def test_only_live_runs_of_the_agent_answer() -> None:
     answers = Answers("reviewer")
-    for strange in ({"replay_id": "one"}, {"agent": records("r")[0].run.agent.replace(name="other")}):
+    other = records("r")[0].run.agent.replace(name="other")
+    for strange in ({"replay_id": "one"}, {"agent": other}, {"forked_from": FORKED}):
         for message in records("run", **strange):
             answers.note(message)
     assert len(answers) == 0
+
+
+# --- what it costs --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "chosen", "baseline", "asked"),
+    [
+        ({"baseline": 0.1}, 10, 2, {"openai:sim": 12}),  # another prompt: both sides ask one model
+        ({}, 10, 0, {"openai:sim": 10}),
+        (
+            {"candidate": NEWER.replace(model="openai:newer"), "baseline": 0.1},
+            10,
+            2,
+            {"openai:newer": 10, "openai:sim": 2},
+        ),
+        ({"baseline": 0.1}, 0, 0, {}),
+        ({"baseline": 0.1, "follow": True}, 0, 0, {"openai:sim": 0}),  # nothing has come yet
+        ({"candidate": NEWER.replace(model="openai:newer"), "follow": True}, 0, 0, {"openai:newer": 0}),
+    ],
+)
+def test_every_model_that_is_asked_is_in_the_estimate(
+    change: dict[str, Any], chosen: int, baseline: int, asked: dict[str, int]
+) -> None:
+    assert runs_by_model(plan(**change), Forecast(chosen=chosen, baseline=baseline)) == asked
+    assert set(runs_by_model(plan(**change), Forecast(chosen=chosen, baseline=baseline))) == set(asked)
 
 
 # --- the account and the comparison ---------------------------------------------------------------------------------------
@@ -163,6 +195,12 @@ def result(number: int, risk: str | None = "low", *, error: str | None = None, *
         ended = {"status": "failed", "output": None, "error": ResultError(type=error, message="it ended")}
     uid = event(number).uid
     return a_result(f"run-{number}", event_uid=uid, agent_name="triager", **ended, **fields)
+
+
+def test_a_fork_is_not_the_run_that_an_event_had() -> None:
+    assert is_live(plan(), result(1))
+    for change in ({"forked_from": FORKED}, {"replay_id": "again"}, {"tenant": "other"}):
+        assert not is_live(plan(), result(1, **change))
 
 
 def test_every_record_is_booked_once() -> None:

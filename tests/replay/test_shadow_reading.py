@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,10 @@ from headrace.toolspecs import SPECS
 from headrace.toolspecs.spec import Effect, Spec
 from tests.persistence.tables import dump
 from tests.replay.command import CommandLine
-from tests.replay.shadows import QUERY, TICKETS, about, answer, event, history, lived, says
+from tests.replay.shadows import QUERY, TICKETS, about, answer, event, history, lived, promoted, says
 from tests.replay.test_shadow import ends, mesh
 from tests.runtime.kafka import read_all
+from tests.support.json_server import JsonServer, json_server
 from tests.support.simulator import simulator
 
 __all__ = ["mesh", "simulator"]
@@ -31,42 +30,10 @@ __all__ = ["mesh", "simulator"]
 TABLES = ("pipeline_cache", "pipelines", "pipeline_uses", "tool_intents")
 
 
-class Shop(ThreadingHTTPServer):
-    """Remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.seen: list[str] = []
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Shop
-
-    def _answer(self) -> None:
-        self.server.seen.append(f"{self.command} {self.path}")
-        body = b'[{"item": "pump", "stock": 3}]'
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_GET = do_POST = do_PUT = do_DELETE = _answer
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
-def shop() -> Iterator[Shop]:
-    with Shop() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+def shop() -> Iterator[JsonServer]:
+    with json_server([{"item": "pump", "stock": 3}]) as server:
         yield server
-        server.shutdown()
 
 
 def pipeline(*steps: dict[str, Any]) -> dict[str, Any]:
@@ -106,12 +73,12 @@ async def test_what_was_not_recorded_is_read_and_never_written(
     pool: asyncpg.Pool,
     cli: CommandLine,
     simulator: Simulator,
-    shop: Shop,
+    shop: JsonServer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("HEADRACE_EGRESS_ALLOW_PRIVATE", f"127.0.0.1:{shop.server_port}")
-    events = [event(number) for number in range(9)]
+    monkeypatch.setenv("HEADRACE_EGRESS_ALLOW_PRIVATE", shop.address)
+    events = [event(number) for number in range(10)]
     lives = [await lived(mesh, pool, one, "low", tool=number == 3) for number, one in enumerate(events)]
     await history(mesh, pool, events, lives)
     asked = [
@@ -126,6 +93,7 @@ async def test_what_was_not_recorded_is_read_and_never_written(
         ("search_tools", {"query": "stock of pumps"}),
         ("delegate_to_agent", {"agent_type": "mesh_agent", "task": "x"}),
         ("execute_pipeline", asked[0]),
+        (await promoted(pool, asked[0]["pipeline"][0], hours_ago=1), {}),
     ]
     calls = [("execute_pipeline", arguments) for arguments in asked] + others
     first = [
@@ -146,21 +114,21 @@ async def test_what_was_not_recorded_is_read_and_never_written(
     )
     assert report["account"]["complete"]
     assert report["account"]["failed"] == {"replay_tool_miss": 3}  # the POST, the OpenAPI operation, the sub-agent
-    assert report["account"]["answered_live"] == 5
-    assert sorted(shop.seen) == ["GET /stock?of=pump"] * 2, "nothing came out of the live cache either"
+    assert report["account"]["answered_live"] == 6
+    assert sorted(shop.asked) == ["GET /stock?of=pump"] * 3, "nothing came out of the live cache either"
     assert {one["shadow"] for one in report["transitions"]} == {"low", "high"}
-    assert next(one["count"] for one in report["transitions"] if one["shadow"] == "high") == 2
+    assert next(one["count"] for one in report["transitions"] if one["shadow"] == "high") == 3
     answered = [json.loads(one.value) for one in await asyncio.to_thread(read_all, mesh, "shadow.toolresults")]
     outcomes = [outcome for one in answered for outcome in one["results"]]
-    assert sorted(one.get("asked_live", False) for one in outcomes) == [False] + [True] * 5
+    assert sorted(one.get("asked_live", False) for one in outcomes) == [False] + [True] * 6
     errors = sorted(one["error"]["type"] for one in outcomes if one.get("error"))
     assert errors == ["egress_denied", "egress_denied"], (
         "the host that is not the candidate's, the port that is nobody's"
     )
     assert await asyncio.to_thread(ends, mesh) == before
     assert await dump(pool) == rows
-    assert await counts(pool) == kept == dict.fromkeys(TABLES, 0)
-    assert "<b>5</b>tool calls answered live" in (tmp_path / "reads.html").read_text()
+    assert await counts(pool) == kept == dict.fromkeys(TABLES, 0) | {"pipelines": 1, "pipeline_uses": 1}
+    assert "<b>6</b>tool calls answered live" in (tmp_path / "reads.html").read_text()
 
 
 CANDIDATE = frozenset(

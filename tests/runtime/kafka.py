@@ -11,6 +11,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from headrace.settings import MeshSettings
 
+Headers = Sequence[tuple[str, bytes]]
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -29,12 +31,19 @@ def make_topics(settings: MeshSettings, names: Iterable[str], *, partitions: int
         future.result(20)
 
 
-def produce(settings: MeshSettings, topic: str, records: Iterable[tuple[str | None, bytes]]) -> None:
-    producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers, "acks": "all", "linger.ms": 5})
+def produce(
+    settings: MeshSettings, topic: str, records: Iterable[tuple[str | None, bytes]], *, headers: Headers = ()
+) -> None:
+    options = {"acks": "all", "linger.ms": 5, "message.max.bytes": 2_000_000}
+    producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers, **options})
     failed: list[str] = []
     for key, value in records:
         producer.produce(
-            settings.physical_topic(topic), value, key, on_delivery=lambda e, _m: failed.append(str(e)) if e else None
+            settings.physical_topic(topic),
+            value,
+            key,
+            headers=list(headers),
+            on_delivery=lambda e, _m: failed.append(str(e)) if e else None,
         )
         producer.poll(0)
     assert producer.flush(30) == 0

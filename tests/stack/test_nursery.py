@@ -21,9 +21,11 @@ pytestmark = pytest.mark.skipif(not Nursery.possible(), reason="the nursery need
 
 
 @pytest.fixture(scope="module")
-def nursery() -> Nursery:
-    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # there is one a process, and another test's imports other things
-    return Nursery(__name__)
+def nursery() -> Iterator[Nursery]:
+    """There is one a process: those of other tests import other things."""
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    yield Nursery(__name__)
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -161,9 +163,10 @@ def test_a_call_raises_what_was_raised(nursery: Nursery, capfd: pytest.CaptureFi
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Ctrl-C raises, whatever servers that shared this process have left of its handlers."""
+    """Ctrl-C raises here, and its signal goes to another thread, as it may: this one is not woken by it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     signal.signal(signal.SIGINT, before)
 
 
@@ -177,6 +180,7 @@ def test_an_interrupted_call_ends_its_child(nursery: Nursery, tmp_path: Path) ->
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=press_ctrl_c).start()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     with pytest.raises(KeyboardInterrupt):
         nursery.call(finish, marker)
 

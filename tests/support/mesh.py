@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
@@ -29,16 +27,12 @@ from headrace.pipeline import STAGES
 from headrace.registry.load import load_file
 from headrace.registry.publish import publish
 from headrace.settings import MeshSettings
+from tests.support.children import Child, run_command, start_services
+from tests.support.ports import free_port
 
 T = TypeVar("T")
 GITHUB_SECRET = "a-test-secret-of-the-flow"  # planted: it must not show up anywhere
 _READY_SECONDS = 60
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Mesh:
@@ -51,7 +45,7 @@ class Mesh:
         self.environment["HEADRACE_GATEWAY_PORT"] = str(self.gateway_port)
         self.environment.setdefault("HEADRACE_AUTH", "off")  # on loopback
         self.ops = {name: free_port() for name in STAGES}
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, Child] = {}
         self._log_of: dict[str, str] = {}
         self.gateway = httpx2.Client(base_url=f"http://127.0.0.1:{self.gateway_port}", trust_env=False, timeout=30)
 
@@ -66,13 +60,7 @@ class Mesh:
 
     def cli(self, *arguments: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Run the `headrace` command against this mesh."""
-        done = subprocess.run(
-            [sys.executable, "-m", "headrace", *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        done = run_command(*arguments, environment=self.environment)
         if expect is not None:
             assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
@@ -96,13 +84,8 @@ class Mesh:
 
     def _start(self, group: tuple[str, ...]) -> None:
         port = self.ops[group[0]]
-        with (self.logs / f"{group[0]}.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "headrace", "run", *group],
-                env=self.environment | {"HEADRACE_OPS_PORT": str(port)},
-                stdout=log,
-                stderr=log,
-            )
+        environment = self.environment | {"HEADRACE_OPS_PORT": str(port)}
+        process = start_services(*group, environment=environment, log=self.logs / f"{group[0]}.log")
         for name in group:
             self.processes[name], self.ops[name], self._log_of[name] = process, port, group[0]
 

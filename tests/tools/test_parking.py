@@ -132,6 +132,9 @@ async def test_the_model_learns_with_what_arguments_it_was_approved() -> None:
     message = await bench.handle(asked)
     assert isinstance(message, ToolResults)
     assert message.results[0].content == {"approved_with": other, "result": "paid"}
+    message = await bench.handle(asked.replace(run=asked.run.replace(direct=True)))
+    assert isinstance(message, ToolResults)
+    assert message.results[0].content == "paid", "a workflow's node gives what its tool gave, whoever approved it"
 
 
 @pytest.mark.parametrize(

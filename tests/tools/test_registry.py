@@ -20,6 +20,7 @@ from headrace.tools.registry import ToolRegistry
 from headrace.tools.search import SearchTools
 from headrace.tools.workflow.patch import PatchWorkflow, orchestrator_client
 from headrace.toolspecs import SPECS, version
+from headrace.toolspecs.execute_pipeline import STEPS
 from tests.tools.helpers import CONTEXT, FakeTool, granted
 
 SCHEMA = {
@@ -52,9 +53,9 @@ async def test_a_call_within_the_rules() -> None:
 
 
 async def test_an_unknown_tool_is_refused_with_what_there_is() -> None:
-    caught = await failure(ToolRegistry([FakeTool("echo", echo)]), "nope", {})
-    assert caught.type == "unknown_tool"
-    assert "echo" in str(caught)
+    """Of what its agent may use: a model is told of no other tools."""
+    caught = await failure(ToolRegistry([FakeTool("echo", echo), FakeTool("others", echo)]), "nope", {})
+    assert (caught.type, str(caught)) == ("unknown_tool", "there is no tool 'nope'; there are: echo")
 
 
 async def test_a_tool_off_the_agents_list_never_runs() -> None:
@@ -133,9 +134,9 @@ def test_two_tools_of_a_name_are_refused() -> None:
 def test_a_schema_that_reaches_out_is_refused(tmp_path: Path) -> None:
     there = tmp_path / "schema.json"
     there.write_text('{"type": "object"}')
-    with pytest.raises(ValueError, match="may not refer to another document"):
+    with pytest.raises(ValueError, match="must not fetch"):
         ToolRegistry([FakeTool("echo", echo, parameters={"$ref": there.as_uri()})])
-    with pytest.raises(ValueError, match="may not refer to another document"):
+    with pytest.raises(ValueError, match="must not fetch"):
         ToolRegistry([FakeTool("echo", echo, parameters={"$ref": "http://127.0.0.1:1/schema.json"})])
 
 
@@ -163,7 +164,14 @@ async def test_a_step_that_does_not_exist_is_refused_by_name() -> None:
         asked = {"session_id": "s", "pipeline": [{"step": "pivot", "field": "a"}]}
         caught = await failure(registry, "execute_pipeline", asked)
         assert caught.type == "invalid_arguments"
-        assert str(caught).startswith('/pipeline/0/step: "pivot" is not one of')
+        assert caught.step == "pivot"
+        there_are = ", ".join(f'"{step}"' for step in STEPS)
+        assert str(caught) == f'/pipeline/0/step: "pivot" is not one of {there_are}'
+        wrong = [{"step": "http_request", "url": "a.example"}, {"step": "table_sort", "field": "a", "order": "down"}]
+        caught = await failure(registry, "execute_pipeline", {"session_id": "s", "pipeline": wrong})
+        assert (caught.step, str(caught)) == ("table_sort", '/pipeline/1/order: "down" is not one of "asc", "desc"')
+        caught = await failure(registry, "execute_pipeline", {"session_id": "s", "pipeline": wrong * 50})
+        assert "has more than 30 items" in str(caught)
         for arguments in (
             {"pipeline": []},
             {"session_id": "s", "pipeline": []},

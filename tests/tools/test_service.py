@@ -1,4 +1,4 @@
-"""The service as it is composed, on a real broker: a granted call and a refused one, and a record that is none."""
+"""The service as it is composed, on a real broker: calls that are granted, refused and parked, and a record that is none."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import yaml
 from pydantic import SecretStr
 
 from headrace.local.endpoints import Endpoints
 from headrace.messages import ids
 from headrace.messages.agent import AgentRecord
 from headrace.messages.run import ToolResults
+from headrace.messages.wait import RunWait
 from headrace.pipeline import STAGES
 from headrace.postgres.migrate import migrate
 from headrace.postgres.pool import open_pool
@@ -50,9 +52,16 @@ def _settings(stack: Endpoints, namespace: str, tmp_path: Path, url: str) -> Mes
     return settings
 
 
-async def test_calls_become_results(settings: MeshSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_calls_become_results_or_a_wait(
+    settings: MeshSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with serving(always(200, b'[{"n": 2}, {"n": 1}]')) as server:
         monkeypatch.setenv("HEADRACE_EGRESS_ALLOW_PRIVATE", server.target)
+        callbacks = {"tools": {"export": {"description": "Exports.", "url": f"{server.url}/jobs"}}}
+        (tmp_path / "callbacks.yaml").write_text(yaml.safe_dump(callbacks))
+        monkeypatch.setenv("HEADRACE_CALLBACK_TOOLS", str(tmp_path / "callbacks.yaml"))
+        monkeypatch.setenv("HEADRACE_CALLBACK_URL", "http://127.0.0.1:8080")
+        monkeypatch.setenv("HEADRACE_CALLBACK_SECRET", "a-planted-secret-of-32-characters")
         pipeline = [{"step": "http_request", "url": server.url + "/"}, {"step": "table_sort", "field": "n"}]
         arguments = {"session_id": "s", "pipeline": pipeline}
         asked = calls(
@@ -60,14 +69,16 @@ async def test_calls_become_results(settings: MeshSettings, monkeypatch: pytest.
             call("echo", "unknown"),
             deadline_ms=2**45,
         )
-        grant = AgentRecord(name="triager", definition=definition())
+        later = calls(call("export"), deadline_ms=2**45)
+        later = later.replace(run=later.run.replace(run_id="run-2"))
+        grant = AgentRecord(name="triager", definition=definition(tools=("execute_pipeline", "export")))
         produce(settings, "agent.definitions", [(grant.record_key(), msgspec.json.encode(grant))])
-        records = [("other", b"garbage"), (asked.record_key(), msgspec.json.encode(asked))]
+        records = [("other", b"garbage"), *((one.record_key(), msgspec.json.encode(one)) for one in (asked, later))]
         produce(settings, "tool.calls", records)
         async with compose(settings) as service:
             await service.start()
             for _ in range(600):
-                if service.status()["finished"] == 2:
+                if service.status()["finished"] == 3:
                     break
                 await asyncio.sleep(0.05)
             await service.stop()
@@ -78,5 +89,11 @@ async def test_calls_become_results(settings: MeshSettings, monkeypatch: pytest.
     assert (good.status, good.tool_version, unknown.status) == ("ok", "1.1.0", "error")
     ref = ids.content_ref(b'[{"n":1},{"n":2}]')
     assert good.content == {"type": "dataset", "row_count": 2, "rows": [{"n": 1}, {"n": 2}], "result_ref": ref}
+    (record,) = read_all(settings, "run.waits")
+    wait = msgspec.json.decode(record.value, type=RunWait)
+    assert [pending.kind for pending in wait.pending] == ["callback"]
+    taken = next(seen for seen in server.requests if seen.path == "/jobs")
+    assert taken.headers["headrace-callback-url"].startswith("http://127.0.0.1:8080/v1/waits/")
+    assert taken.headers["headrace-callback-token"].encode() not in record.value
     (letter,) = read_all(settings, STAGE.dead_letters)
     assert letter.value == b"garbage"

@@ -62,6 +62,12 @@ def node(**fields: Any) -> dict[str, Any]:
         (node(type="map", config={"items": "((", "body": {"type": "task"}}), "/nodes/0/config/items"),
         (node(type="map", config={"items": "x", "body": {"type": "task"}}), "/nodes/0/config/body/config/action"),
         (node(type="task", config={"action": "x"}, compensation={"type": "tool"}), "/compensation/config/tool"),
+        (
+            node(type="task", config={"action": "x"}, compensation={"type": "wait"}),
+            '/compensation/type: "wait" is not one',
+        ),
+        ({"triggers": [{"type": "schedule", "every_s": 0}]}, "/triggers/0/every_s: 0 is less than"),
+        ({"triggers": [{"type": "hourly"}]}, '"hourly" is not one of "always", "schedule", "whenever"'),
         ({"triggers": [{"type": "whenever"}]}, "/triggers/0/event: a trigger of the type whenever needs it"),
         ({"triggers": [{"type": "whenever", "event": "x", "filter": "(("}]}, "/triggers/0/filter"),
         ({"triggers": [{"type": "schedule", "every_s": 5, "event": "x"}]}, "/triggers/0/event: not for a trigger"),

@@ -152,6 +152,11 @@ def test_agents_a_tool_a_condition_and_a_task_make_one_run(mesh: Mesh) -> None:
     call = mesh.run(work[0]["work_id"])
     assert [record["kind"] for record in call["records"]] == ["job", "tool_calls", "tool_results", "result"]
     assert (call["workflow_run_id"], call["usage"]["model_calls"]) == (run_id, 0)
+    page = mesh.gateway.get(f"http://127.0.0.1:{mesh.ops['orchestration']}/metrics").text
+    measured = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in page.splitlines() if line[0] != "#"}
+    assert measured['workflow_executions_total{status="completed"}'] >= 1
+    assert measured["workflow_duration_seconds_count"] >= 1
+    assert measured["workflow_duration_seconds_sum"] > 0
 
 
 def test_an_event_and_a_timer_start_what_waits_for_them(mesh: Mesh) -> None:

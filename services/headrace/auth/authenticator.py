@@ -35,19 +35,21 @@ Found = Principal | Refused
 
 
 class Authenticator:
-    """Not for several event loops. ``secrets``: newest first."""
+    """Not for several event loops. ``secrets``, and ``callback_secrets`` where callbacks have their own: newest first."""
 
     def __init__(
         self,
         store: Store,
         secrets: Sequence[bytes],
         *,
+        callback_secrets: Sequence[bytes] = (),
         cache_s: float = 2.0,
         now: Callable[[], datetime] = utc_now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._secrets = tuple(secrets)
+        self._callback_secrets = (*callback_secrets, *secrets)
         self._cache_s = cache_s
         self._now = now
         self._clock = clock
@@ -72,11 +74,11 @@ class Authenticator:
 
     def callback_token(self, tenant: str, wait_id: str) -> str:
         """What lets somebody without a credential report the outcome of this one wait."""
-        return callbacks.token(self._secrets[0], tenant, wait_id)
+        return callbacks.token(self._callback_secrets[0], tenant, wait_id)
 
     def opens_callback(self, credential: str, tenant: str, wait_id: str) -> bool:
         """Whether ``credential`` is the callback token of this wait."""
-        return callbacks.opens(credential, self._secrets, tenant, wait_id)
+        return callbacks.opens(credential, self._callback_secrets, tenant, wait_id)
 
     async def _found(self, credential: str) -> Found:
         name = hashlib.sha256(credential.encode()).digest()

@@ -29,6 +29,11 @@ class AuthSettings(Settings):
         description=f"What keys and tokens are made and checked with, {MIN_SECRET} characters or more; several,"
         " comma-separated or a JSON list, during a rotation: the first makes, all check",
     )
+    callback_secret: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        default=(),
+        description="What the tokens of callbacks are made and checked with, likewise; HEADRACE_AUTH_SECRET's unless set. "
+        "The tools service needs it for callback tools, and opens nothing else by it",
+    )
     auth_cache_s: float = Field(
         default=2.0,
         ge=0,
@@ -36,7 +41,7 @@ class AuthSettings(Settings):
         description="How long a checked credential counts without a look: a revocation's delay",
     )
 
-    @field_validator("auth_secret", mode="before")
+    @field_validator("auth_secret", "callback_secret", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if not isinstance(value, str):
@@ -44,7 +49,7 @@ class AuthSettings(Settings):
         items = orjson.loads(value) if value.lstrip().startswith("[") else value.split(",")
         return tuple(item.strip() for item in items if item.strip())
 
-    @field_validator("auth_secret")
+    @field_validator("auth_secret", "callback_secret")
     @classmethod
     def _long_enough(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         if any(len(secret.get_secret_value()) < MIN_SECRET for secret in value):
@@ -58,7 +63,11 @@ class AuthSettings(Settings):
                 "HEADRACE_AUTH_SECRET is not set: without it nobody can use the API. Make one (openssl rand -hex 32), "
                 "or, on loopback only, set HEADRACE_AUTH=off"
             )
-        return tuple(secret.get_secret_value().encode() for secret in self.auth_secret)
+        return _plain(self.auth_secret)
+
+    def callback_secrets(self) -> tuple[bytes, ...]:
+        """Newest first; none where callbacks have no secret of their own."""
+        return _plain(self.callback_secret)
 
     def required_on(self, host: str) -> bool:
         """Whether a gateway that listens on ``host`` asks for credentials. Raises ``FatalError`` where off is not allowed."""
@@ -70,6 +79,10 @@ class AuthSettings(Settings):
                 "HEADRACE_AUTH_SECRET, or HEADRACE_GATEWAY_HOST=127.0.0.1"
             )
         return False
+
+
+def _plain(secrets: tuple[SecretStr, ...]) -> tuple[bytes, ...]:
+    return tuple(secret.get_secret_value().encode() for secret in secrets)
 
 
 def is_loopback(host: str) -> bool:

@@ -29,6 +29,7 @@ RoleName = Literal["admin", "developer", "viewer"]
 Name = Annotated[str, Parameter(validator=lambda _, text: _check_name(text))]
 Owners = Annotated[tuple[str, ...], Parameter(name="--owner", validator=lambda _, names: _check_owners(names))]
 _NOWHERE: Final = Target()
+_ANYBODY: Final = "(anybody)"
 _COLUMNS: Final = ("key", "name", "role", "owners", "state", "created", "expires")
 
 
@@ -38,6 +39,7 @@ def create(
     name: Name,
     role: RoleName,
     owner: Owners = (),
+    any_owner: Annotated[bool, Parameter(negative="")] = False,
     days: Annotated[int | None, Parameter(validator=Number(gte=1, lte=3650))] = None,
     target: Target = _NOWHERE,
     json: JsonFlag = False,
@@ -54,7 +56,9 @@ def create(
         viewer reads; developer also sends events and runs agents; admin may do everything.
     owner
         Whom it may speak for, once for each: the owners of workflows that it stores and changes, the users of runs that it
-        starts. Without any it may speak for anybody, as an admin always may.
+        starts. Without any that is its name alone. An admin may speak for anybody.
+    any_owner
+        It may speak for anybody, as a service may that has users of its own and knows who asks.
     days
         Days until it expires; by default never.
     json
@@ -72,7 +76,7 @@ def create(
         keys.digest(key, pepper),
         created_at=now,
         expires_at=now + timedelta(days=days) if days else None,
-        owners=_owners(owner, role),
+        owners=_owners(owner, name, role, anybody=any_owner),
     )
 
     async def add() -> None:
@@ -108,7 +112,15 @@ def list_(*, target: Target = _NOWHERE, json: JsonFlag = False) -> None:
         print_json([_facts(key, now) for key in found])
         return
     rows = [
-        (k.key_id, k.name, str(k.role), ", ".join(_names(k.owners) or ()), _state(k, now), k.created_at, k.expires_at)
+        (
+            k.key_id,
+            k.name,
+            str(k.role),
+            _ANYBODY if k.owners is None else ", ".join(sorted(k.owners)),
+            _state(k, now),
+            k.created_at,
+            k.expires_at,
+        )
         for k in found
     ]
     print_table(_COLUMNS, rows, empty="no keys", whole=("key", "state"), spare=("created",))
@@ -146,6 +158,7 @@ def issue(
     subject: Name,
     role: RoleName,
     owner: Owners = (),
+    any_owner: Annotated[bool, Parameter(negative="")] = False,
     minutes: Annotated[int, Parameter(validator=Number(gte=1, lte=MAX_TOKEN_MINUTES))] = tokens.DEFAULT_MINUTES,
     json: JsonFlag = False,
 ) -> None:
@@ -160,14 +173,16 @@ def issue(
     role
         viewer reads; developer also sends events and runs agents; admin may do everything.
     owner
-        Whom it may speak for, as with `headrace auth keys create`.
+        Whom it may speak for, as with `headrace auth keys create`; without any its subject alone.
+    any_owner
+        It may speak for anybody.
     minutes
         How long it counts.
     json
         Print JSON.
     """
     secret, tenant = AuthSettings().secrets()[0], MeshSettings().tenant
-    owners = _owners(owner, role)
+    owners = _owners(owner, subject, role, anybody=any_owner)
     token, principal = tokens.issue(
         secret, tenant=tenant, role=role_of(role), subject=subject, now=utc_now(), minutes=minutes, owners=owners
     )
@@ -229,11 +244,13 @@ def _check_owners(names: tuple[str, ...]) -> None:
         _check_name(name)
 
 
-def _owners(names: tuple[str, ...], role: RoleName) -> frozenset[str] | None:
+def _owners(names: tuple[str, ...], own: str, role: RoleName, *, anybody: bool) -> frozenset[str] | None:
     """Whom the credential speaks for. An admin's is not made to look as if it were bound."""
     if names and role == "admin":
         raise stop("an admin may speak for anybody: leave --owner out, or choose another role", 2)
-    return frozenset(names) or None
+    if names and anybody:
+        raise stop("give either --owner or --any-owner", 2)
+    return None if anybody or role == "admin" else frozenset(names or (own,))
 
 
 def _names(owners: frozenset[str] | None) -> list[str] | None:

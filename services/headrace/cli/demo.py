@@ -20,7 +20,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from headrace.cli.accounts import counted, show_accounts
-from headrace.cli.mesh import free_port
 from headrace.cli.output import stop
 from headrace.cli.sending import send_sample
 from headrace.cli.start import interruptible, start_detached
@@ -28,6 +27,7 @@ from headrace.cli.tables import printable
 from headrace.cli.target import Target, gateway_client, run_async
 from headrace.local import control
 from headrace.local.guard import Guard
+from headrace.local.ports import free_port
 from headrace.local.state import read_state
 from headrace.messages.errors import DependencyUnavailable
 from headrace.samples import Sample, samples

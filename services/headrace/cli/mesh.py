@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,9 +70,3 @@ def webhook_secrets(data: Path) -> dict[str, str]:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(f"{variable}={secrets.token_hex(24)}\n")
     return dict([path.read_text().strip().split("=", 1)])
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((GATEWAY_HOST, 0))
-        return int(probe.getsockname()[1])

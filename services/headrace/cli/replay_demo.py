@@ -30,6 +30,7 @@ from headrace.messages.errors import DependencyUnavailable
 from headrace.postgres.pool import open_pool
 from headrace.registry.load import load_text
 from headrace.registry.publish import publish
+from headrace.runtime.meter import size_of
 from headrace.runtime.scan import Scan
 from headrace.samples.tickets import AGENT, CANDIDATE, LIVE, definition_text, is_live, model_text, tickets
 from headrace.settings import MeshSettings
@@ -188,8 +189,7 @@ async def _bytes_of(settings: MeshSettings) -> Counter[str]:
     async with Scan(settings, _READ) as scan:
         async for batch in scan:
             for record in batch:
-                headers = sum(len(name) + len(value or b"") for name, value in record.headers)
-                sizes[record.topic] += len(record.key or b"") + len(record.value or b"") + headers
+                sizes[record.topic] += size_of(record.key, record.value, record.headers)
     return sizes
 
 

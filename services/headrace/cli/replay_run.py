@@ -12,6 +12,7 @@ from rich.console import Console as Terminal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from headrace.cli.output import Exit, note, print_facts, print_json, stop
+from headrace.cli.replay_detached import detach as detached
 from headrace.cli.target import JsonFlag, Target, run_async
 from headrace.cli.who import who
 from headrace.history.stored import History, open_history
@@ -39,6 +40,8 @@ def run(
     since: str | None = None,
     agent: str | None = None,
     definition: Path | None = None,
+    detach: Flag = False,
+    name: str | None = None,
     target: Target = _NOWHERE,
     json: JsonFlag = False,
 ) -> None:
@@ -62,13 +65,26 @@ def run(
     definition
         A definition file to reason by in place of the published one of that name, whatever its version: what would change if
         the model still gave these answers.
+    detach
+        With --all: hand it to the service `replay`, which reasons by its own code, and return: `headrace replay watch NAME` shows
+        it.
+    name
+        With --detach: a name for the replay, of small letters, digits and -.
     json
         Print JSON.
     """
     if (run is None) != all:
         raise stop("name one run, or say --all", 2)
-    if run is not None and (since is not None or agent is not None):
-        raise stop("--since and --agent are for --all", 2)
+    if run is not None and (since is not None or agent is not None or detach):
+        raise stop("--since, --agent and --detach are for --all", 2)
+    if detach and definition is not None:
+        raise stop("--definition is for a re-run here: the service reasons by what is published", 2)
+    if name is not None and not detach:
+        raise stop("--name is for --detach", 2)
+    if detach:
+        start = _time(since) if since else None
+        detached(target, "rerun", json=json, replay_id=name, since=start, agent=agent)
+        return
     settings = target.settings()
     if run is not None:
         _one(settings, run, definition, json=json)
@@ -178,6 +194,7 @@ def _show(tally: Tally) -> None:
         f"{tally.runs:,} runs: {counts or 'none'}; {tally.records:,} records compared "
         f"in {tally.seconds:.1f} s ({tally.rate:,.0f} runs/s)"
     )
+    note(f"read {tally.bytes_read / 1e6:,.1f} MB of records")
 
 
 def _show_divergence(rerun: Rerun) -> None:

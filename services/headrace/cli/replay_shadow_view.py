@@ -66,7 +66,7 @@ def show_report(facts: dict[str, Any]) -> None:
             f"{sessions['from_live']:,} began from live ones"
         )
     show_evaluators(facts["evaluators"])
-    print(f"\nspent ${facts['cost']['replay_usd']:.4f}")
+    print(f"\nspent ${facts['cost']['replay_usd']:.4f}; read {facts['read']['bytes'] / 1e6:,.1f} MB of records")
 
 
 def _share(interval: dict[str, Any]) -> str:

@@ -103,7 +103,7 @@ class Work:
             if plan is None:
                 raise InvalidPlan(f"replay {name} was never planned")
             if row.state == "completed":
-                return await self._reported(pool, plan)
+                return await self._reported(pool, row, plan)
             return await self._done(pool, await table.resume(row.tenant, name) or row, plan)
 
     async def _done(self, pool: asyncpg.Pool, row: Replay, plan: ShadowPlan) -> bool:
@@ -112,8 +112,9 @@ class Work:
         try:
             with Bar("replaying", dollars=True) as bar:
                 work = ShadowWork(self._settings, pool, leases, held, bar)
-                if plan.follow:  # then Ctrl-C is its end, and not a break
-                    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, work.enough.set)
+                if plan.follow:  # then they are its end, and not a break
+                    for name in (signal.SIGINT, signal.SIGTERM):
+                        asyncio.get_running_loop().add_signal_handler(name, work.enough.set)
                 async with open_job(self._settings, plan, pool) as job:
                     expected = await job.forecast()
                     async with helped(self._settings, row.replay_id, self._asked.workers - 1, leases.lease_s):
@@ -135,10 +136,12 @@ class Work:
             await asyncio.sleep(_LOOK_S)
         return held
 
-    async def _reported(self, pool: asyncpg.Pool, plan: ShadowPlan) -> bool:
+    async def _reported(self, pool: asyncpg.Pool, row: Replay, plan: ShadowPlan) -> bool:
         """The report of a replay that is done, read once more."""
+        ended = row.ended_at or row.updated_at
         async with open_job(self._settings, plan, pool) as job:
-            account = await job.account()
+            plan = await job.passed(int(ended.timestamp() * 1000))
+            account = await job.account(plan)
         facts = report(plan, account, self._asked.outcome)
         self._write(plan, facts)
         return account.complete and gates_hold(facts)

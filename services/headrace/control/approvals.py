@@ -46,7 +46,8 @@ WHERE tenant = $1 AND pending_id = $2 AND kind = ANY($3)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One call that a run waits for. ``arguments`` (or ``arguments_ref``) and ``outcome`` are known of a single one only.
+    """One call that a run waits for. ``arguments`` (or ``arguments_ref``), ``approved_with`` (those of an approval that edited
+    them) and ``outcome`` are known of a single one only.
 
     ``state`` says what became of it: due is a no for want of an answer. ``outcome`` is the ``ToolOutcome`` of one that is settled
     and not made, as JSON. Times are UTC.
@@ -69,6 +70,7 @@ class Question:
     call_id: str
     arguments: dict[str, Any] | None = None
     arguments_ref: str | None = None
+    approved_with: dict[str, Any] | None = None
     outcome: dict[str, Any] | None = None
 
 
@@ -121,6 +123,7 @@ class PostgresApprovals:
             row,
             arguments=None if stored else call.arguments,
             arguments_ref=call.arguments_ref,
+            approved_with=settled.get("arguments"),
             outcome=settled.get("outcome"),
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final
 
@@ -43,6 +43,7 @@ from headrace.history.horizon import agents, facts, horizons, survey
 from headrace.history.stored import History
 from headrace.host.component import Component
 from headrace.index import RunIndex, SessionIndex, UsageIndex
+from headrace.messages.errors import FatalError
 from headrace.postgres.errors import translated
 from headrace.postgres.pool import open_pool
 from headrace.registry.catalog import Catalog
@@ -98,7 +99,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
             feed=await stack.enter_async_context(_feed(settings, blobs)),
             asyncapi=lambda: _asyncapi(settings),
             budgets=BudgetDesk(budgets, known_budgets, publisher, settings.tenant),
-            authenticator=Authenticator(AuthStore(pool), secrets, cache_s=access.auth_cache_s) if secrets else None,
+            authenticator=_authenticator(pool, secrets, access) if secrets else None,
             promotion=PromotionDesk(settings),
             forks=stored.forks,
             history=stored,
@@ -118,7 +119,7 @@ async def _followed(settings: MeshSettings, catalog: Catalog) -> AsyncIterator[T
         yield table
     finally:
         starting.cancel()
-        with suppress(asyncio.CancelledError):
+        with suppress(asyncio.CancelledError, FatalError):  # it may not read the topic, which the log says
             await starting
         await table.stop()
 
@@ -202,6 +203,11 @@ def _database(pool: asyncpg.Pool) -> Check:
             return bool(await pool.fetchval("SELECT true"))
 
     return check
+
+
+def _authenticator(pool: asyncpg.Pool, secrets: Sequence[bytes], access: AuthSettings) -> Authenticator:
+    callbacks = access.callback_secrets()
+    return Authenticator(AuthStore(pool), secrets, callback_secrets=callbacks, cache_s=access.auth_cache_s)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,9 @@ from headrace.gateway.run_start import parsed, read_json
 from headrace.messages.headers import trace_context
 from headrace.messages.wait import SHA256, Decision, Kind, WaitCompletion
 from headrace.observe.logging import get_logger
+from headrace.registry.schemas import compile_schema, pointer, told, violations
 from headrace.runtime.api import Send
+from headrace.toolspecs import SPECS
 
 log = get_logger(__name__)
 _PATIENCE_S: Final = 3.0  # for the decision to be settled; then the answer is that it is durable
@@ -64,6 +66,8 @@ class ApprovalDecision:
         question = await found(self._deps, request.path_params["approval_id"])
         by = decider(request.scope)
         _check(question, wanted)
+        if wanted.arguments is not None:
+            _check_arguments(question.tool, wanted.arguments)
         self._limits.request()
         said = _completion(self._deps.tenant, question, wanted, by)
         await publish(self._deps, [Send(said, headers=trace_context(headers))])
@@ -125,6 +129,17 @@ def _check(question: Question, wanted: DecisionRequest) -> None:
         raise HttpError(409, "arguments_changed", text, where="/arguments_hash")
 
 
+def _check_arguments(tool: str, arguments: dict[str, Any]) -> None:
+    """An approval can't be given again, so arguments that no call could be made with are refused before it counts. Of tools that
+    are not headrace's own, the tools service knows the schema alone.
+    """
+    if (spec := SPECS.get(tool)) is None:
+        return
+    if error := next(violations(compile_schema(spec.parameters), arguments), None):
+        where = "/arguments" + pointer(error.instance_path).rstrip("/")
+        raise HttpError(422, "invalid_arguments", f"these are no arguments of {tool}: {told(error)}", where=where)
+
+
 def _decided(question: Question) -> HttpError:
     return HttpError(409, "already_decided", f"there is nothing to decide any more: {question.state}")
 
@@ -166,5 +181,6 @@ def shown(question: Question) -> dict[str, Any]:
         "arguments_hash",
         "arguments",
         "arguments_ref",
+        "approved_with",
     )
     return {name: value for name in names if (value := getattr(question, name)) is not None}

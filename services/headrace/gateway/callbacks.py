@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headrace.auth import Role
+from headrace.auth import Role, callbacks
 from headrace.control.approvals import Question, QuestionState
-from headrace.gateway.access import decider, may
+from headrace.gateway.access import bearer, decider, may
 from headrace.gateway.approvals import settled, shown
 from headrace.gateway.body import header_map
 from headrace.gateway.limits import RateLimits
@@ -35,6 +35,7 @@ from headrace.runtime.api import Send
 
 log = get_logger(__name__)
 MAX_BODY: Final = 65_536  # bytes: a model is to read it
+_AGAIN_S: Final = 1
 _ALL: Final[tuple[Kind, ...]] = get_args(Kind)
 _CALLBACKS: Final[tuple[Kind, ...]] = ("callback",)
 
@@ -70,7 +71,7 @@ class WaitCallback:
         wanted = parsed(CallbackRequest, await read_json(request, headers, MAX_BODY))
         if len(wanted.model_fields_set) != 1:
             raise HttpError(422, "request_schema", "give either content or error", where="/content")
-        wait = await _found(self._deps, request.path_params["wait_id"], _CALLBACKS)
+        wait = await _reportable(self._deps, request)
         if wait.state != "pending":
             return _answer(_same(wait, wanted))
         self._limits.request()
@@ -101,7 +102,7 @@ def router(deps: Deps) -> APIRouter:
     @routes.get("/waits/{wait_id}", summary="One wait, with its call's arguments, and its outcome once there is one")
     async def get_wait(wait_id: str, request: Request) -> Response:
         """A pending one of the kind `callback` has `callback_url`, and for developers the `callback_token` that opens it."""
-        facts = _facts(wait := await _found(deps, wait_id, _ALL))
+        facts = _facts(wait := await _found(deps, wait_id))
         if "callback_url" in facts and deps.authenticator is not None and may(request.scope, Role.DEVELOPER):
             facts["callback_token"] = deps.authenticator.callback_token(deps.tenant, wait.id)
         return Response(orjson.dumps(facts), media_type=JSON)
@@ -109,10 +110,27 @@ def router(deps: Deps) -> APIRouter:
     return routes
 
 
-async def _found(deps: Deps, wait_id: str, kinds: tuple[Kind, ...]) -> Question:
-    wait = await deps.approvals.question(deps.tenant, wait_id, kinds)
+async def _found(deps: Deps, wait_id: str) -> Question:
+    wait = await deps.approvals.question(deps.tenant, wait_id, _ALL)
     if wait is None:
-        raise HttpError(404, "unknown_wait", "no such wait", where="wait_id")
+        raise _unknown()
+    return wait
+
+
+def _unknown() -> HttpError:
+    return HttpError(404, "unknown_wait", "no such wait", where="wait_id")
+
+
+async def _reportable(deps: Deps, request: Request) -> Question:
+    """The wait that is reported to. Its token may be there before it is: the service that has it may be faster than the record that
+    parks the run, and is told to come again.
+    """
+    wait = await deps.approvals.question(deps.tenant, request.path_params["wait_id"], _ALL)
+    if wait is None and (bearer(request.scope) or "").startswith(callbacks.PREFIX):
+        again = {"Retry-After": str(_AGAIN_S)}
+        raise HttpError(503, "not_parked", "nothing waits for this now: try again", headers=again)
+    if wait is None or wait.kind not in _CALLBACKS:
+        raise _unknown()
     return wait
 
 

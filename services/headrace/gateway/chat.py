@@ -16,7 +16,8 @@ from starlette.responses import Response
 
 from headrace.gateway.access import speak_for
 from headrace.gateway.body import header_map
-from headrace.gateway.openapi_parts import body, parameter, refusals
+from headrace.gateway.budgets import refuse_exhausted
+from headrace.gateway.openapi_parts import LIMITED, body, parameter, refusals
 from headrace.gateway.ports import Deps
 from headrace.gateway.problems import JSON, HttpError, unavailable
 from headrace.gateway.run_start import RunRequest, RunStart, parsed, read_json
@@ -57,6 +58,7 @@ class Chat:
         wanted = RunRequest(**asked.model_dump())
         run_id = str(uuid.uuid4())
         self._start.checked(wanted, run_id)
+        await refuse_exhausted(self._deps, wanted)
         await self._start.publish(wanted, run_id, headers)
         where = {"Location": f"/v1/runs/{run_id}"}
         ended = await self._waiting.outcome(run_id, wait_s)
@@ -97,6 +99,7 @@ def chat_paths() -> dict[str, Any]:
         "_413": "Body over the limit",
         "_415": "Content type or encoding",
         "_422": "Not this request",
+        "_429": LIMITED,
         "_503": "Not durable; see Retry-After",
         "_504": "No answer in time; the run goes on",
     }

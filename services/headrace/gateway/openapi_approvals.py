@@ -44,7 +44,8 @@ def approval_paths() -> dict[str, Any]:
             "post": {
                 "tags": ["waits"],
                 "summary": "Report the outcome that a run waits for",
-                "description": "The first report counts; the same one again is a 200. With a credential, or the wait's own token.",
+                "description": "The first report counts; the same one again is a 200. With a credential, or the wait's own "
+                "token, which may be there before its wait is: then it is a 503.",
                 "parameters": [parameter("wait_id", "path", "As GET /v1/waits lists it", required=True)],
                 "requestBody": body(("application/json", CallbackRequest.model_json_schema())),
                 "responses": {

@@ -100,7 +100,8 @@ class RunFork:
         if not self._deps.catalog_ready():
             raise unavailable("the catalogue of agents")
         if self._deps.catalog.get(plan.job.agent, wanted.version) is None:
-            raise HttpError(400, "unknown_agent", "the run's agent has no such version", where="/version")
+            text = f"agent {plan.job.agent} has no version {wanted.version}"
+            raise HttpError(400, "unknown_agent", text, where="/version")
 
 
 def _answer(plan: Planned) -> JsonDict:

@@ -75,6 +75,11 @@ class History:
         with translated():
             return bool(await self._pool.fetchval(_KNOWN, self._tenant, storable_text(run_id)))
 
+    @property
+    def bytes_read(self) -> int:
+        """Of records, so far: keys, values and headers, uncompressed."""
+        return self._picker.bytes_read
+
     async def count(self, since: datetime, agent: str | None = None) -> int:
         """How many runs ``pages`` will give."""
         with translated():

@@ -173,7 +173,7 @@ def _image(asked: Delegation, settings: KubeSettings) -> str:
     code = asked.agent_type == "code_interpreter"
     image = settings.code_interpreter_image if code else settings.langchain_agent_image
     if image is None:
-        raise JobRefused(f"{asked.agent_type} is not set up here")
+        raise JobRefused(f"{asked.agent_type} is not set up here: the operator has named no image for it")
     return image
 
 

@@ -28,6 +28,9 @@ from typing import Any
 from headrace.local.errors import StackError
 
 _COMM_BYTES = 15
+_NOTICE_SECONDS = (
+    0.2  # a signal that the kernel gave to another thread does not wake this one: so soon is it seen all the same
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,8 @@ class Nursery:
         process.start()
         end.close()
         try:
+            while not outcome.poll(_NOTICE_SECONDS):
+                pass
             error = outcome.recv()
         except EOFError:
             error = StackError(f"the process that ran {function.__name__} was killed")

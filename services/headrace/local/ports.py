@@ -10,7 +10,7 @@ import json
 import random
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import psutil
@@ -33,6 +33,18 @@ def is_free(port: int) -> bool:
                 return False
             raise
     return True
+
+
+def free_port(*, taken: Collection[int] = ()) -> int:
+    """A port that nobody listens on, and none of ``taken``. Raises `StackError` where there seems to be none.
+
+    It is from below the ephemeral range, whose ports an outgoing connection may have before the server has begun to listen.
+    """
+    for _ in range(_ATTEMPTS):
+        port = random.choice(_FREE_RANGE)  # noqa: S311 - spreads neighbours apart, protects nothing
+        if port not in taken and is_free(port):
+            return port
+    raise StackError(f"no free port found between {_FREE_RANGE.start} and {_FREE_RANGE.stop}")
 
 
 def require_free(port: int, what: str) -> None:
@@ -69,23 +81,16 @@ class PortBook:
         """The port of `name`; the same one at each call and after a restart."""
         with self._lock:
             if name not in self._ports:
-                self._ports[name] = self._draw()
+                self._ports[name] = free_port(taken=self._ports.values())
             self._save()
             return self._ports[name]
 
     def another(self, name: str) -> int:
         """A free port for `name` in place of the one that it had."""
         with self._lock:
-            self._ports[name] = self._draw()
+            self._ports[name] = free_port(taken=self._ports.values())
             self._save()
             return self._ports[name]
-
-    def _draw(self) -> int:
-        for _ in range(_ATTEMPTS):
-            port = random.choice(_FREE_RANGE)  # noqa: S311 - spreads neighbours apart, protects nothing
-            if port not in self._ports.values() and is_free(port):
-                return port
-        raise StackError(f"no free port found between {_FREE_RANGE.start} and {_FREE_RANGE.stop}")
 
     def _save(self) -> None:
         partial = self._path.with_suffix(".partial")

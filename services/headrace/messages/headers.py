@@ -29,6 +29,7 @@ CONTENT_TYPE: Final = "content-type"
 REPLY_TO: Final = "reply_to"  # of a job: a topic that gets its result too, where the message names none
 SOURCE_PREFIX: Final = "/headrace/"
 
+_MAX_ID: Final = 1_024  # characters
 _VERSION: Final = ("ce_specversion", b"1.0")
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _TRACESTATE = re.compile(r"[\x20-\x7e]{1,512}")
@@ -56,12 +57,16 @@ def binary_mode(
     attributes: Mapping[str, str],
     cause: Mapping[str, str],
 ) -> Encoded:
-    """Headers of a record that ``service`` makes while it handles a record with the headers ``cause``."""
+    """Headers of a record that ``service`` makes while it handles a record with the headers ``cause``.
+
+    Those are a stranger's, and of any size: ids that are longer than any of the mesh's own are not passed on.
+    """
     headers = [_VERSION, (ID, message_id.encode()), *_constant(service, type_, content_type, data_schema)]
     headers += [("ce_" + name, value.encode()) for name, value in attributes.items()]
-    if causation := cause.get(ID):
+    if (causation := cause.get(ID)) and len(causation) <= _MAX_ID:
         headers.append((CAUSATION, causation.encode()))
-        headers.append((CORRELATION, cause.get(CORRELATION, causation).encode()))
+        correlation = cause.get(CORRELATION, causation)
+        headers.append((CORRELATION, (correlation if len(correlation) <= _MAX_ID else causation).encode()))
     return headers + encode(trace_context(cause)) if TRACEPARENT in cause else headers
 
 

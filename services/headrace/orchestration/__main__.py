@@ -16,7 +16,7 @@ from headrace.orchestration.standing import Standing
 from headrace.orchestration.waits.jobs import watched_jobs
 from headrace.orchestration.waits.part import Waits
 from headrace.orchestration.waits.store import PostgresWaits
-from headrace.orchestration.waits.sweep import Sweeper
+from headrace.orchestration.waits.sweep import AT_ONCE, Sweeper
 from headrace.orchestration.workflows import running_workflows
 from headrace.pipeline import STAGES
 from headrace.postgres.pool import open_pool
@@ -41,7 +41,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         await stack.enter_async_context(watched_jobs(KubeSettings(), pool, publisher, every_s=own.sweep_seconds))
         sweeper = Sweeper(pool, publisher, timedelta(hours=own.keep_hours))
         await stack.enter_async_context(
-            repeated(sweeper.sweep, every_s=own.sweep_seconds, name="waits-sweep", failed="sweep_failed")
+            repeated(sweeper.sweep, every_s=own.sweep_seconds, name="waits-sweep", failed="sweep_failed", full=AT_ONCE)
         )
         waits = Waits(PostgresWaits(pool), blobs, own.inline_bytes)
         standing, forgetting = Standing(pool), Forgetting(pool, timedelta(hours=own.workflows_keep_hours))

@@ -9,14 +9,17 @@ from datetime import timedelta
 from headrace.blobs.settings import open_blobs
 from headrace.claims.postgres import PostgresClaims
 from headrace.host.component import Component
-from headrace.persistence.janitor import janitor
+from headrace.observe.logging import get_logger
 from headrace.persistence.processor import PersistenceProcessor
 from headrace.persistence.settings import PersistenceSettings
 from headrace.pipeline import STAGES
 from headrace.postgres.migrate import migrate_when_up
 from headrace.postgres.pool import open_pool
+from headrace.postgres.repeated import repeated
 from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
+
+log = get_logger(__name__)
 
 
 @asynccontextmanager
@@ -26,8 +29,13 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         await migrate_when_up(pool)
         blobs = open_blobs(settings, pool)
         processor = PersistenceProcessor(pool, blobs, own)
-        window, every = timedelta(hours=own.claim_hours), timedelta(minutes=own.cleanup_minutes)
-        async with janitor(PostgresClaims(pool), window=window, every=every):
+        claims, window = PostgresClaims(pool), timedelta(hours=own.claim_hours)
+
+        async def forget() -> None:
+            if forgotten := await claims.forget(window):
+                log.info("claims_forgotten", count=forgotten)
+
+        async with repeated(forget, every_s=own.cleanup_minutes * 60, name="claims", failed="cleanup_failed"):
             yield Worker(STAGES["persistence"], processor, settings, blobs)
         await processor.close()
 

@@ -42,7 +42,8 @@ from headrace.settings import MeshSettings
 from headrace.toolbox.composites import Composites
 from headrace.toolbox.follow import followed_offers
 from headrace.toolspecs import Spec
-from headrace.toolspecs.pinned import BadPins, known
+from headrace.toolspecs.pinned import known
+from headrace.toolspecs.spec import BadToolFile
 
 
 @asynccontextmanager
@@ -84,7 +85,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
 def _specs() -> Mapping[str, Spec]:
     try:
         return known()
-    except BadPins as error:
+    except BadToolFile as error:
         raise FatalError(str(error)) from None
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from headrace.messages.agent import Limits
+from headrace.messages.agent import AgentDefinition, Limits
 from headrace.messages.headers import REPLY_TO
 from headrace.messages.job import Job
 from headrace.messages.result import ResultError
@@ -23,7 +23,6 @@ from headrace.reasoning.agents import Agent, Agents
 from headrace.reasoning.failures import model_error
 from headrace.reasoning.ledger import Asked, Ledger, Verdict
 from headrace.reasoning.structured import violations
-from headrace.reasoning.toolsets import Toolsets
 from headrace.registry.schemas import InvalidSchema
 from headrace.runtime.api import Context
 
@@ -76,6 +75,14 @@ class Gate(Protocol):
     async def check(self, job: Job, admitted: Admitted) -> ResultError | None: ...
 
 
+class Equipment(Protocol):
+    """What a run is offered beside its agent's own tools."""
+
+    async def ref_for(self, run: RunInfo, definition: AgentDefinition) -> str | None:
+        """The blob that has it; None for nothing. Raises ``DependencyUnavailable``."""
+        ...
+
+
 ResolveModel = Callable[[str], str]
 """A definition's model spec to ``provider:name``. Raises ``ModelError``."""
 
@@ -89,7 +96,7 @@ class CatalogAdmission:
         ledger: Ledger,
         resolve_model: ResolveModel,
         gates: Sequence[Gate] = (),
-        toolsets: Toolsets | None = None,
+        toolsets: Equipment | None = None,
     ) -> None:
         self._agents = agents
         self._ledger = ledger
@@ -146,9 +153,9 @@ class CatalogAdmission:
         return Refused(run_info(job, context, ref, NO_MODEL, limits), ResultError(type=type_, message=message[:1_000]))
 
 
-async def _equipped(admitted: Admitted, toolsets: Toolsets) -> Admitted:
+async def _equipped(admitted: Admitted, toolsets: Equipment) -> Admitted:
     """With what the run is offered beside its agent's tools, if that is anything."""
-    ref = await toolsets.ref_for(admitted.run.tenant, admitted.agent.definition)
+    ref = await toolsets.ref_for(admitted.run, admitted.agent.definition)
     return Admitted(admitted.run.replace(toolset_ref=ref), admitted.agent) if ref else admitted
 
 

@@ -12,7 +12,7 @@ from headrace.messages.run import CallRequest, Entry, ToolOutcome, Turn
 
 
 def canonical(value: Any) -> str:
-    """JSON with sorted keys and no spaces: one value, one text."""
+    """As ``canonical_json``, as text, and for what YAML wrote too: keys that are no text become text."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()
 
 

@@ -17,7 +17,7 @@ from headrace.blobs import BlobStore
 from headrace.egress.domains import matches
 from headrace.messages.agent import AgentDefinition
 from headrace.messages.errors import BadMessage
-from headrace.messages.run import OfferedTool, Toolset
+from headrace.messages.run import OfferedTool, RunInfo, Toolset
 from headrace.toolbox.canonical import FETCH
 from headrace.toolbox.composites import Composite, spec_of
 from headrace.toolbox.follow import Offers
@@ -40,16 +40,16 @@ class Toolsets:
         self._revision = offers.revision
         self._stored: dict[tuple[str, str, str], str | None] = {}
 
-    async def ref_for(self, tenant: str, definition: AgentDefinition) -> str | None:
+    async def ref_for(self, run: RunInfo, definition: AgentDefinition) -> str | None:
         """The reference of what this agent is offered; None for nothing. Raises ``DependencyUnavailable`` while blobs are away."""
+        tenant = run.tenant
         if self._limit == 0 or EXECUTE_PIPELINE.name not in definition.tools or not self._offers.of(tenant):
             return None
         if self._revision != self._offers.revision or len(self._stored) >= _MAX_KEPT:
             self._stored, self._revision = {}, self._offers.revision
         key = (tenant, definition.name, definition.version)
         if key not in self._stored:
-            offered = offered_to(definition, self._offers.of(tenant), self._limit)
-            self._stored[key] = await self._blobs.put(_ENCODE(Toolset(tools=offered))) if offered else None
+            self._stored[key] = await stored(offered_to(definition, self._offers.of(tenant), self._limit), self._blobs)
         return self._stored[key]
 
 
@@ -57,6 +57,11 @@ def offered_to(definition: AgentDefinition, composites: Sequence[Composite], lim
     """The newest composite tools that fetch only from hosts which the agent may call."""
     within = [one for one in composites if _reaches(one, definition.http_domains)]
     return tuple(_offer(spec_of(one)) for one in within[-limit:])
+
+
+async def stored(offered: tuple[OfferedTool, ...], blobs: BlobStore) -> str | None:
+    """The reference of ``offered``; None for nothing. Raises what the store raises."""
+    return await blobs.put(_ENCODE(Toolset(tools=offered))) if offered else None
 
 
 async def specs_of(ref: str | None, blobs: BlobStore) -> tuple[Spec, ...]:

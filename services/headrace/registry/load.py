@@ -23,7 +23,8 @@ from headrace.registry.schemas import InvalidSchema, compile_schema
 from headrace.registry.triggers import problems as trigger_problems
 from headrace.registry.yaml12 import Document, YamlProblem
 from headrace.toolspecs import SPECS
-from headrace.toolspecs.pinned import BadPins, known
+from headrace.toolspecs.pinned import known
+from headrace.toolspecs.spec import BadToolFile
 
 Path_ = tuple[str | int, ...]
 _SHOWN: Final = 300  # characters: a message may quote the value
@@ -134,7 +135,7 @@ def _check_tools(definition: AgentDefinition) -> Iterator[Problem]:
     unknown = [(index, tool) for index, tool in enumerate(definition.tools) if tool not in SPECS]
     try:
         there = known() if unknown else SPECS
-    except BadPins as problem:
+    except BadToolFile as problem:
         yield Problem(str(problem), ("tools",))
         there = SPECS
     for index, tool in unknown:

@@ -23,13 +23,14 @@ EXAMPLES: Final = 20  # diverged or broken runs that are told one by one
 
 @dataclass(slots=True)
 class Tally:
-    """How many of the runs re-ran to what. ``broken``: they could not be re-run, and why."""
+    """How many of the runs re-ran to what. ``broken``: they could not be re-run, and why. ``bytes_read``: of records."""
 
     verdicts: Counter[str] = field(default_factory=Counter)
     records: int = 0
     diverged: list[Rerun] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    bytes_read: int = 0
 
     @property
     def runs(self) -> int:
@@ -77,6 +78,6 @@ class Regression:
         tally, began = Tally(), time.monotonic()
         async for page in pages:
             tally.note(page, await self.rerun(page))
-            tally.seconds = time.monotonic() - began
+            tally.seconds, tally.bytes_read = time.monotonic() - began, self._history.bytes_read
             told(tally)
         return tally

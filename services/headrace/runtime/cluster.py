@@ -160,6 +160,11 @@ def result(future: Future[Any], *, but: int | None = None) -> Any:
         raise DependencyUnavailable("Kafka did not answer") from None
 
 
+def not_allowed_to_read(topic: str) -> FatalError:
+    """What is said where ACLs keep this client from reading ``topic`` (its name in the cluster; several: with commas)."""
+    return FatalError(f"not allowed to read the topic {topic}: this principal needs the ACLs READ and DESCRIBE there")
+
+
 def translated(error: KafkaException) -> DependencyUnavailable | FatalError:
     """Away, or refusing?"""
     reason = cast("KafkaError", error.args[0])

@@ -15,6 +15,7 @@ Config = dict[str, Any]
 TRANSACTION_TIMEOUT_MS = 15_000  # a killed worker's open transaction blocks read_committed readers this long at most
 MESSAGE_TIMEOUT_MS = 10_000  # must end before the transaction does
 COMMIT_TIMEOUT_S = 12.0
+DEAD_LETTER_BYTES = 1_200_000  # what dead-letter topics take: another topic's largest record, and what is said of it
 SESSION_TIMEOUT_MS = 10_000  # classic protocol only: with KIP-848 the broker decides
 MAX_POLL_INTERVAL_MS = 300_000  # the poller never waits for a handler; only a blocked callback can reach this
 
@@ -92,7 +93,7 @@ def transactional_producer(settings: MeshSettings, *, transactional_id: str) -> 
         "acks": "all",
         "linger.ms": 0,
         "compression.type": "lz4",
-        "message.max.bytes": settings.max_record_bytes + 100_000,
+        "message.max.bytes": max(settings.max_record_bytes + 100_000, DEAD_LETTER_BYTES),
         # The default backoff of 100 ms makes each commit cost 40-100 ms; with this it is about 3.
         "retry.backoff.ms": 2,
         "retry.backoff.max.ms": 10,

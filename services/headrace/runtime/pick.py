@@ -19,6 +19,7 @@ from headrace.messages.errors import DependencyUnavailable
 from headrace.runtime import config
 from headrace.runtime.api import Source
 from headrace.runtime.cluster import FIRST, Cluster, Partition, translated
+from headrace.runtime.meter import size_of
 from headrace.runtime.poller import Record
 from headrace.settings import MeshSettings
 
@@ -29,12 +30,16 @@ _GONE: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_O
 
 
 class Picker:
-    """``async with Picker(settings) as picker: records = await picker.read(places)``"""
+    """``async with Picker(settings) as picker: records = await picker.read(places)``
+
+    ``bytes_read``: of the records that it was asked for, so far; keys, values and headers, uncompressed.
+    """
 
     def __init__(self, settings: MeshSettings) -> None:
         self._settings = settings
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="picker")
         self._consumer: Consumer | None = None
+        self.bytes_read = 0
 
     async def __aenter__(self) -> Self:
         return self
@@ -102,6 +107,7 @@ class Picker:
     def _record(self, message: Message) -> Record:
         topic = self._settings.logical_topic(message.topic() or "")
         headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
+        self.bytes_read += size_of(message.key(), message.value(), headers)
         return Record(
             topic,
             message.partition() or 0,

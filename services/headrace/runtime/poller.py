@@ -30,6 +30,8 @@ from confluent_kafka import (
 from headrace.messages.errors import FatalError
 from headrace.observe.logging import get_logger
 from headrace.runtime import config, foldstate, offsetmap
+from headrace.runtime.cluster import not_allowed_to_read
+from headrace.runtime.meter import meter
 from headrace.settings import MeshSettings
 
 log = get_logger(__name__)
@@ -108,6 +110,7 @@ class Poller(threading.Thread):
         self._undelivered = 0
         self._lock = threading.Lock()
         self._warned: dict[str, float] = {}
+        self._meter = meter()
 
     # --- called from the loop ------------------------------------------------------------------------------------------
 
@@ -148,14 +151,14 @@ class Poller(threading.Thread):
                     self._send_renewed(consumer)
                 first = consumer.poll(_POLL_S)
                 if first is not None:
-                    self._deliver([first, *consumer.consume(_BATCH, 0)])
+                    self._deliver(consumer, [first, *consumer.consume(_BATCH, 0)])
                 if (now := time.monotonic()) >= next_stats:
                     next_stats = now + _STATS_S
                     self._send_ends(consumer)
         finally:
             consumer.close()
 
-    def _deliver(self, messages: list[Message]) -> None:
+    def _deliver(self, consumer: Consumer, messages: list[Message]) -> None:
         records, reached = [], []
         for message in messages:
             error = message.error()
@@ -164,7 +167,10 @@ class Poller(threading.Thread):
             elif error.code() == KafkaError._PARTITION_EOF:
                 reached.append(self._position(message))
             else:
-                self._refused(message, error)
+                self._refused(consumer, message, error)
+        if self._meter is not None:
+            for record in records:
+                self._meter.add(record.topic, record.size - _OVERHEAD)
         with self._lock:
             self._undelivered += len(records)
         self._post(self._take, records, reached)
@@ -177,16 +183,23 @@ class Poller(threading.Thread):
     def _position(self, message: Message) -> tuple[str, int, int]:
         return self._names[message.topic() or ""], message.partition() or 0, message.offset() or 0
 
-    def _refused(self, message: Message, error: KafkaError) -> None:
+    def _refused(self, consumer: Consumer, message: Message, error: KafkaError) -> None:
         code, where = error.code(), f"{message.topic()}/{message.partition()}"
         if code == KafkaError._AUTO_OFFSET_RESET or code == KafkaError.OFFSET_OUT_OF_RANGE:
             raise FatalError(
                 f"the committed offset of {where} is out of range ({error.str()}): records were deleted before they were read; "
                 "reset the group's offsets on purpose to go on"
             )
-        if error.fatal() or code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
+        if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise not_allowed_to_read(message.topic() or self._unseen(consumer))
+        if error.fatal() or code == KafkaError.GROUP_AUTHORIZATION_FAILED:
             raise FatalError(f"the consumer can't go on: {error.str()}")
         self._warn(error)
+
+    def _unseen(self, consumer: Consumer) -> str:
+        """The topics that the broker does not show us, where it refuses the subscription as a whole."""
+        found = [consumer.list_topics(name, timeout=5.0).topics[name] for name in self._names]
+        return ", ".join(one.topic for one in found if one.error is not None)
 
     def _warn(self, error: KafkaError) -> None:
         """Once in ten seconds a kind: a broker that is away would flood the log."""

@@ -46,7 +46,8 @@ class Ranges:
         found = self._cluster.partitions([self._settings.physical_topic(topic) for topic in topics])
         missing = [topic for topic in topics if self._settings.physical_topic(topic) not in found]
         if missing:
-            raise FatalError(f"there is no topic {', '.join(missing)}: run `headrace prepare`")
+            text = f"there is no topic {', '.join(missing)}, or none that this principal may see"
+            raise FatalError(f"{text}: run `headrace prepare`, or see to its ACLs")
         first, end = self._cluster.offsets(flat(found), FIRST), self._cluster.offsets(flat(found), END)
         kept = self._retention(list(found))
         return {

@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from headrace.messages.errors import DependencyUnavailable
 from headrace.runtime import config
 from headrace.runtime.cluster import END, FIRST, Cluster, flat, translated
+from headrace.runtime.meter import meter, size_of
 from headrace.runtime.poller import Record
 from headrace.settings import MeshSettings
 
@@ -51,6 +52,7 @@ class Scan:
         self._end = end or {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="scan")
         self._consumer: Consumer | None = None
+        self._meter = meter()
         self.first: dict[Where, int] = {}
         self.ends: dict[Where, int] = {}
         self._open: set[Where] = set()
@@ -123,7 +125,10 @@ class Scan:
         if error is not None or offset >= self.ends[where]:
             return None
         headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
-        return Record(*where, offset, message.key(), message.value(), headers, message.timestamp()[1], 0)
+        record = Record(*where, offset, message.key(), message.value(), headers, message.timestamp()[1], 0)
+        if self._meter is not None:
+            self._meter.add(record.topic, size_of(record.key, record.value, headers))
+        return record
 
 
 def committed_states(settings: MeshSettings, group: str, topics: Collection[str]) -> dict[Where, tuple[int, str]]:

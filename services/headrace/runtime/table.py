@@ -18,9 +18,10 @@ from confluent_kafka import Message as KafkaMessage
 from headrace.messages import headers as record_headers
 from headrace.messages.base import Message
 from headrace.messages.codec import Codec
-from headrace.messages.errors import BadMessage
+from headrace.messages.errors import BadMessage, FatalError
 from headrace.observe.logging import get_logger
 from headrace.runtime import config
+from headrace.runtime.cluster import not_allowed_to_read
 from headrace.settings import MeshSettings
 
 log = get_logger(__name__)
@@ -41,13 +42,20 @@ class Table:
         self._codec = Codec()
         self._stop_asked = threading.Event()
         self._ready = asyncio.Event()
+        self._refused: FatalError | None = None
+        self._told = asyncio.Event()  # ready, or refused
         self._thread = threading.Thread(target=self._run, name=f"table-{topic}", daemon=True)
 
     async def start(self) -> None:
-        """Returns when everything that was there is read. Waits for a broker or a topic that is not there yet."""
+        """Returns when everything that was there is read. Waits for a broker or a topic that is not there yet.
+
+        Raises ``FatalError`` where Kafka lets this client not read the topic; should it do so later, the table comes in by itself.
+        """
         self._loop = asyncio.get_running_loop()
         self._thread.start()
-        await self._ready.wait()
+        await self._told.wait()
+        if self._refused is not None:
+            raise self._refused
 
     def ready(self) -> bool:
         return self._ready.is_set()
@@ -79,7 +87,10 @@ class Table:
                     partitions = [TopicPartition(topic, number, OFFSET_BEGINNING) for number in found.partitions]
                     consumer.assign(partitions)
                     return set(found.partitions)
-                log.warning("table_topic_missing", topic=topic, hint="headrace topics apply")
+                if found.error is not None and found.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                    self._refuse()
+                else:
+                    log.warning("table_topic_missing", topic=topic, hint="headrace topics apply")
             except KafkaException as error:
                 log.warning("table_unavailable", topic=topic, error=str(error.args[0]))
             self._stop_asked.wait(0.5)
@@ -90,6 +101,9 @@ class Table:
             if error.code() == KafkaError._PARTITION_EOF and behind:
                 behind.discard(message.partition() or 0)
                 self._report(behind)
+            elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                self._refuse()
+                self._stop_asked.wait(0.5)
             elif error.code() != KafkaError._PARTITION_EOF:
                 log.warning("table_error", topic=self._topic, error=error.str())
                 time.sleep(0.1)
@@ -104,9 +118,21 @@ class Table:
         name = (key or b"").decode("utf-8", "replace")
         self._post(self._on_message, name, decoded)
 
+    def _refuse(self) -> None:
+        topic = self._settings.physical_topic(self._topic)
+        log.error("table_refused", topic=topic)
+        self._post(self._tell, not_allowed_to_read(topic))
+
     def _report(self, behind: set[int]) -> None:
         if not behind:
-            self._post(self._ready.set)
+            self._post(self._tell, None)
+
+    def _tell(self, refused: FatalError | None) -> None:
+        if refused is None:
+            self._ready.set()
+        if not self._told.is_set():
+            self._refused = refused
+        self._told.set()
 
     def _post(self, function: Callable[..., object], *args: object) -> None:
         try:

@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 from headrace.messages import headers as record_headers
 from headrace.messages.errors import DependencyUnavailable
 from headrace.runtime import aio
+from headrace.runtime.meter import meter, size_of
 from headrace.settings import MeshSettings
 
 
@@ -60,6 +61,7 @@ class Tail:
         self._topics = tuple(topics)
         self._start = start
         self._consumer: Any = None
+        self._meter = meter()
 
     async def __aenter__(self) -> Self:
         self._consumer = AIOKafkaConsumer(
@@ -93,8 +95,11 @@ class Tail:
                 record = await self._consumer.getone()
             except KafkaError as error:
                 raise DependencyUnavailable(f"Kafka: {type(error).__name__}") from None
+            topic = self._settings.logical_topic(record.topic)
+            if self._meter is not None:
+                self._meter.add(topic, size_of(record.key, record.value, record.headers))
             yield TailRecord(
-                topic=self._settings.logical_topic(record.topic),
+                topic=topic,
                 partition=record.partition,
                 offset=record.offset,
                 key=record.key,

@@ -13,6 +13,7 @@ from headrace.messages.errors import DependencyUnavailable
 from headrace.observe import metrics, records, tracing
 from headrace.observe.logging import get_logger
 from headrace.runtime.api import ClaimCheck, Send
+from headrace.runtime.callers import CallersTopics
 from headrace.runtime.schemas import Schemas
 from headrace.settings import MeshSettings
 
@@ -20,13 +21,23 @@ log = get_logger(__name__)
 
 
 class Wire:
-    """Encodes and decodes for one service; ``topics`` are those that it needs schemas for (default: all)."""
+    """Encodes and decodes for one service; ``topics`` are those that it needs schemas for (default: all).
+
+    With ``callers``, what is for a topic that is neither among ``topics`` nor there at all is left out.
+    """
 
     def __init__(
-        self, service: str, settings: MeshSettings, claim_check: ClaimCheck, *, topics: Collection[str] | None = None
+        self,
+        service: str,
+        settings: MeshSettings,
+        claim_check: ClaimCheck,
+        *,
+        topics: Collection[str] | None = None,
+        callers: CallersTopics | None = None,
     ) -> None:
         self._service = service
         self._topics = topics
+        self._callers = callers
         self._bound = settings.max_record_bytes
         self._prefix = settings.topic_prefix
         self._claim_check = claim_check
@@ -79,10 +90,19 @@ class Wire:
 
         A record's trace context is that of its making, where this process traces, else that of ``cause``.
         """
+        sends = [send for send in sends if send.topic is None or await self._is_there(send.topic)]
         if tracing.enabled():
             return [await self._traced(send, cause) for send in sends]
         made = [self._encode(send, cause) for send in sends]
         return [record if len(record.value) <= self._bound else await self._checked(record) for record in made]
+
+    async def _is_there(self, topic: str) -> bool:
+        if self._callers is None or topic in (self._topics or ()):
+            return True
+        if there := await self._callers.exists(self._prefix + topic):
+            return there
+        log.warning("reply_ignored", service=self._service, reply_to=topic, reason="there is no such topic")
+        return False
 
     async def _traced(self, send: Send, cause: Mapping[str, str]) -> Encoded:
         with records.creating(self._prefix + (send.topic or send.message.TOPIC)):

@@ -31,6 +31,7 @@ from headrace.observe.logging import get_logger
 from headrace.observe.records import RecordSpans
 from headrace.pipeline import NEW_WORK, Stage
 from headrace.runtime.api import ClaimCheck
+from headrace.runtime.callers import topics_of
 from headrace.runtime.dispatch import Dispatch
 from headrace.runtime.engine import Bounds, Engine, Item, Plan, TopicPartition
 from headrace.runtime.handling import AnyProcessor, handling
@@ -70,7 +71,8 @@ class Worker:
         self.name = stage.service
         self._stage = stage
         self._settings = settings
-        self._wire = Wire(stage.service, settings, claim_check, topics={*stage.consumes, *stage.produces})
+        topics = {*stage.consumes, *stage.produces}
+        self._wire = Wire(stage.service, settings, claim_check, topics=topics, callers=topics_of(settings))
         self._spans = RecordSpans(stage.group, settings.topic_prefix)
         self._processor = processor
         self._retry = retry or RetryPolicy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from typing import Final
 
 from headrace.auth_profiles import AuthProfile, AuthProfiles
 from headrace.blobs.settings import open_blobs
@@ -13,15 +14,16 @@ from headrace.index.rewound import Rewound
 from headrace.kubejobs.settings import KubeSettings
 from headrace.pipeline import STAGES
 from headrace.postgres.pool import open_pool
+from headrace.postgres.repeated import repeated
 from headrace.registry.follow import followed_catalog
 from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
 from headrace.toolbox.cache import PipelineCache
 from headrace.toolbox.composites import Composites
 from headrace.toolbox.search import ToolSearch
-from headrace.toolbox.sweep import swept
 from headrace.toolbox.usage import PipelineUsage
 from headrace.tools.api import Tool
+from headrace.tools.callbacks import callback_tools
 from headrace.tools.composite import CompositeTools
 from headrace.tools.delegate.kubernetes import kubernetes_agents
 from headrace.tools.delegate.mesh_agent import MeshAgents
@@ -42,6 +44,8 @@ from headrace.tools.workflow.settings import OrchestratorSettings
 from headrace.toolspecs.delegate_to_agent import MESH_AGENT
 from headrace.toolspecs.pinned import McpSettings
 
+_SWEEP_S: Final = 600.0
+
 
 @asynccontextmanager
 async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
@@ -59,7 +63,8 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         executing = ExecutePipeline(client, blobs, jq, pipeline_limits(tools))
         pipelines = RememberedPipelines(executing, cache, usage, _memory(tools))
         composites = CompositeTools(Composites(pool), pipelines, max_output_bytes=tools.max_output_bytes)
-        await stack.enter_async_context(swept(cache, usage))
+        for name, sweep in (("pipeline-cache", cache.sweep), ("pipeline-usage", usage.sweep)):
+            await stack.enter_async_context(repeated(sweep, every_s=_SWEEP_S, name=name, failed="sweep_failed"))
         profiles = AuthProfiles().auth_profiles
         jobs = await stack.enter_async_context(kubernetes_agents(KubeSettings()))
         own: list[Tool] = [
@@ -68,6 +73,7 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
             OpenapiAction(client, blobs, profiles, _action_limits(tools)),
             DelegateToAgent({MESH_AGENT: MeshAgents(catalog), **jobs}),
             PatchWorkflow(orchestrator),
+            *callback_tools(client, profiles),
         ]
         mcp = await stack.enter_async_context(pinned(profiles))
         registry = ToolRegistry(

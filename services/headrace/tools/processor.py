@@ -158,7 +158,7 @@ class ToolsProcessor:
         return await outcome.succeeded(
             call,
             version,
-            _shown(output.content, arguments, approval),
+            output.content if message.run.direct else _shown(output.content, arguments, approval),
             duration,
             TenantBlobs(self._blobs, message.run.tenant),
             self._settings.inline_bytes,
@@ -225,7 +225,9 @@ def _described(error: Exception) -> dict[str, str]:
 
 
 def _shown(content: Any, arguments: JsonObject, approval: Approval | None) -> Any:
-    """What the model is to read: if somebody changed the arguments, it has to know."""
+    """What a model is to read: if somebody changed the arguments, it has to know. Where there is none, whoever asked for the call
+    works on with what the tool gives.
+    """
     return {"approved_with": arguments, "result": content} if approval and approval.edited else content
 
 

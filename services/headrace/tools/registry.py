@@ -65,9 +65,8 @@ class ToolRegistry:
         if run is None and self._find is not None:
             run = await self._find(name, context)
         if run is None:
-            raise ToolFailure(
-                "unknown_tool", f"there is no tool {name[:_SHOWN]!r}; there are: {', '.join(self.names())}"
-            )
+            theirs = ", ".join(sorted(set(context.tools) & self._specs.keys())) or "none"
+            raise ToolFailure("unknown_tool", f"there is no tool {name[:_SHOWN]!r}; there are: {theirs}")
         return await run(arguments, context)
 
     def _register(self, tool: Tool, max_output_bytes: int) -> None:

@@ -22,7 +22,8 @@ from pydantic_settings import SettingsConfigDict
 
 from headrace.config_file import Settings
 from headrace.toolspecs import SPECS
-from headrace.toolspecs.spec import Effect, Spec
+from headrace.toolspecs.callback_tools import CallbackToolSettings, read_callback_tools
+from headrace.toolspecs.spec import BadToolFile, Effect, Spec
 
 NAME: Final = r"^[a-zA-Z0-9_-]{1,64}$"  # what the providers of models take
 MAX_DESCRIPTION: Final = 2_000  # characters
@@ -30,7 +31,7 @@ SUFFIX: Final = ".pins.json"
 _CONTROL: Final = re.compile(r"[^\S\n ]+|[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]+")
 
 
-class BadPins(ValueError):
+class BadPins(BadToolFile):
     """The file of pins is not usable; the text says why."""
 
 
@@ -131,9 +132,12 @@ def read_pins(file: Path | None) -> Pins:
 
 
 def known(settings: McpSettings | None = None) -> Mapping[str, Spec]:
-    """All tools of this mesh: its own, and those that are pinned. Raises ``BadPins``."""
-    pins = read_pins((settings or McpSettings()).pins_file)
-    return MappingProxyType({name: one.spec(name) for name, one in pins.tools.items()} | dict(SPECS))
+    """All tools of this mesh: its own, callback tools, and those that are pinned. Raises ``BadToolFile``."""
+    pins = read_pins((settings or McpSettings()).pins_file).tools
+    callbacks = read_callback_tools(CallbackToolSettings().tools)
+    theirs = {name: one.spec(name) for name, one in pins.items()}
+    theirs |= {name: one.spec(name) for name, one in callbacks.items()}
+    return MappingProxyType(theirs | dict(SPECS))
 
 
 @lru_cache(maxsize=4)

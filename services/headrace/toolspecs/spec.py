@@ -8,6 +8,10 @@ from typing import Any, Literal
 Effect = Literal["none", "idempotent", "once"]
 
 
+class BadToolFile(ValueError):
+    """A file of the operator that describes tools is not usable; the text says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spec:
     """A tool as models and records see it.

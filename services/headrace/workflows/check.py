@@ -19,7 +19,7 @@ from headrace.contracts.documents import part_schemas
 from headrace.messages.agent import AgentDefinition, Trigger
 from headrace.messages.base import JsonObject, Part
 from headrace.registry.load import Path_, Problem
-from headrace.registry.schemas import compile_schema
+from headrace.registry.schemas import compile_schema, told, violations
 from headrace.registry.triggers import problems as trigger_problems
 from headrace.workflows.definition import (
     CONFIGS,
@@ -36,7 +36,6 @@ from headrace.workflows.expressions import faults, problems
 from headrace.workflows.graph import find_cycle
 from headrace.workflows.schedule import calendar_faults, schedule_faults
 
-_SHOWN: Final = 300  # characters: a validator's message may quote the value
 BRANCHES: Final = ("true", "false")  # what the edges of a condition node may say
 _FIELDS: Final[Mapping[str, frozenset[str]]] = {  # what a trigger of a type may have
     "always": frozenset(),
@@ -205,7 +204,7 @@ def _tool(config: ToolConfig, place: Path_, names: _Names) -> Iterator[Problem]:
 
 
 def _violations(contract: type[Part], value: Any, place: Path_) -> Iterator[Problem]:
-    for error in _validator(contract).iter_errors(value):
+    for error in violations(_validator(contract), value):
         yield from _described(error, place)
 
 
@@ -217,7 +216,7 @@ def _described(error: jsonschema_rs.ValidationError, place: Path_) -> Iterator[P
         case jsonschema_rs.ValidationErrorKind.AdditionalProperties():
             yield from (Problem("there is no such field", (*path, name)) for name in error.kind.unexpected)
         case _:
-            yield Problem(error.message[:_SHOWN], path)
+            yield Problem(told(error), path)
 
 
 @cache

@@ -6,24 +6,20 @@ work. A time that is said twice has the same id and changes nothing.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import asyncpg
 import msgspec
 
-from headrace.messages.errors import HeadraceError
 from headrace.messages.ids import workflow_run_id
 from headrace.messages.workflow import WorkflowSignal, WorkStart
-from headrace.observe.logging import get_logger
 from headrace.postgres.errors import translated
+from headrace.postgres.repeated import repeated
 from headrace.runtime.api import Send
 from headrace.workflows.schedule import Schedule
-
-log = get_logger(__name__)
 
 _BATCH: Final = 200
 _DUE_RUNS: Final = """
@@ -98,28 +94,10 @@ _RUNS: Final = _Times(_DUE_RUNS, _tick, "run_id", lambda _: None, _NEXT_RUNS)
 _SCHEDULES: Final = _Times(_DUE_SCHEDULES, _scheduled, "tag", _following, _NEXT_SCHEDULES)
 
 
-@asynccontextmanager
-async def running_clock(pool: asyncpg.Pool, publish: Publish, *, every_s: float = 0.25) -> AsyncIterator[None]:
+def running_clock(pool: asyncpg.Pool, publish: Publish, *, every_s: float = 0.25) -> AbstractAsyncContextManager[None]:
     """The clock, in the background. While Postgres or Kafka are away times are late, and none is lost."""
-    ticking = asyncio.create_task(_run(pool, publish, every_s), name="workflow-clock")
-    try:
-        yield
-    finally:
-        ticking.cancel()
-        with suppress(asyncio.CancelledError):
-            await ticking
 
+    async def look() -> int:
+        return await said(pool, publish)
 
-async def _run(pool: asyncpg.Pool, publish: Publish, every_s: float) -> None:
-    failing = False
-    while True:
-        number = 0
-        try:
-            number = await said(pool, publish)
-            failing = False
-        except HeadraceError as error:
-            if not failing:  # once for an outage
-                log.warning("workflow_clock_waits", reason=type(error).__name__)
-            failing = True
-        if number < _BATCH:
-            await asyncio.sleep(every_s)
+    return repeated(look, every_s=every_s, name="workflow-clock", failed="workflow_clock_waits", full=_BATCH)

@@ -187,4 +187,6 @@ KINDS: Final[tuple[type[Asked], ...]] = get_args(ReplayRequest)
 def request_of(value: Any) -> ReplayRequest:
     """Raises ``msgspec.ValidationError`` with the place."""
     made: ReplayRequest = msgspec.convert(value, ReplayRequest)
+    if isinstance(made, ShadowRequest) and made.from_ and made.to and made.to <= made.from_:
+        raise msgspec.ValidationError("the range ends before it begins - at `$.to`")
     return made

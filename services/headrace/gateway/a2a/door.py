@@ -34,7 +34,13 @@ TASK_NOT_FOUND: Final = -32001
 NOT_CANCELABLE: Final = -32002
 UNSUPPORTED: Final = -32004
 VERSION_NOT_SUPPORTED: Final = -32009
-_CODES: Final = {404: TASK_NOT_FOUND, 409: INVALID_PARAMS, 422: INVALID_PARAMS, 503: INTERNAL_ERROR}
+_CODES: Final = {
+    404: TASK_NOT_FOUND,
+    409: INVALID_PARAMS,
+    422: INVALID_PARAMS,
+    429: INTERNAL_ERROR,
+    503: INTERNAL_ERROR,
+}
 _KNOWN_ELSEWHERE: Final = frozenset({"message/stream", "SendStreamingMessage", "tasks/resubscribe", "SubscribeToTask"})
 
 

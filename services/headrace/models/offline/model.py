@@ -16,8 +16,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-import orjson
-
+from headrace.messages.canonical import canonical_json
 from headrace.messages.run import CallRequest, Usage
 from headrace.models import ModelReply, ModelRequest
 from headrace.models.offline import alerts, ci, issues, minimal, pipelines, pull_requests, releases, security
@@ -43,7 +42,7 @@ class OfflineModel:
     async def complete(self, request: ModelRequest) -> ModelReply:
         if request.output_schema:
             answer = _structured(request, request.output_schema)
-            return _reply(orjson.dumps(answer, option=orjson.OPT_SORT_KEYS).decode())
+            return _reply(canonical_json(answer).decode())
         if any(tool.name == pipelines.TOOL for tool in request.tools):
             return _pipeline_turn(request)
         return _reply(_PLACEHOLDER)

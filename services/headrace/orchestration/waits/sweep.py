@@ -25,7 +25,7 @@ log = get_logger(__name__)
 Cause = Literal["reported", "due", "cancelled"]
 
 _AGAIN: Final = timedelta(seconds=10)
-_AT_ONCE: Final = 500
+AT_ONCE: Final = 500
 _DUE: Final = """
 WITH due AS (
     SELECT call.tenant, call.run_id, call.step, call.round, call.call_id, waits.agent, call.deadline <= now() AS late
@@ -75,7 +75,7 @@ class Sweeper:
         """One round; how many completions were published. Raises ``DependencyUnavailable``."""
         with translated():
             await self._pool.execute(_CANCEL_CHILDREN)
-            rows = await self._pool.fetch(_DUE, _AGAIN, _AT_ONCE)
+            rows = await self._pool.fetch(_DUE, _AGAIN, AT_ONCE)
             for what, statement in _FORGET.items():
                 done = await self._pool.execute(statement, self._keep)
                 FORGOTTEN.labels(what).inc(int(done.split()[-1]))

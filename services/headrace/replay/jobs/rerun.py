@@ -47,6 +47,7 @@ def tally_facts(tally: Tally) -> dict[str, Any]:
         "runs": tally.runs,
         "verdicts": {verdict: count for verdict, count in sorted(tally.verdicts.items()) if count},
         "records": tally.records,
+        "bytes_read": tally.bytes_read,
         "seconds": round(tally.seconds, 3),
         "runs_per_s": round(tally.rate, 1),
         "diverged": [asdict(rerun) for rerun in tally.diverged],

@@ -48,7 +48,7 @@ class Account:
     """``records`` in the range are ``replayed + skipped + failed + missing``; a replay that is done has none missing.
 
     ``judges_usd`` is part of ``spent_usd``; ``answered_live`` counts calls that tools answered now; ``evaluated`` has the facts of
-    each evaluator.
+    each evaluator. ``read``: bytes of the records that this process has read for it so far, by topic.
     """
 
     records: int = 0
@@ -61,6 +61,7 @@ class Account:
     answered_live: int = 0
     sessions: SessionsAccount = field(default_factory=SessionsAccount)
     evaluated: list[dict[str, Any]] = field(default_factory=list)
+    read: dict[str, int] = field(default_factory=dict)
 
     @property
     def replayed(self) -> int:
@@ -145,7 +146,7 @@ async def _live_results(settings: MeshSettings, plan: ShadowPlan, wire: Wire) ->
         async for batch in scan:
             for record in batch:
                 result = await decoded(wire, record)
-                if not (isinstance(result, AgentResult) and _is_live(plan, result)) or result.event_uid is None:
+                if not (isinstance(result, AgentResult) and is_live(plan, result)) or result.event_uid is None:
                     continue
                 before = found.get(result.event_uid)
                 if before is None or before.agent_version != plan.live.version:
@@ -166,8 +167,10 @@ async def _answered_live(settings: MeshSettings, plan: ShadowPlan, wire: Wire) -
     return found
 
 
-def _is_live(plan: ShadowPlan, result: AgentResult) -> bool:
-    return result.agent_name == plan.agent and result.tenant == plan.tenant and result.replay_id is None
+def is_live(plan: ShadowPlan, result: AgentResult) -> bool:
+    """Whether it is of the run that an event had: a fork has the event too, but somebody began it, perhaps with another input."""
+    of_the_mesh = result.replay_id is None and result.forked_from is None
+    return of_the_mesh and result.agent_name == plan.agent and result.tenant == plan.tenant
 
 
 def _slim(result: AgentResult) -> AgentResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, cast
@@ -39,13 +40,12 @@ async def estimate(pool: asyncpg.Pool, plan: ShadowPlan, expected: Forecast, res
     since = datetime.fromtimestamp(plan.from_ms / 1000, UTC)
     with translated():
         means = cast("Any", await pool.fetchrow(_MEANS, plan.tenant, plan.agent, since))  # an aggregate has a row
-    counts = {plan.candidate.model: expected.chosen, plan.live.model: 0}
-    counts[plan.live.model] += expected.baseline
+    counts = runs_by_model(plan, expected)
     judged = expected.chosen + expected.baseline
-    judges = [resolve(one.model) for one in plan.evaluators if isinstance(one, Judge) and judged]
+    judges = [resolve(one.model) for one in plan.evaluators if isinstance(one, Judge) and (judged or plan.follow)]
     if OFFLINE in judges:
         raise InvalidPlan("a judge has to be a model; the offline rules can't judge")
-    specs = {spec: resolve(spec) for spec, runs in counts.items() if runs}
+    specs = {spec: resolve(spec) for spec in counts}
     paid = sorted({spec for spec in (*specs.values(), *judges) if spec != OFFLINE})
     cost = 0.0
     for asked, spec in specs.items():
@@ -53,6 +53,21 @@ async def estimate(pool: asyncpg.Pool, plan: ShadowPlan, expected: Forecast, res
     for spec in judges:
         cost += judged * await asyncio.to_thread(_price, spec, _judging(means))
     return Estimate(cost, ", ".join(paid), int(means["runs"]))
+
+
+def runs_by_model(plan: ShadowPlan, expected: Forecast) -> Counter[str]:
+    """How many runs ask each model, as the definitions name it; candidate and baseline may have the same one.
+
+    Left out is what is never asked. A replay that follows asks its models also where nothing has come yet.
+    """
+    counts: Counter[str] = Counter()
+    for model, runs, share in (
+        (plan.candidate.model, expected.chosen, plan.sample),
+        (plan.live.model, expected.baseline, plan.baseline),
+    ):
+        if runs or (plan.follow and share):
+            counts[model] += runs
+    return counts
 
 
 def _judging(means: Any) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from headrace.messages.errors import BadMessage, DependencyUnavailable
 from headrace.messages.event import Event
 from headrace.messages.run import ToolCall, ToolCalls, ToolOutcome, ToolResults
 from headrace.observe.logging import get_logger
-from headrace.replay.shadow.answers import Answers
+from headrace.replay.shadow.answers import Answers, Offered
 from headrace.replay.shadow.plan import ShadowPlan
+from headrace.replay.shadow.spending import Purse
 from headrace.runtime.admin import Admin
 from headrace.runtime.groups import Group
 from headrace.runtime.ranges import Ranges
@@ -58,45 +59,57 @@ class RecentAnswers(Answers):
     def find(self, call: ToolCall, event_uid: str | None) -> ToolOutcome | None:
         return self._older.find(call, event_uid)
 
+    def offered(self, event_uid: str | None) -> Offered | None:
+        return self._older.offered(event_uid)
+
 
 class Standing:
     """Where a following replay is. All methods block, and raise as ``runtime.groups`` and ``runtime.ranges``."""
 
     def __init__(self, settings: MeshSettings, plan: ShadowPlan, group: Group) -> None:
         self._settings = settings
-        self._plan = plan
+        self.plan = plan
         self._group = group
         self._admin = Admin(settings)
         self._where = [(Event.TOPIC, number) for number in plan.ranges]
 
     def lag(self) -> tuple[int, int]:
         """Offsets passed since the beginning, and those that there are."""
-        found = self._admin.group_lag(self._plan.stage.group, [Event.TOPIC])[Event.TOPIC]
-        passed = max(0, found.committed - sum(start for start, _ in self._plan.ranges.values()))
+        found = self._admin.group_lag(self.plan.stage.group, [Event.TOPIC])[Event.TOPIC]
+        passed = max(0, found.committed - sum(start for start, _ in self.plan.ranges.values()))
         return passed, passed + found.lag
 
-    def so_far(self) -> ShadowPlan:
-        """The plan with the range that is passed."""
+    def so_far(self, at_ms: int) -> ShadowPlan:
+        """The plan with the range that is passed, ``at_ms`` (epoch ms) as it is said."""
         committed = self._group.committed(self._where)
-        return self._ending({where[1]: one.offset for where, one in committed.items()})
+        ends = {where[1]: one.offset for where, one in committed.items()}
+        if self.plan.until_ms is None:
+            return self._ending(ends, at_ms)
+        last = self.until().ranges
+        ends = {number: min(end, last[number][1]) for number, end in ends.items()}
+        return self._ending(ends, min(at_ms, self.plan.until_ms))
 
     def until(self) -> ShadowPlan:
         """The plan with the range up to its end in time."""
-        assert self._plan.until_ms is not None, "it has an end"
+        assert self.plan.until_ms is not None, "it has an end"
         ranges = Ranges(self._settings, "shadow")
         ends = {number: end for number, (_, end) in ranges.extents([Event.TOPIC])[Event.TOPIC].partitions.items()}
-        times = ranges.at_time(self._where, self._plan.until_ms)
-        return self._ending(ends | {where[1]: at for where, at in times.items()})
+        times = ranges.at_time(self._where, self.plan.until_ms)
+        return self._ending(ends | {where[1]: at for where, at in times.items()}, self.plan.until_ms)
 
     def over(self) -> bool:
         """Whether its end in time has come."""
-        return self._plan.until_ms is not None and time.time() * 1_000 >= self._plan.until_ms
+        return self.plan.until_ms is not None and now_ms() >= self.plan.until_ms
 
-    def _ending(self, ends: Mapping[int, int]) -> ShadowPlan:
+    def _ending(self, ends: Mapping[int, int], to_ms: int) -> ShadowPlan:
         ranges = {
-            number: (start, max(start, ends.get(number, start))) for number, (start, _) in self._plan.ranges.items()
+            number: (start, max(start, ends.get(number, start))) for number, (start, _) in self.plan.ranges.items()
         }
-        return msgspec.structs.replace(self._plan, ranges=ranges)
+        return msgspec.structs.replace(self.plan, ranges=ranges, to_ms=to_ms)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 async def _nobody(_plan: ShadowPlan) -> None:
@@ -113,13 +126,21 @@ class Trail:
     enough: asyncio.Event = field(default_factory=asyncio.Event)
     every_s: float = 30.0
 
-    async def watched(self, standing: Standing, told: Callable[[int, int], None]) -> None:
-        """Returns when it is enough, or the replay's end in time has come. ``told``: offsets passed, of how many."""
+    async def watched(self, standing: Standing, purse: Purse, told: Callable[[int, int, float], None]) -> None:
+        """Returns when it is enough, the replay's end in time has come, or all is spent that may be: then it is enough too.
+
+        ``told``: offsets passed, of how many, and US dollars spent by all processes.
+        """
         due = time.monotonic() + self.every_s
+        spent = 0.0
         while not self.enough.is_set() and not standing.over():
-            told(*await asyncio.to_thread(standing.lag))
-            if (began := time.monotonic()) >= due:
-                await self.report(await asyncio.to_thread(standing.so_far))
+            with suppress(DependencyUnavailable):  # who pays would know
+                spent = await purse.add(0.0)
+            told(*await asyncio.to_thread(standing.lag), spent)
+            if spent >= standing.plan.max_cost_usd:
+                self.enough.set()
+            elif (began := time.monotonic()) >= due:
+                await self.report(await asyncio.to_thread(standing.so_far, now_ms()))
                 due = time.monotonic() + max(self.every_s, 9 * (time.monotonic() - began))
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.enough.wait(), _LOOK_S)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
@@ -23,20 +22,23 @@ from headrace.replay.actions import on_record
 from headrace.replay.evaluators.evaluation import evaluate
 from headrace.replay.shadow.account import Account, cost_of, shadow_results, take_account
 from headrace.replay.shadow.answers import Answers
-from headrace.replay.shadow.following import RecentAnswers, Standing, Trail, coming
+from headrace.replay.shadow.following import RecentAnswers, Standing, Trail, coming, now_ms
 from headrace.replay.shadow.plan import RESULTS, ShadowPlan
 from headrace.replay.shadow.processor import ShadowProcessor
 from headrace.replay.shadow.range import Forecast, decoded, forecast, since
 from headrace.replay.shadow.runs import Definitions, ShadowRuns
 from headrace.replay.shadow.sessions import ShadowSessions
 from headrace.replay.shadow.spending import Budgeted
+from headrace.replay.shadow.toolsets import ShadowToolsets
 from headrace.runtime.engine import Bounds
 from headrace.runtime.groups import Group
+from headrace.runtime.meter import Meter, metered
 from headrace.runtime.ranges import Ranges
 from headrace.runtime.scan import Scan
 from headrace.runtime.wire import Wire
 from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
+from headrace.toolbox.composites import Composites
 
 if TYPE_CHECKING:
     from headrace.replay.shadow.reading import LiveReads
@@ -57,19 +59,26 @@ class ShadowJob:
     """One replay over one mesh. Make it with ``open_job``."""
 
     def __init__(
-        self, settings: MeshSettings, plan: ShadowPlan, wire: Wire, blobs: BlobStore, pool: asyncpg.Pool
+        self, settings: MeshSettings, plan: ShadowPlan, wire: Wire, blobs: BlobStore, pool: asyncpg.Pool, read: Meter
     ) -> None:
         self._settings = settings
         self.plan = plan
         self._wire = wire
         self._blobs = blobs
         self._pool = pool
+        self._read = read
         self._purse = Purse(pool, plan.tenant, plan.replay_id)
         self._group = Group(settings, plan.stage.group)
 
     async def forecast(self) -> Forecast:
         """What the range holds; reads it whole."""
         return await forecast(self._settings, self.plan, self._wire)
+
+    async def passed(self, at_ms: int) -> ShadowPlan:
+        """The plan with the range that a replay has passed which is over since then (epoch ms)."""
+        if not self.plan.follow:
+            return self.plan
+        return await asyncio.to_thread(Standing(self._settings, self.plan, self._group).so_far, at_ms)
 
     async def account(self, plan: ShadowPlan | None = None) -> Account:
         """What became of the range (or of that of ``plan``), with the verdicts of the plan's evaluators: judges are asked what they
@@ -78,6 +87,7 @@ class ShadowJob:
         plan = plan or self.plan
         account = await take_account(self._settings, plan, self._wire)
         await evaluate(self._settings, plan, self._wire, self._blobs, self._pool, account)
+        account.read = self._read.topics()
         return account
 
     async def run(self, expected: Forecast, told: Told, *, by: str, trail: Trail | None = None) -> ShadowPlan:
@@ -119,13 +129,15 @@ class ShadowJob:
         """The plan with the range in the end, and how many records that is."""
         standing = Standing(self._settings, self.plan, self._group)
         async with self._working() as (worker, budgeted):
-            await beside(worker, trail.watched(standing, lambda passed, total: told(passed, budgeted.spent_usd, total)))
+            await beside(
+                worker, trail.watched(standing, self._purse, lambda passed, total, spent: told(passed, spent, total))
+            )
             if not trail.enough.is_set():
                 plan = await asyncio.to_thread(standing.until)
                 expected = await forecast(self._settings, plan, self._wire)
                 await beside(worker, self._passes(plan, expected, told, budgeted))
                 return plan, expected.total
-        plan = await asyncio.to_thread(standing.so_far)
+        plan = await asyncio.to_thread(standing.so_far, now_ms())
         return plan, (await forecast(self._settings, plan, self._wire)).total
 
     @asynccontextmanager
@@ -137,12 +149,15 @@ class ShadowJob:
             sessions = ShadowSessions(self._pool, self.plan)
             await sessions.forget_old()
             async with self._answers() as answers, self._reads() as reads:
+                own = ReasoningSettings()
+                toolsets = ShadowToolsets(self.plan, answers, Composites(self._pool), self._blobs, own.composite_tools)
                 runs = ShadowRuns(
-                    *(self.plan, budgeted, models.resolve, answers, self._blobs, ReasoningSettings(), _now_ms),
+                    *(self.plan, budgeted, models.resolve, answers, self._blobs, own, now_ms),
                     sessions=sessions,
                     reads=reads,
+                    toolsets=toolsets,
                 )
-                async with self._stage(ShadowProcessor(self.plan, runs, sessions)) as worker:
+                async with self._stage(ShadowProcessor(self.plan, runs, sessions, toolsets)) as worker:
                     yield worker, budgeted
         finally:
             await models.close()
@@ -234,7 +249,8 @@ async def open_job(settings: MeshSettings, plan: ShadowPlan, pool: asyncpg.Pool)
     wire = Wire("shadow", settings, blobs, topics=("agent.results",))
     await wire.open()
     try:
-        yield ShadowJob(settings, plan, wire, blobs, pool)
+        with metered() as read:
+            yield ShadowJob(settings, plan, wire, blobs, pool, read)
     finally:
         await wire.close()
 
@@ -253,7 +269,3 @@ def _passed(plan: ShadowPlan, expected: Forecast, at: Mapping[int, int]) -> int:
         share = min(1.0, max(0, at.get(number, start) - start) / (last + 1 - start))
         total += int(expected.records[number] * share)
     return total
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

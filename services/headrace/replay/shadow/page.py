@@ -196,7 +196,13 @@ def _worst(facts: Facts) -> str:
 
 def _plan(facts: Facts) -> str:
     plan = text(json.dumps(facts["replay"], indent=2, ensure_ascii=False))
-    return f"<h2>The replay</h2><details><summary>range, definitions, choice</summary><pre><code>{plan}</code></pre></details>"
+    shown = f"<details><summary>range, definitions, choice</summary><pre><code>{plan}</code></pre></details>"
+    return f"<h2>The replay</h2>{_read(facts['read'])}{shown}"
+
+
+def _read(read: Facts) -> str:
+    topics = ", ".join(f"{text(topic)} {size:,}" for topic, size in read["topics"].items())
+    return f'<p class="soft">{read["bytes"]:,} bytes of records read: {topics or "none"}.</p>'
 
 
 def _reasons(counts: dict[str, int]) -> str:

@@ -22,7 +22,8 @@ from headrace.replay.shadow.choice import in_baseline, shadow_job, skipped
 from headrace.replay.shadow.plan import CALLS, JOBS, RESULTS, TOOL_RESULTS, ShadowPlan
 from headrace.replay.shadow.runs import ShadowRuns
 from headrace.replay.shadow.sessions import ShadowSessions, place_of
-from headrace.runtime.api import Context, Send, Source
+from headrace.replay.shadow.toolsets import ShadowToolsets
+from headrace.runtime.api import Context, Send
 
 _TOPICS: Final[Mapping[type[Message], str]] = {
     Job: JOBS,
@@ -35,16 +36,17 @@ _TOPICS: Final[Mapping[type[Message], str]] = {
 class ShadowProcessor:
     """A processor of ``ingest.events`` for one replay."""
 
-    def __init__(self, plan: ShadowPlan, runs: ShadowRuns, sessions: ShadowSessions) -> None:
+    def __init__(self, plan: ShadowPlan, runs: ShadowRuns, sessions: ShadowSessions, toolsets: ShadowToolsets) -> None:
         self._plan = plan
         self._sessions = sessions
+        self._toolsets = toolsets
         self._runs = runs
 
     async def handle(self, message: Message, context: Context) -> Sequence[Send]:
         """The records of the event's runs: the candidate's, and the baseline's where it is in that sample."""
         if not isinstance(message, Event):
             raise RejectedMessage("a shadow replay takes events only", cause="unexpected_message")
-        if not self._in_range(context.source) or skipped(self._plan, message) is not None:
+        if not self._in_range(context) or skipped(self._plan, message) is not None:
             return ()
         if self._plan.follow:
             await asyncio.sleep(context.timestamp_ms / 1_000 + self._plan.follow_after_s - time.time())
@@ -52,15 +54,18 @@ class ShadowProcessor:
         for definition, replay_id in self._tried(message):
             job = shadow_job(self._plan, message, definition, replay_id)
             place = place_of(self._plan, message, context.source, replay_id)
-            with self._sessions.turn(job.job_id, place):
+            with self._sessions.turn(job.job_id, place), self._toolsets.at(job.job_id, context.timestamp_ms):
                 made = await self._runs.run(job, definition, context.headers)
             await self._sessions.keep(place, made[-1])
             sends += [Send(one, topic=_TOPICS[type(one)]) for one in made]
         return sends
 
-    def _in_range(self, source: Source) -> bool:
+    def _in_range(self, context: Context) -> bool:
+        source = context.source
         start, end = self._plan.ranges.get(source.partition, (0, 0))
-        return start <= source.offset and (self._plan.follow or source.offset < end)
+        if not self._plan.follow:
+            return start <= source.offset < end
+        return start <= source.offset and (self._plan.until_ms is None or context.timestamp_ms < self._plan.until_ms)
 
     def _tried(self, event: Event) -> Iterator[tuple[AgentDefinition, str]]:
         yield self._plan.candidate, self._plan.replay_id

@@ -31,6 +31,7 @@ def report(plan: ShadowPlan, account: Account, field: str | None = None) -> Fact
         "sessions": account.sessions.facts() if plan.session else None,
         "evaluators": account.evaluated,
         "cost": _cost(account),
+        "read": {"bytes": sum(account.read.values()), "topics": account.read},
     }
 
 

@@ -25,7 +25,7 @@ from headrace.messages.run import (
     ToolResults,
     Transcript,
 )
-from headrace.reasoning.admission import CatalogAdmission, ResolveModel, run_info
+from headrace.reasoning.admission import CatalogAdmission, Equipment, ResolveModel, run_info
 from headrace.reasoning.agents import Agents
 from headrace.reasoning.execution import ModelPort, Tools
 from headrace.reasoning.ledger import Asked
@@ -84,10 +84,12 @@ class ShadowRuns:
         clock: Callable[[], int],
         sessions: Sessions | None = None,
         reads: LiveReads | None = None,
+        toolsets: Equipment | None = None,
     ) -> None:
         agents = Agents(Definitions(plan), SPECS)
         tools = Tools(models, blobs, Transcripts(blobs), SPECS, settings, clock)
-        self._reasoning = ReasoningProcessor(tools, agents, CatalogAdmission(agents, _Nobody(), resolve), sessions)
+        admission = CatalogAdmission(agents, _Nobody(), resolve, toolsets=toolsets)
+        self._reasoning = ReasoningProcessor(tools, agents, admission, sessions)
         self._on_miss: OnMiss = plan.on_miss
         self._reads = reads
         self._answers = answers

@@ -7,7 +7,6 @@ reference. An error of the API is given with the beginning of what it says, sinc
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,23 +18,21 @@ from headrace.auth_profiles import AuthProfile
 from headrace.blobs import BlobStore
 from headrace.blobs.preview import preview
 from headrace.blobs.tenants import TenantBlobs
-from headrace.egress import EgressDenied, EgressFailed, GuardedClient, GuardedResponse
+from headrace.egress import EgressError, GuardedClient, GuardedResponse
 from headrace.messages import strict_json
 from headrace.messages.base import JsonObject
 from headrace.messages.errors import BadMessage
 from headrace.tools.api import ToolContext, ToolFailure, ToolOutput
 from headrace.tools.credentials import Credentials, Proof
+from headrace.tools.http_answers import IDEMPOTENCY_KEY, not_sent, refused, without_secrets
 from headrace.tools.openapi.errors import BadParams, SpecProblem
 from headrace.tools.openapi.operation import Operation, Request
 from headrace.tools.openapi.specs import SpecLimits, Specs
 from headrace.toolspecs import Spec
 from headrace.toolspecs.openapi_action import OPENAPI_ACTION
 
-IDEMPOTENCY_KEY: Final = "idempotency-key"
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_RETRYABLE_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _IN_THREAD: Final = 100_000  # bytes past which parsing leaves the event loop
-_SAID: Final = 400  # characters of what an error answer says
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +84,9 @@ class OpenapiAction:
             raise ToolFailure("invalid_arguments", str(error)) from None
         except SpecProblem as error:
             raise ToolFailure("bad_spec", str(error)) from None
-        except EgressDenied as error:
-            raise ToolFailure("egress_denied", str(error)) from None
-        except EgressFailed as error:
-            raise ToolFailure(f"http_{error.kind}", str(error), retryable=error.retryable) from None
-        data = await asyncio.to_thread(_without_secrets, answer.body, proof)
+        except EgressError as error:
+            raise not_sent(error) from None
+        data = await asyncio.to_thread(without_secrets, answer.body, proof)
         return ToolOutput(await self._given(answer, data, context.tenant))
 
     async def _operation(self, arguments: JsonObject, context: ToolContext) -> Operation:
@@ -123,10 +118,8 @@ class OpenapiAction:
         )
 
     async def _given(self, answer: GuardedResponse, data: bytes, tenant: str) -> JsonObject:
-        if not 200 <= answer.status < 300:
-            said = " ".join(data[: _SAID * 4].decode(errors="replace").split())[:_SAID]
-            text = f"{answer.host} answered with HTTP status {answer.status}" + (f": {said}" if said else "")
-            raise ToolFailure("http_status", text, retryable=answer.status in _RETRYABLE_STATUS)
+        if failure := refused(answer, data):
+            raise failure
         body = await _parsed(answer, data)
         if len(data) <= self._limits.inline_bytes:
             return {"status": answer.status, "body": body}
@@ -134,17 +127,6 @@ class OpenapiAction:
         ref = await TenantBlobs(self._blobs, tenant).put(whole)
         small = preview(body, self._limits.inline_bytes // 2)
         return {"status": answer.status, "bytes": len(data), "preview": small, "result_ref": ref}
-
-
-def _without_secrets(data: bytes, proof: Proof) -> bytes:
-    """``data`` with the secrets struck out, those that JSON's ``\\u`` escapes hide too."""
-    struck = proof.struck_out(data)
-    if proof.secrets and b"\\u" in struck:
-        with contextlib.suppress(BadMessage):
-            plain = orjson.dumps(strict_json.loads(struck))
-            again = proof.struck_out(plain)
-            return struck if again == plain else again
-    return struck
 
 
 async def _parsed(answer: GuardedResponse, data: bytes) -> Any:

@@ -19,5 +19,6 @@ class OrchestratorSettings(Settings):
         description="Address of the API that workflows are changed through: the gateway's",
     )
     api_key: SecretStr | None = Field(
-        default=None, description="API key of the tools service there (role developer); no agent ever sees it"
+        default=None,
+        description="API key of the tools service there (role developer, `--any-owner`); no agent ever sees it",
     )

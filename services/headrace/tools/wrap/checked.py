@@ -4,46 +4,40 @@ can repair it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
-from typing import NoReturn
-
-import jsonschema_rs
 
 from headrace.messages.base import JsonObject
 from headrace.models.arguments import MALFORMED
+from headrace.registry.schemas import compile_schema, pointer, told, violations
 from headrace.tools.api import Run, ToolContext, ToolFailure, ToolOutput
 
 _MAX_PROBLEMS = 5
-_MAX_TEXT = 300  # characters of one problem: it may quote the argument
+_MAX_STEP = 64  # characters
 
 
 def checked(parameters: JsonObject, run: Run) -> Run:
     """Raises ``ValueError`` at once if ``parameters`` is no valid schema, or refers to another document."""
-    validator = jsonschema_rs.validator_for(
-        parameters, retriever=_no_retrieval, pattern_options=jsonschema_rs.RegexOptions()
-    )
+    validator = compile_schema(parameters)
 
     async def guarded(arguments: JsonObject, context: ToolContext) -> ToolOutput:
         if MALFORMED in arguments:
             raise ToolFailure("invalid_arguments", "the arguments were no JSON object: write them as one")
         if not validator.is_valid(arguments):
-            problems = [_described(error) for error in islice(validator.iter_errors(arguments), _MAX_PROBLEMS)]
-            raise ToolFailure("invalid_arguments", "; ".join(problems))
+            errors = list(islice(violations(validator, arguments), _MAX_PROBLEMS))
+            problems = [f"{pointer(error.instance_path)}: {told(error)}" for error in errors]
+            step = _step_at(arguments, errors[0].instance_path)
+            raise ToolFailure("invalid_arguments", "; ".join(problems), step=step)
         return await run(arguments, context)
 
     return guarded
 
 
-def _described(error: jsonschema_rs.ValidationError) -> str:
-    pointer = "".join(f"/{_escaped(str(part))}" for part in error.instance_path)
-    text = error.message if len(error.message) <= _MAX_TEXT else error.message[:_MAX_TEXT] + "..."
-    return f"{pointer or '/'}: {text}"
-
-
-def _escaped(part: str) -> str:
-    return part.replace("~", "~0").replace("/", "~1")
-
-
-def _no_retrieval(uri: str) -> NoReturn:
-    """jsonschema-rs fetches references over HTTP and from files unless told not to."""
-    raise ValueError("a schema may not refer to another document")
+def _step_at(arguments: JsonObject, path: Sequence[str | int]) -> str | None:
+    """The name of the step that this place is in, where the arguments are a list of steps."""
+    match path:
+        case [str(name), int(index), *_]:
+            step = arguments[name][index]
+            named = step.get("step") if isinstance(step, dict) else None
+            return named[:_MAX_STEP] if isinstance(named, str) else None
+    return None
