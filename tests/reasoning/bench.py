@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,7 @@ from headrace.reasoning.toolsets import Toolsets
 from headrace.reasoning.transcript import Transcripts
 from headrace.registry.catalog import catalog_of
 from headrace.runtime.api import Context, Send, Source
-from headrace.toolspecs import SPECS
+from headrace.toolspecs import SPECS, Spec
 
 T0 = 1_800_000_000_000  # epoch milliseconds of every first record
 
@@ -116,6 +116,7 @@ class Bench:
         tell: Tell | None = None,
         sessions: Sessions | None = None,
         cancelled: CancelledRuns | None = None,
+        specs: Mapping[str, Spec] = SPECS,
         **settings: Any,
     ) -> None:
         self.clock_ms = T0 + 5
@@ -123,13 +124,13 @@ class Bench:
         self.blobs = blobs if blobs is not None else MemoryBlobs()
         self.claims = claims or MemoryClaims()
         self.finished = FinishedRuns()
-        agents = Agents(self.catalog, SPECS)
+        agents = Agents(self.catalog, specs)
         self.transcripts = Transcripts(BlobCache(self.blobs, 2**20))
         self.tools = Tools(
             model,
             self.blobs,
             self.transcripts,
-            SPECS,
+            specs,
             ReasoningSettings(_env_file=None, **settings),
             self.now,
             cancelled or CancelledRuns(),

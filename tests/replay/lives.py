@@ -16,9 +16,11 @@ from headrace.messages.run import CallRequest, ToolCalls
 from headrace.models import ModelReply
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.registry.catalog import catalog_of
+from headrace.replay.recorded import KnownTools
 from headrace.replay.rerun import Blobs, Reasoner, Rerun
 from headrace.replay.sealed import run_sealed
 from headrace.runtime.api import Context, Source
+from headrace.toolspecs import SPECS, Spec
 from tests.reasoning.bench import T0, VERDICT_SCHEMA, Bench, ScriptedModel, answered, definition, job, text_reply
 
 AGENT = definition(output_schema=VERDICT_SCHEMA, limits=Limits(max_steps=4, max_tokens=900, timeout_s=60.0))
@@ -82,9 +84,12 @@ async def live(
             return life
 
 
-def rerun(chain: Chain, blobs: Any, *definitions: AgentDefinition, codec: Codec = CODEC) -> Rerun:
+def rerun(
+    chain: Chain, blobs: Any, *definitions: AgentDefinition, codec: Codec = CODEC, specs: Mapping[str, Spec] = SPECS
+) -> Rerun:
     """As the command does it: sealed, with blobs fetched when they are asked for. ``blobs`` is a ``MemoryBlobs``."""
-    reasoner = Reasoner(catalog_of(list(definitions) or [AGENT]), codec, ReasoningSettings(_env_file=None))
+    catalog = catalog_of(list(definitions) or [AGENT])
+    reasoner = Reasoner(catalog, KnownTools(specs), codec, ReasoningSettings(_env_file=None))
     known: Blobs = {}
     while True:
         done, waiting = run_sealed(reasoner.rerun_all([chain], known))

@@ -8,8 +8,10 @@ import pytest
 
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.registry.catalog import catalog_of
+from headrace.replay.recorded import KnownTools
 from headrace.replay.rerun import Reasoner
 from headrace.replay.sealed import run_sealed
+from headrace.toolspecs import SPECS
 from tests.replay.golden import HERE, Golden
 
 FILES = sorted(HERE.glob("*.json"))
@@ -18,7 +20,9 @@ FILES = sorted(HERE.glob("*.json"))
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_golden_runs_run_again(path: Path) -> None:
     golden = Golden(path)
-    reasoner = Reasoner(catalog_of([golden.definition]), golden.codec, ReasoningSettings(_env_file=None))
+    reasoner = Reasoner(
+        catalog_of([golden.definition]), KnownTools(SPECS), golden.codec, ReasoningSettings(_env_file=None)
+    )
     done, waiting = run_sealed(reasoner.rerun_all(golden.chains, golden.blobs))
     assert waiting == {}
     assert {one.run_id: one.divergence for one in done if one.verdict == "diverged"} == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +20,8 @@ from headrace.models import ModelError, ModelReply, ModelRequest
 from headrace.reasoning.frameworks import Frameworks
 from headrace.reasoning.frameworks import Turn as FrameworkTurn
 from headrace.reasoning.sessions import NoSessions
-from headrace.replay.rerun import Divergence
+from headrace.replay.rerun import Divergence, Rerun
+from headrace.toolspecs import SPECS, Spec
 from tests.reasoning.bench import T0, VERDICT_SCHEMA, Bench, ScriptedModel, definition, job, model_down, text_reply
 from tests.reasoning.test_cancel import cancel
 from tests.reasoning.test_rerun import arguments, scripts
@@ -149,6 +151,27 @@ async def test_of_two_jobs_of_one_id_the_one_that_began_the_run_counts() -> None
     life = await live(bench, job())
     doubled = Life(life.run_id, [(job(prompt="Another."), T0 - 50), *life.records]).chain
     assert (await _sealed(doubled, bench)).verdict == "identical"
+
+
+async def test_tools_of_the_operator_s_files_are_there_too() -> None:
+    ours = Spec("orders__find", "3", "Finds orders.", {"type": "object"}, "once")
+    asks = text_reply(None, tool_calls=(CallRequest(id="", name=ours.name, arguments={}),))
+    agent = AGENT.replace(tools=(*AGENT.tools, ours.name))
+    bench = Bench(ScriptedModel(asks, LOW), agent, specs={**SPECS, ours.name: ours})
+    life = await live(bench, job())
+    called = life.chain.stretches[0].output
+    assert isinstance(called, ToolCalls)
+    assert (called.calls[0].tool_version, called.calls[0].effect) == ("3", "once")
+
+    async def again(**there: Spec) -> Rerun:
+        return await asyncio.to_thread(rerun, life.chain, bench.blobs, agent, specs={**SPECS, **there})
+
+    assert (await again(orders__find=ours)).verdict == "identical"
+    later = replace(ours, version="4")
+    assert (await again(orders__find=later)).verdict == "identical", "another version is no other decision"
+    gone = await again()
+    assert gone.divergence is not None
+    assert gone.divergence.where.startswith("/calls/0/")
 
 
 async def test_what_is_gone_is_named() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
@@ -17,13 +17,12 @@ from headrace.control.session_queue import PostgresSessionQueue
 from headrace.egress import EgressSettings, GuardedClient
 from headrace.host.component import Component
 from headrace.index.rewound import Rewound
-from headrace.messages.errors import FatalError
 from headrace.models.resolve import Models
 from headrace.models.settings import ModelSettings
 from headrace.pipeline import STAGES
 from headrace.postgres.pool import open_pool
 from headrace.reasoning.admission import CatalogAdmission
-from headrace.reasoning.agents import Agents
+from headrace.reasoning.agents import Agents, mesh_specs
 from headrace.reasoning.cache import BlobCache
 from headrace.reasoning.execution import Tools
 from headrace.reasoning.frameworks import Frameworks
@@ -41,15 +40,12 @@ from headrace.runtime.worker import Worker
 from headrace.settings import MeshSettings
 from headrace.toolbox.composites import Composites
 from headrace.toolbox.follow import followed_offers
-from headrace.toolspecs import Spec
-from headrace.toolspecs.pinned import known
-from headrace.toolspecs.spec import BadToolFile
 
 
 @asynccontextmanager
 async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
     """The service, ready to start: every agent definition that was published is known before the first job is taken."""
-    own, specs = ReasoningSettings(), _specs()
+    own, specs = ReasoningSettings(), mesh_specs()
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_pool(settings, service="headrace-reasoning"))
         store = open_blobs(settings, pool)
@@ -80,13 +76,6 @@ async def compose(settings: MeshSettings) -> AsyncIterator[Component]:
         stack.push_async_callback(sessions.close)
         processor = ReasoningProcessor(tools, agents, admission, sessions, Rewound(pool))
         yield Worker(STAGES["reasoning"], processor, settings, store, bounds=Bounds(max_in_flight=own.max_in_flight))
-
-
-def _specs() -> Mapping[str, Spec]:
-    try:
-        return known()
-    except BadToolFile as error:
-        raise FatalError(str(error)) from None
 
 
 def now_ms() -> int:

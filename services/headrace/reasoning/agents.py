@@ -13,11 +13,14 @@ from typing import Any, Final, Protocol
 import jsonschema_rs
 
 from headrace.messages.agent import AgentDefinition
+from headrace.messages.errors import FatalError
 from headrace.messages.run import AgentRef
 from headrace.models import ToolSpec
 from headrace.reasoning.prompt import system_text
 from headrace.registry.schemas import compile_schema
 from headrace.toolspecs import Spec
+from headrace.toolspecs.pinned import known
+from headrace.toolspecs.spec import BadToolFile
 
 _MAX_PREPARED: Final = 2_000
 
@@ -81,14 +84,22 @@ class Agents:
         return agent
 
 
+def mesh_specs() -> Mapping[str, Spec]:
+    """All tools of this mesh, those of the operator's files too. Raises ``FatalError`` for a file that is not usable."""
+    try:
+        return known()
+    except BadToolFile as error:
+        raise FatalError(str(error)) from None
+
+
 def prepare(definition: AgentDefinition, specs: Mapping[str, Spec]) -> Agent:
     """Tools keep the definition's order; a tool that this mesh does not know is not offered."""
-    known = [specs[name] for name in definition.tools if name in specs]
+    there = [specs[name] for name in definition.tools if name in specs]
     return Agent(
         definition=definition,
         ref=definition.ref(),
         system=system_text(definition),
-        tools=tuple(map(as_seen, known)),
+        tools=tuple(map(as_seen, there)),
         input_validator=compile_schema(definition.input_schema) if definition.input_schema else None,
         output_validator=compile_schema(definition.output_schema) if definition.output_schema else None,
     )

@@ -28,7 +28,7 @@ from headrace.reasoning.agents import Definitions
 from headrace.reasoning.frameworks import Turn as FrameworkTurn
 from headrace.reasoning.limits import CANCELLED
 from headrace.reasoning.transcript import Transcripts
-from headrace.toolspecs import SPECS, Spec
+from headrace.toolspecs import Spec
 
 _MODEL_ERROR: Final = "model_error"
 _SESSION_BUSY: Final = "session_busy"
@@ -83,16 +83,16 @@ class Overlay:
 
 
 class Recording:
-    """The ports of one run's re-run. Call ``turn_to`` before each stretch."""
+    """The ports of one run's re-run, with the tools that the mesh has today. Call ``turn_to`` before each stretch."""
 
-    def __init__(self, chain: Chain, catalog: Definitions, blobs: BlobStore) -> None:
+    def __init__(self, chain: Chain, catalog: Definitions, tools: KnownTools, blobs: BlobStore) -> None:
         self._catalog = catalog
         self._transcripts = Transcripts(blobs)
         self._agent = _agent_of(chain)
         self._model = _model_of(chain)
         self._stretch = chain.stretches[0]
         self._taken = 0
-        self.specs = _specs_of(chain)
+        self.specs = tools.as_asked_for(chain)
         self.cancelled = _RecordedCancellation(self._is_cancelled)
 
     def turn_to(self, stretch: Stretch) -> None:
@@ -200,22 +200,25 @@ def _agent_of(chain: Chain) -> AgentRef:
     )
 
 
-def _specs_of(chain: Chain) -> Mapping[str, Spec]:
-    """Tools as they are today, in the versions that the run asked for: a later version of a tool is no other decision."""
-    outputs = [stretch.output for stretch in chain.stretches]
-    calls = [call for output in outputs if isinstance(output, ToolCalls) for call in output.calls]
-    other = {call.tool: call.tool_version for call in calls if _is_other(call)}
-    return _in_versions(frozenset(other.items())) if other else SPECS
+class KnownTools:
+    """Tools as they are today, in the versions that a run asked for: a later version of a tool is no other decision."""
 
+    def __init__(self, specs: Mapping[str, Spec]) -> None:
+        self._specs = specs
+        self._in_versions = lru_cache(maxsize=64)(self._made)
 
-def _is_other(call: ToolCall) -> bool:
-    return call.tool in SPECS and SPECS[call.tool].version != call.tool_version
+    def as_asked_for(self, chain: Chain) -> Mapping[str, Spec]:
+        """The same object for the same versions, so that what is made of it can be kept."""
+        outputs = [stretch.output for stretch in chain.stretches]
+        calls = [call for output in outputs if isinstance(output, ToolCalls) for call in output.calls]
+        other = {call.tool: call.tool_version for call in calls if self._is_other(call)}
+        return self._in_versions(frozenset(other.items())) if other else self._specs
 
+    def _is_other(self, call: ToolCall) -> bool:
+        return call.tool in self._specs and self._specs[call.tool].version != call.tool_version
 
-@lru_cache(maxsize=64)
-def _in_versions(versions: frozenset[tuple[str, str]]) -> Mapping[str, Spec]:
-    """The same object for the same versions, so that what is made of it can be kept."""
-    return {**SPECS, **{tool: replace(SPECS[tool], version=version) for tool, version in versions}}
+    def _made(self, versions: frozenset[tuple[str, str]]) -> Mapping[str, Spec]:
+        return {**self._specs, **{tool: replace(self._specs[tool], version=version) for tool, version in versions}}
 
 
 def _model_of(chain: Chain) -> str:

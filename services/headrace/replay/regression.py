@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from headrace.history.stored import History, Page
-from headrace.reasoning.agents import Definitions
+from headrace.reasoning.agents import Definitions, mesh_specs
 from headrace.reasoning.settings import ReasoningSettings
+from headrace.replay.recorded import KnownTools
 from headrace.replay.rerun import Blobs, Reasoner, Rerun
 from headrace.replay.sealed import run_sealed
 
@@ -59,7 +60,7 @@ class Regression:
 
     def __init__(self, history: History, catalog: Definitions, settings: ReasoningSettings) -> None:
         self._history = history
-        self._reasoner = Reasoner(catalog, history.codec, settings)
+        self._reasoner = Reasoner(catalog, KnownTools(mesh_specs()), history.codec, settings)
 
     async def rerun(self, page: Page) -> list[Rerun]:
         """Each chain of ``page``. Raises ``OutsideReached`` for a reasoner that reaches for the world."""

@@ -27,7 +27,7 @@ from headrace.reasoning.processor import ReasoningProcessor
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.reasoning.transcript import Transcripts
 from headrace.registry.runtimes import RUNTIMES
-from headrace.replay.recorded import NotFetched, Overlay, Recording
+from headrace.replay.recorded import KnownTools, NotFetched, Overlay, Recording
 from headrace.toolspecs import Spec
 
 Verdict = Literal["identical", "reencoded", "diverged", "broken"]
@@ -65,6 +65,7 @@ class Reasoner:
     """What all re-runs share. ``codec`` must know the schemas of both outputs."""
 
     catalog: Definitions
+    tools: KnownTools
     codec: Codec
     settings: ReasoningSettings
     _prepared: dict[int, tuple[Mapping[str, Spec], Prepared]] = field(default_factory=dict)  # by the tools' identity
@@ -84,7 +85,7 @@ class Reasoner:
 
     async def rerun(self, chain: Chain, overlay: Overlay) -> Rerun:
         """Raises ``NotFetched`` where ``overlay`` lacks a blob."""
-        recording = Recording(chain, self.catalog, overlay)
+        recording = Recording(chain, self.catalog, self.tools, overlay)
         processor = self._processor(recording, overlay)
         reencoded = False
         for number, stretch in enumerate(chain.stretches):

@@ -17,6 +17,7 @@ from headrace.messages.event import Event
 from headrace.messages.run import ToolCalls, ToolResults
 from headrace.models.resolve import Models
 from headrace.models.settings import ModelSettings
+from headrace.reasoning.agents import mesh_specs
 from headrace.reasoning.settings import ReasoningSettings
 from headrace.replay.actions import on_record
 from headrace.replay.evaluators.evaluation import evaluate
@@ -152,7 +153,7 @@ class ShadowJob:
                 own = ReasoningSettings()
                 toolsets = ShadowToolsets(self.plan, answers, Composites(self._pool), self._blobs, own.composite_tools)
                 runs = ShadowRuns(
-                    *(self.plan, budgeted, models.resolve, answers, self._blobs, own, now_ms),
+                    *(self.plan, budgeted, models.resolve, answers, self._blobs, own, now_ms, mesh_specs()),
                     sessions=sessions,
                     reads=reads,
                     toolsets=toolsets,

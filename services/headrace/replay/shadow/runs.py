@@ -39,7 +39,7 @@ from headrace.replay.shadow.answers import Answers
 from headrace.replay.shadow.plan import OnMiss, ShadowPlan
 from headrace.replay.shadow.spending import BudgetSpent
 from headrace.runtime.api import Context, Source
-from headrace.toolspecs import SPECS
+from headrace.toolspecs import Spec
 
 if TYPE_CHECKING:
     from headrace.replay.shadow.reading import LiveReads
@@ -82,12 +82,13 @@ class ShadowRuns:
         blobs: BlobStore,
         settings: ReasoningSettings,
         clock: Callable[[], int],
+        specs: Mapping[str, Spec],
         sessions: Sessions | None = None,
         reads: LiveReads | None = None,
         toolsets: Equipment | None = None,
     ) -> None:
-        agents = Agents(Definitions(plan), SPECS)
-        tools = Tools(models, blobs, Transcripts(blobs), SPECS, settings, clock)
+        agents = Agents(Definitions(plan), specs)
+        tools = Tools(models, blobs, Transcripts(blobs), specs, settings, clock)
         admission = CatalogAdmission(agents, _Nobody(), resolve, toolsets=toolsets)
         self._reasoning = ReasoningProcessor(tools, agents, admission, sessions)
         self._on_miss: OnMiss = plan.on_miss
