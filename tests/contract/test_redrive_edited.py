@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from headrace.audit.facts import of_headers
-from headrace.cli.dlq_edit import CantEdit, read_edit
 from headrace.local.endpoints import Endpoints
 from headrace.messages.codec import Encoded
 from headrace.messages.errors import RejectedMessage
 from headrace.messages.headers import decode
+from headrace.replay.redrive_edit import CantEdit, read_edit
 from headrace.runtime.admin import Admin
 from headrace.runtime.deadletter import dead_letter
 from headrace.runtime.deadletters import DeadLetters

@@ -8,12 +8,14 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from headrace.cli.dlq_edit import CantEdit, read_edit
 from headrace.cli.output import print_facts, print_json, print_table, stop
+from headrace.cli.replay_detached import detach as detached
 from headrace.cli.tables import printable
 from headrace.cli.target import JsonFlag, Target
 from headrace.cli.who import who
+from headrace.messages import strict_json
 from headrace.pipeline import PIPELINE
+from headrace.replay.redrive_edit import CantEdit, read_edit
 from headrace.runtime.deadletters import DeadLetters, Entry, UnknownEntry
 
 app = App(name="dlq", help="Dead letters: what a service could not work on, with its cause.", help_format="markdown")
@@ -105,6 +107,7 @@ def redrive(
     *entries: str,
     all: Annotated[bool, Parameter(negative=())] = False,
     edit: Path | None = None,
+    detach: Annotated[bool, Parameter(negative=())] = False,
     dry_run: Annotated[bool, Parameter(negative=())] = False,
     target: Target = _NOWHERE,
     json: JsonFlag = False,
@@ -126,6 +129,8 @@ def redrive(
     edit
         A file with a JSON Patch (`[{"op": "replace", "path": "/agent", "value": "assistant"}]`), or with the JSON value that takes
         the place of each record's own. The record says that it was edited.
+    detach
+        Hand it to the service `replay`, and return: `headrace replay watch NAME` shows it.
     dry_run
         Only show which would go.
     json
@@ -136,6 +141,11 @@ def redrive(
     _known(service)
     try:
         change = read_edit(edit) if edit else None
+        if detach:
+            content = strict_json.loads(edit.read_bytes()) if edit else None
+            which = {"service": service, "entries": list(entries) or None, "edit": content}
+            detached(target, "redrive", json=json, dry_run=dry_run, confirm=not dry_run, **which)
+            return
         box = DeadLetters(target.settings(), service)
         sent = box.redrive(None if all else entries, dry_run=dry_run, edit=change, by=who())
     except UnknownEntry as error:

@@ -57,7 +57,7 @@ class PromoteOptions(RollbackOptions, total=False):
     canary_percent: float  # only for this share of the keys: above 0, below 100
 
 
-ReplayKind = Literal["shadow", "rerun", "bulk_rerun", "bulk_cancel", "reprice", "rebuild", "swap", "drop"]
+ReplayKind = Literal["shadow", "rerun", "bulk_rerun", "bulk_cancel", "reprice", "rebuild", "swap", "drop", "redrive"]
 
 
 class ReplayOptions(TypedDict, total=False):
@@ -94,6 +94,9 @@ class ReplayOptions(TypedDict, total=False):
     prices: Mapping[str, Mapping[str, float]]
     index: str
     patience_s: float
+    service: str
+    entries: Sequence[str]
+    edit: Any
 
 
 class RunFilters(TypedDict, total=False):

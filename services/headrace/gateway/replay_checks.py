@@ -12,6 +12,7 @@ from headrace.control.replays.requests import (
     BulkCancelRequest,
     BulkRequest,
     BulkRerunRequest,
+    RedriveRequest,
     RepriceRequest,
     ShadowRequest,
 )
@@ -19,6 +20,7 @@ from headrace.gateway.ports import Deps
 from headrace.gateway.problems import HttpError, unavailable
 from headrace.messages.agent import AgentDefinition
 from headrace.models.rates import InvalidRates, table_of
+from headrace.pipeline import STAGES
 from headrace.registry.candidate import InvalidCandidate, changed
 from headrace.registry.filters import InvalidFilter, compile_filter
 from headrace.registry.load import InvalidDefinition, load_text
@@ -64,6 +66,12 @@ def _reprice(deps: Deps, wanted: RepriceRequest) -> None:
         raise HttpError(422, error.cause, str(error), where="/model" if wanted.model else "/prices") from None
 
 
+def _redrive(deps: Deps, wanted: RedriveRequest) -> None:
+    stage = STAGES.get(wanted.service)
+    if stage is None or not stage.consumes:
+        raise HttpError(422, "unknown_service", "no service of that name has dead letters", where="/service")
+
+
 def _expression(where: str, expression: str | None) -> None:
     try:
         if expression is not None:
@@ -77,4 +85,5 @@ _CHECKS: Final[Mapping[type[Asked], Callable[[Deps, Any], None]]] = {
     BulkRerunRequest: _bulk,
     BulkCancelRequest: _bulk,
     RepriceRequest: _reprice,
+    RedriveRequest: _redrive,
 }

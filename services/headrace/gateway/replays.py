@@ -41,7 +41,7 @@ def router(deps: Deps) -> APIRouter:
         """`shadow`: events of a range reasoned by another version of an agent, and compared. `rerun`: stored runs reasoned again
         by the service's code. `bulk_rerun`: the jobs of many runs begun once more, live. `bulk_cancel`: many runs asked to end.
         `reprice`: what runs would have cost at other prices. `rebuild`: the index of runs made again beside the live one;
-        `swap`, `drop`: it is put in place, or removed.
+        `swap`, `drop`: it is put in place, or removed. `redrive`: dead letters sent back, as they are or edited.
 
         It is planned first. With `dry_run`, or without `confirm` where models cost money or something live is changed, it is
         `planned` then, with its `estimate`, and `:resume` begins it. The same `replay_id` with the same request is one replay.

@@ -18,6 +18,7 @@ ActionKind = Literal[
     "shadow",  # events reasoned by another version
     "bulk_rerun",  # stored runs begun again, live
     "bulk_cancel",  # runs asked to end
+    "redrive",  # dead letters sent back
 ]
 Phase = Literal["begun", "completed", "failed", "interrupted"]
 
@@ -25,8 +26,8 @@ Phase = Literal["begun", "completed", "failed", "interrupted"]
 class ReplayAction(Message, frozen=True, kw_only=True):
     """A replay began or ended. One that has no end was killed, or still goes on.
 
-    Single forks, and runs that a command begins again, are jobs that name who asked for them, and redriven dead letters have a
-    marker that does: they have no record here.
+    Single forks, and runs that a command begins again, are jobs that name who asked for them, and dead letters that a command sends
+    back have a marker that does: they have no record here.
     """
 
     TOPIC: ClassVar[str] = "replay.actions"

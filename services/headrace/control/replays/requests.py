@@ -10,9 +10,12 @@ from msgspec import Meta
 
 REPLAY_ID: Final = r"^[a-z0-9][a-z0-9-]{0,47}$"
 INDEX_NAME: Final = r"^[a-z][a-z0-9_]{0,30}$"
+ENTRY_ID: Final = r"^[0-9]{1,9}/[0-9]{1,18}$"
+MAX_EDIT: Final = 256 * 1_024
 MAX_ITEMS: Final = 100_000  # of what one replay goes through
 Time = Annotated[datetime, Meta(tz=True)]
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
+Rate = Annotated[float, Meta(gt=0, le=1_000, description="So many a second")]
 Patience = Annotated[float, Meta(gt=0, le=86_400, description="Seconds to wait: for others to stop, and for progress")]
 Rates = dict[
     Literal["input", "output", "cache_read", "cache_write"], Annotated[float, Meta(ge=0, description="US dollars")]
@@ -87,7 +90,7 @@ class BulkRequest(Asked, frozen=True, kw_only=True):
     agent: Annotated[Name, Meta(description="Only of this agent")] | None = None
     since: Annotated[Time, Meta(description="Only runs created since then")] | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_ITEMS, description="At most so many")] = MAX_ITEMS
-    rate: Annotated[float, Meta(gt=0, le=1_000, description="So many a second")] = 10.0
+    rate: Rate = 10.0
 
     def __post_init__(self) -> None:
         if all(getattr(self, name) is None for name in ("where", "agent", "since", "state")):
@@ -145,6 +148,28 @@ class DropRequest(Asked, frozen=True, kw_only=True, tag_field="kind", tag="drop"
     index: Annotated[str, Meta(pattern=INDEX_NAME)]
 
 
+class RedriveRequest(Asked, frozen=True, kw_only=True, tag_field="kind", tag="redrive"):
+    """Dead letters of one service sent back to the topics that they came from, each once, as they are or edited."""
+
+    service: Annotated[str, Meta(max_length=64, description="Whose dead letters")]
+    entries: (
+        Annotated[
+            list[Annotated[str, Meta(pattern=ENTRY_ID)]],
+            Meta(min_length=1, max_length=10_000, description="Their ids; default: all that did not go back yet"),
+        ]
+        | None
+    ) = None
+    edit: Annotated[
+        Any,
+        Meta(description="A JSON Patch, or the JSON value that takes the place of each record's own; 256 KiB at most"),
+    ] = None
+    rate: Rate = 1_000.0
+
+    def __post_init__(self) -> None:
+        if len(msgspec.json.encode(self.edit)) > MAX_EDIT:
+            raise ValueError(f"the edit is longer than {MAX_EDIT} bytes")
+
+
 ReplayRequest = (
     ShadowRequest
     | RerunRequest
@@ -154,6 +179,7 @@ ReplayRequest = (
     | RebuildRequest
     | SwapRequest
     | DropRequest
+    | RedriveRequest
 )
 KINDS: Final[tuple[type[Asked], ...]] = get_args(ReplayRequest)
 

@@ -8,6 +8,7 @@
     walk        going through the list of a job at a rate
     bulk        many runs begun again, or cancelled
     reprice     runs at other prices
+    redrive     dead letters sent back
     indexes     the index made again beside the live one, swapped in, dropped
     held        what work of any kind is given
     work        the table of kinds, and what becomes of a job's errors

@@ -15,6 +15,7 @@ from headrace.control.replays.requests import (
     BulkRerunRequest,
     DropRequest,
     RebuildRequest,
+    RedriveRequest,
     RepriceRequest,
     RerunRequest,
     ShadowRequest,
@@ -30,6 +31,7 @@ from headrace.replay.jobs.held import Held
 from headrace.replay.jobs.indexes import build_beside, drop_kept, swap_in
 from headrace.replay.jobs.keep import kept
 from headrace.replay.jobs.progress import Progress
+from headrace.replay.jobs.redrive import redrive_all
 from headrace.replay.jobs.reprice import reprice_all
 from headrace.replay.jobs.rerun import rerun_done
 from headrace.replay.jobs.shadow import ShadowWork
@@ -76,6 +78,7 @@ KINDS: Final[Mapping[type[Asked], Callable[[Held, Any], Awaitable[Said]]]] = {
     RebuildRequest: build_beside,
     SwapRequest: swap_in,
     DropRequest: drop_kept,
+    RedriveRequest: redrive_all,
 }
 
 

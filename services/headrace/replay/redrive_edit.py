@@ -1,4 +1,4 @@
-"""``--edit FILE`` of ``headrace dlq redrive``: a JSON Patch, or the value that takes the place of the record's own.
+"""The edit of dead letters that go back: a JSON Patch, or the value that takes the place of the record's own.
 
 What comes of it has to be a message of its topic, so that an edit with a slip is refused instead of failing once more.
 """
@@ -31,24 +31,29 @@ class CantEdit(BadMessage):
 def read_edit(path: Path) -> Edit:
     """The edit in a file. Raises ``CantEdit``."""
     try:
-        data = path.read_bytes()
-        content = strict_json.loads(data)
+        return edit_of(path.read_bytes(), str(path))
     except OSError as error:
         raise CantEdit(f"{path}: {error.strerror}") from None
+
+
+def edit_of(data: bytes, source: str) -> Edit:
+    """The edit in a JSON text; ``source`` says in errors where that is from. Raises ``CantEdit``."""
+    try:
+        content = strict_json.loads(data)
     except BadMessage as error:
-        raise CantEdit(f"{path}: {error}") from None
-    operations = _operations(path, content)
+        raise CantEdit(f"{source}: {error}") from None
+    operations = _operations(source, content)
     return Edit(lambda entry: _applied(entry, content, operations), short_hash(data))
 
 
-def _operations(path: Path, content: Any) -> tuple[Operation, ...] | None:
+def _operations(source: str, content: Any) -> tuple[Operation, ...] | None:
     """None: ``content`` is no patch, but a value."""
     if not (isinstance(content, list) and content and all(isinstance(one, dict) and "op" in one for one in content)):
         return None
     try:
         return read_operations(content)
     except InvalidWorkflow as error:
-        raise CantEdit(f"{path}: {_told(error)}") from None
+        raise CantEdit(f"{source}: {_told(error)}") from None
 
 
 def _applied(entry: Entry, content: Any, operations: tuple[Operation, ...] | None) -> bytes:
