@@ -146,7 +146,7 @@ def test_the_files_of_mcp_are_where_the_settings_say(kind: str) -> None:
     for name, one in services_of(objects).items():
         given = {k: v for k, v in environment(one, objects).items() if k.startswith("HEADRACE_MCP_")}
         mounted = [mount["mountPath"] for mount in container(one)["volumeMounts"] if mount["name"] == "mcp"]
-        if name not in ("tools", "reasoning", "gateway"):
+        if name not in ("tools", "reasoning", "gateway", "replay"):
             assert (given, mounted) == ({}, [])
             continue
         fields = {variable.removeprefix("HEADRACE_MCP_").lower(): value for variable, value in given.items()}

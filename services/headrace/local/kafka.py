@@ -29,10 +29,7 @@ _LOGGING = (
 )
 
 _FAST = {
-    # A dead broker, member or transaction is noticed in seconds instead of tens of seconds.
-    "broker.session.timeout.ms": 3000,
-    "broker.heartbeat.interval.ms": 500,
-    "replica.lag.time.max.ms": 5000,
+    # A dead member or transaction is noticed in seconds instead of tens of seconds.
     "group.initial.rebalance.delay.ms": 0,
     "group.min.session.timeout.ms": 1000,
     "group.consumer.min.session.timeout.ms": 1000,
@@ -40,6 +37,13 @@ _FAST = {
     "group.consumer.min.heartbeat.interval.ms": 100,
     "group.consumer.heartbeat.interval.ms": 500,
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
+}
+
+_FAST_FAILOVER = {
+    # So is a dead broker. One that is alone has nobody to take its place: on a busy machine it would only be fenced in vain.
+    "broker.session.timeout.ms": 3000,
+    "broker.heartbeat.interval.ms": 500,
+    "replica.lag.time.max.ms": 5000,
 }
 
 _GUARDED = {
@@ -195,7 +199,9 @@ class KafkaCluster:
             "share.coordinator.state.topic.replication.factor": replicas,
             "share.coordinator.state.topic.min.isr": min_isr,
         }
-        return {**settings, **(_FAST if self.fast else {}), **(_GUARDED if self.users else {})}
+        if self.fast:
+            settings |= _FAST | (_FAST_FAILOVER if self.size > 1 else {})
+        return settings | (_GUARDED if self.users else {})
 
     def credentials(self) -> list[str]:
         """Arguments that put the users into the storage as it is formatted."""

@@ -15,11 +15,12 @@ from pathlib import Path
 from headrace.local.errors import StartFailed
 from headrace.local.guard import Guard
 from headrace.local.nursery import Nursery
-from headrace.local.ports import PortBook, require_free
+from headrace.local.ports import PortBook, is_free, require_free
 from headrace.local.process import Command, ManagedProcess, end_leftover
 from headrace.local.progress import Progress, Step, silent
 
 _POLL_SECONDS = 0.03
+_ORPHANS_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,12 @@ class Server(ABC):
         self.site.progress(Step(self.name, "starting"))
         self.prepare()
         self.process.start(self.command())
+
+    def await_ports(self) -> None:
+        """Waits a while for ports that somebody has: after a crash, what the server had forked may listen a moment longer."""
+        until = time.monotonic() + _ORPHANS_SECONDS
+        while not all(map(is_free, self.listens)) and time.monotonic() < until:
+            time.sleep(_POLL_SECONDS)
 
     def wait_ready(self) -> None:
         """Waits until it answers. Stops it and raises `StartFailed` when it exits or takes too long."""

@@ -220,6 +220,7 @@ class Stack:
             watched.restarts += 1
             try:
                 process.kill()
+                server.await_ports()
                 server.start()
             except StackError as failure:
                 error = failure

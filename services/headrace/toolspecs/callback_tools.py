@@ -36,7 +36,8 @@ class CallbackToolSettings(Settings):
     model_config = SettingsConfigDict(env_prefix="HEADRACE_CALLBACK_", env_file=".env", extra="ignore")
 
     tools: Path | None = Field(
-        default=None, description="YAML file of the callback tools; read by tools, reasoning, the gateway and commands"
+        default=None,
+        description="YAML file of the callback tools; read by tools, reasoning, replay, the gateway and commands",
     )
     url: str | None = Field(
         default=None,

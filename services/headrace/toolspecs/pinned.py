@@ -43,7 +43,8 @@ class McpSettings(Settings):
     )
     pins: Path | None = Field(
         default=None,
-        description="File that `headrace mcp pin` writes, beside the servers' unless said; read by tools, reasoning and commands",
+        description="File that `headrace mcp pin` writes, beside the servers' unless said; "
+        "read by tools, reasoning, replay and commands",
     )
 
     @property

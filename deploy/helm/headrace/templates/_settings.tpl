@@ -34,7 +34,7 @@ HEADRACE_ORCHESTRATOR_API_URL: {{ printf "http://%s-gateway:%d" (include "headra
 
 {{- /* Whether a service is given the files of MCP. Takes {root, name}; empty: no. */ -}}
 {{- define "headrace.mcp" -}}
-{{- if and (or .root.Values.mcp.configMap .root.Values.mcp.secret) (has .name (list "tools" "reasoning" "gateway")) }}yes{{ end }}
+{{- if and (or .root.Values.mcp.configMap .root.Values.mcp.secret) (has .name (list "tools" "reasoning" "gateway" "replay")) }}yes{{ end }}
 {{- end }}
 
 {{- /* Variables from Secrets that a service needs beyond those that it names. Takes {root, name}. */ -}}
