@@ -10,6 +10,7 @@ import pytest
 from headrace.gateway.app import create_app
 from headrace.history.chain import BrokenChain
 from headrace.history.comparison import Compared
+from headrace.history.horizon import Range
 from headrace.messages.errors import DependencyUnavailable
 from tests.gateway.support import Gateway
 
@@ -23,7 +24,7 @@ class Failing:
     async def compare(self, left: str, right: str) -> Compared:
         raise self.error
 
-    async def horizon(self, agent: str | None) -> dict[str, Any]:
+    async def horizon(self, agent: str | None, within: Range | None) -> dict[str, Any]:
         raise self.error
 
 
@@ -43,3 +44,19 @@ async def test_what_can_not_be_compared_is_said(error: Exception | None, status:
     assert "retry-after" in response.headers if status == 503 else "gone" in response.text
     if status == 503:
         assert (await gateway.get("/v1/horizon")).status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("query", "where"),
+    [
+        ("until=7d", "until"),
+        ("since=7d&until=8d", "until"),
+        ("since=2026-11-02&until=2026-11-01", "until"),
+        ("since=soon", "since"),
+    ],
+)
+async def test_a_range_that_is_none_is_refused(query: str, where: str) -> None:
+    gateway = Gateway()
+    gateway.app = create_app(replace(gateway.deps, history=Failing(AssertionError("it was asked all the same"))))
+    response = await gateway.get(f"/v1/horizon?{query}")
+    assert (response.status_code, response.json()["error"]["where"]) == (400, where), response.text

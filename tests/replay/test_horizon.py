@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime
 
 import pytest
 
@@ -37,6 +39,13 @@ def test_the_shortest_reach_counts_where_something_is_gone() -> None:
     assert (found["re-run"].since_ms, found["re-run"].topic) == (110 * DAY, "tool.calls")
     assert found["shadow"].next_cut_ms == 130 * DAY
 
+    assert [found["shadow"].reaches(datetime.fromtimestamp(day * 86_400, UTC)) for day in (119, 120, 121)] == [
+        False,
+        True,
+        True,
+    ]
+    assert found["rebuild"].reaches(datetime.fromtimestamp(0, UTC)) is False
+
     empty = {topic: Reach(topic, -1, None, cut=False) for topic in TOPICS}
     assert {(one.since_ms, one.next_cut_ms) for one in horizons(empty)} == {(None, None)}
 
@@ -57,3 +66,11 @@ async def test_the_command_warns_before_something_goes(
     assert "re-run: retention deletes records that it reads in 30.0 days" in warned.stderr
     assert "the beginning" in warned.stdout
     assert "no ended runs" in warned.stderr
+    assert re.search(r"^agent.definitions +forever", warned.stdout, re.MULTILINE)
+    assert re.search(r"^blobs +forever", warned.stdout, re.MULTILINE)
+
+    ranged = json.loads((await cli("replay", "horizon", "--since", "7d", "--until", "1d", "--json")).stdout)
+    assert {one["kind"]: one["whole"] for one in ranged["kinds"]} == {"re-run": True, "shadow": True, "rebuild": True}
+    assert ranged["blobs"]["retention_ms"] == -1
+    await cli("replay", "horizon", "--until", "1d", expect=2)
+    await cli("replay", "horizon", "--agent", "nobody", expect=4)

@@ -103,9 +103,11 @@ class AsyncClient:
         """Two runs step by step. Raises ``Conflict`` where the records of one are gone."""
         return await self._do(calls.diff(run_id, other))
 
-    async def horizon(self, agent: str | None = None) -> dict[str, Any]:
-        """How far back replays reach; times are epoch ms."""
-        return await self._do(calls.horizon(agent))
+    async def horizon(
+        self, agent: str | None = None, *, since: str | None = None, until: str | None = None
+    ) -> dict[str, Any]:
+        """How far back replays reach, and whether all of a range is there still; the answer's times are epoch ms."""
+        return await self._do(calls.horizon(agent, since, until))
 
     async def promote(self, name: str, version: str, **request: Unpack[PromoteOptions]) -> LiveVersion:
         """Make a published version of an agent live, or with ``canary_percent`` for that share of the keys.

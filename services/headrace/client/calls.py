@@ -180,8 +180,8 @@ def diff(run_id: str, other: str) -> Call[dict[str, Any]]:
     return Call("GET", f"/v1/runs/{part(run_id)}/diff/{part(other)}", _as(dict[str, Any]))
 
 
-def horizon(agent: str | None = None) -> Call[dict[str, Any]]:
-    return Call("GET", "/v1/horizon", _as(dict[str, Any]), {"agent": agent})
+def horizon(agent: str | None, since: str | None, until: str | None) -> Call[dict[str, Any]]:
+    return Call("GET", "/v1/horizon", _as(dict[str, Any]), {"agent": agent, "since": since, "until": until})
 
 
 def promote(name: str, version: str, **request: Unpack[PromoteOptions]) -> Call[LiveVersion]:

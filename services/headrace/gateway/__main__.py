@@ -39,7 +39,7 @@ from headrace.gateway.settings import GatewaySettings, environment
 from headrace.gateway.sources.load import load_sources
 from headrace.gateway.sources.outbound import GuardedOutbound
 from headrace.history.comparison import Compared, compare
-from headrace.history.horizon import agents, facts, horizons, survey
+from headrace.history.horizon import Range, agents, facts, horizons, survey
 from headrace.history.stored import History
 from headrace.host.component import Component
 from headrace.index import RunIndex, SessionIndex, UsageIndex
@@ -150,10 +150,11 @@ class _Stored:
     async def compare(self, left: str, right: str) -> Compared:
         return await compare(self._history, left, right)
 
-    async def horizon(self, agent: str | None) -> JsonDict:
+    async def horizon(self, agent: str | None, within: Range | None) -> JsonDict:
         reaches = await asyncio.to_thread(survey, self._settings)
         found = horizons(reaches)
-        return facts(reaches, found, await agents(self._pool, self._settings.tenant, found, agent))
+        standing = await agents(self._pool, self._settings.tenant, found, agent, within)
+        return facts(reaches, found, standing, within)
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import orjson
@@ -14,6 +15,7 @@ from headrace.gateway.problems import JSON, HttpError, unavailable
 from headrace.history.chain import BrokenChain
 from headrace.history.comparison import UnknownRun
 from headrace.history.facts import facts
+from headrace.history.horizon import range_of
 
 
 def router(deps: Deps) -> APIRouter:
@@ -44,12 +46,18 @@ def router(deps: Deps) -> APIRouter:
         "/horizon",
         tags=["replays"],
         summary="How far back replays reach",
-        responses=_refused(_503="Not known now; see Retry-After"),
+        responses=_refused(_400="No such range", _503="Not known now; see Retry-After"),
     )
-    async def horizon(agent: Annotated[str | None, Query(max_length=128)] = None) -> Response:
-        """`kinds`: since when each kind of replay finds everything, by which topic, and when retention cuts into it next.
-        `topics`: what sets that. `agents`: each agent's ended runs, and how many of them can be run again. Times are epoch ms."""
-        return _json(await _history(deps).horizon(agent))
+    async def horizon(
+        agent: Annotated[str | None, Query(max_length=128)] = None,
+        since: Annotated[str | None, Query(max_length=40)] = None,
+        until: Annotated[str | None, Query(max_length=40)] = None,
+    ) -> Response:
+        """`kinds`: since when each kind of replay finds everything, by which topic, and when retention cuts into it next; with
+        `since` (a span, `7d`, or an ISO 8601 time), whether all of that range is there (`whole`). `topics`, and the `blobs` that
+        their records name: what sets that. `agents`: each agent's ended runs, and how many of them can be run again. Times in the
+        answer are epoch ms."""
+        return _json(await _history(deps).horizon(agent, range_of(since, until, datetime.now(UTC))))
 
     return routes
 

@@ -21,6 +21,7 @@ from headrace.forks.plan import Asked, Planned
 from headrace.gateway.settings import GatewaySettings
 from headrace.gateway.sources.load import WebhookSource
 from headrace.history.comparison import Compared
+from headrace.history.horizon import Range
 from headrace.messages.agent import AgentDefinition, AgentRecord
 from headrace.messages.budget import Budget
 from headrace.messages.wait import Kind
@@ -156,7 +157,7 @@ class History(Protocol):
         """Two runs of the index. Raises ``UnknownRun``, ``BrokenChain``, ``DependencyUnavailable``."""
         ...
 
-    async def horizon(self, agent: str | None) -> JsonDict:
+    async def horizon(self, agent: str | None, within: Range | None) -> JsonDict:
         """``history.horizon.facts``. Raises ``DependencyUnavailable``."""
         ...
 

@@ -11,6 +11,9 @@ from typing import Any, Final
 
 import asyncpg
 
+from headrace.index.usage import moment
+from headrace.messages.agent import AgentRecord
+from headrace.messages.errors import BadMessage
 from headrace.messages.event import Event
 from headrace.messages.job import Job
 from headrace.messages.result import AgentResult
@@ -21,14 +24,16 @@ from headrace.runtime.ranges import Ranges
 from headrace.settings import MeshSettings
 
 READS: Final[Mapping[str, Sequence[str]]] = {
-    "re-run": (Job.TOPIC, ToolCalls.TOPIC, ToolResults.TOPIC, AgentResult.TOPIC),
-    "shadow": (Event.TOPIC, ToolCalls.TOPIC, ToolResults.TOPIC, AgentResult.TOPIC),
+    "re-run": (Job.TOPIC, ToolCalls.TOPIC, ToolResults.TOPIC, AgentResult.TOPIC, AgentRecord.TOPIC),
+    "shadow": (Event.TOPIC, ToolCalls.TOPIC, ToolResults.TOPIC, AgentResult.TOPIC, AgentRecord.TOPIC),
     "rebuild": STAGES["persistence"].consumes,
 }
 _FOREVER: Final = -1
+_EVER: Final = datetime.max.replace(tzinfo=UTC)
 _AGENTS: Final = """
 SELECT agent_name, count(*) AS runs, min(created_at) AS oldest, count(*) FILTER (WHERE created_at >= $2) AS whole FROM runs
 WHERE tenant = $1 AND state IN ('completed', 'failed') AND ($3::text IS NULL OR agent_name = $3)
+    AND created_at >= $4 AND created_at < $5
 GROUP BY agent_name ORDER BY agent_name
 """
 
@@ -61,6 +66,34 @@ class Horizon:
     since_ms: int | None
     topic: str | None
     next_cut_ms: int | None
+
+    def reaches(self, since: datetime) -> bool:
+        """Whether it finds everything of a range that begins then."""
+        return self.since_ms is None or self.since_ms <= since.timestamp() * 1000
+
+
+BLOBS: Final = Reach("blobs", _FOREVER, None, cut=False)
+"""What is too large for a record, or shared by many: no topic, and nothing of it is ever deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Runs created since ``since``, and before ``until`` where that is given. Times are UTC."""
+
+    since: datetime
+    until: datetime | None = None
+
+
+def range_of(since: str | None, until: str | None, now: datetime) -> Range | None:
+    """From two times, or spans back from ``now``; None where nothing is said. Raises ``BadMessage``."""
+    if since is None and until is None:
+        return None
+    if since is None:
+        raise BadMessage("an end needs a beginning: since", cause="until", where="until")
+    start, end = moment(since, now), None if until is None else moment(until, now)
+    if end is not None and end <= start:
+        raise BadMessage("it is not after since", cause="until", where="until")
+    return Range(start, end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,23 +133,35 @@ def survey(settings: MeshSettings) -> dict[str, Reach]:
     }
 
 
-async def agents(pool: asyncpg.Pool, tenant: str, found: Sequence[Horizon], agent: str | None = None) -> list[Standing]:
-    """By name; only ``agent`` if given. Raises ``DependencyUnavailable``."""
-    since_ms = next(one.since_ms for one in found if one.kind == "re-run") or 0
+async def agents(
+    pool: asyncpg.Pool, tenant: str, found: Sequence[Horizon], agent: str | None = None, within: Range | None = None
+) -> list[Standing]:
+    """By name; only ``agent``, and only runs of that range, if given. Raises ``DependencyUnavailable``."""
+    whole_since = datetime.fromtimestamp((next(one.since_ms for one in found if one.kind == "re-run") or 0) / 1000, UTC)
+    start = within.since if within else datetime.fromtimestamp(0, UTC)
+    end = (within and within.until) or _EVER
     with translated():
-        rows = await pool.fetch(_AGENTS, tenant, datetime.fromtimestamp(since_ms / 1000, UTC), agent)
+        rows = await pool.fetch(_AGENTS, tenant, whole_since, agent, start, end)
     return [
         Standing(row["agent_name"], row["runs"], int(row["oldest"].timestamp() * 1000), row["whole"]) for row in rows
     ]
 
 
-def facts(reaches: Mapping[str, Reach], found: Sequence[Horizon], standing: Sequence[Standing]) -> dict[str, Any]:
-    """All of it as JSON; times are epoch ms."""
+def facts(
+    reaches: Mapping[str, Reach], found: Sequence[Horizon], standing: Sequence[Standing], within: Range | None = None
+) -> dict[str, Any]:
+    """All of it as JSON; times are epoch ms. With a range, each kind has ``whole``: whether it finds everything of that."""
+    whole = {one.kind: {"whole": one.reaches(within.since)} if within else {} for one in found}
     return {
-        "kinds": [asdict(one) for one in found],
-        "topics": [asdict(reach) | {"next_cut_ms": reach.next_cut_ms} for reach in reaches.values()],
+        "kinds": [asdict(one) | whole[one.kind] for one in found],
+        "topics": [_reach_facts(reach) for reach in reaches.values()],
+        "blobs": _reach_facts(BLOBS),
         "agents": [asdict(one) for one in standing],
     }
+
+
+def _reach_facts(reach: Reach) -> dict[str, Any]:
+    return asdict(reach) | {"next_cut_ms": reach.next_cut_ms}
 
 
 def _horizon(kind: str, reaches: Sequence[Reach]) -> Horizon:
