@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from tests.runtime.simulation import Violation
@@ -34,11 +34,20 @@ def run(first: int, seeds: int) -> Verdict:
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(os.cpu_count(), context, _leave_interrupts_to_the_parent) as pool:
         try:
-            found = list(pool.map(_lived, range(first, first + seeds), chunksize=_CHUNK))
+            # Not pool.map: it cancels what is left when one fails, and a pool that is just telling all of them that a process was
+            # killed can die of that, and wait for its processes for ever.
+            chunks = [range(at, min(at + _CHUNK, first + seeds)) for at in range(first, first + seeds, _CHUNK)]
+            lived = [pool.submit(_lived_all, chunk) for chunk in chunks]
+            wait(lived, return_when=FIRST_EXCEPTION)
+            found = [text for one in lived for text in one.result()]
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     return Verdict(Figures(seeds), [text for text in found if text])
+
+
+def _lived_all(seeds: range) -> list[str]:
+    return [_lived(seed) for seed in seeds]
 
 
 def _leave_interrupts_to_the_parent() -> None:

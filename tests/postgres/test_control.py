@@ -108,7 +108,7 @@ async def test_an_outage_is_told_once_and_then_made_up_for() -> None:
         async with followed(flaky, every_s=0.001) as runs, asyncio.timeout(20):
             while ("t", "r1") not in runs or flaky.asked < 6:
                 await asyncio.sleep(0.001)
-    assert [line["event"] for line in lines] == ["cancellations_not_read"]
+    assert [line["event"] for line in lines] == ["cancellations_not_read", "outage_over"]
 
 
 def pytest_fail() -> None:

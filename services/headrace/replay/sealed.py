@@ -58,8 +58,9 @@ def _install_guard() -> None:
     threading.Thread.start = guarded  # type: ignore[assignment, method-assign]
 
 
-def _watch(event: str, _arguments: tuple[Any, ...]) -> None:
-    if event.startswith(_LEAVING):
+def _watch(event: str, _arguments: tuple[Any, ...], leaving: tuple[str, ...] = _LEAVING) -> None:
+    """``leaving`` is bound here, since the hook is called to the very end of the process, when its module's names are gone."""
+    if event.startswith(leaving):
         _refuse(event)
 
 

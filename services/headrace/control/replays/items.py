@@ -28,7 +28,6 @@ WHERE tenant = $1 AND replay_id = $2
 _REFUSED: Final = """
 SELECT item, refused FROM replay_items WHERE tenant = $1 AND replay_id = $2 AND refused IS NOT NULL ORDER BY number LIMIT $3
 """
-_FORGET: Final = "DELETE FROM replay_items WHERE tenant = $1 AND replay_id = $2"
 
 
 class Item(NamedTuple):
@@ -45,7 +44,7 @@ class Counts(NamedTuple):
 
 
 class Items:
-    """Those of one job. ``Leases.listed`` makes them."""
+    """Those of one job. ``Leases.listed`` makes them, and they go when it is completed."""
 
     def __init__(self, pool: asyncpg.Pool, job: Replay) -> None:
         self._pool = pool
@@ -73,8 +72,3 @@ class Items:
         with translated():
             rows = await self._pool.fetch(_REFUSED, *self._job, limit)
         return {row["item"]: row["refused"] for row in rows}
-
-    async def forget(self) -> None:
-        """They are in the report."""
-        with translated():
-            await self._pool.execute(_FORGET, *self._job)

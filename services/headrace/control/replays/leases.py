@@ -51,10 +51,16 @@ listed AS (
 SELECT true FROM mine
 """  # noqa: S608
 _MOVE: Final = f"""
+WITH moved AS (
 UPDATE replays SET state = $4, updated_at = now(), error = $6, began_at = CASE WHEN $4 = 'running' THEN coalesce(began_at, now())
     ELSE began_at END, ended_at = CASE WHEN $4 IN ('completed', 'failed') THEN now() END,
     holder = CASE WHEN $4 = 'running' THEN holder END, lease_until = CASE WHEN $4 = 'running' THEN lease_until END
-WHERE {_MINE} AND state = ANY ($5) RETURNING true
+WHERE {_MINE} AND state = ANY ($5) RETURNING tenant, replay_id, state
+), gone_through AS (
+    DELETE FROM replay_items USING moved WHERE moved.state = 'completed'
+    AND replay_items.tenant = moved.tenant AND replay_items.replay_id = moved.replay_id
+)
+SELECT true FROM moved
 """  # noqa: S608
 _REPORTED: Final = f"UPDATE replays SET report = $4, page = $5 WHERE {_MINE} RETURNING true"  # noqa: S608
 _SPENDING: Final = "SELECT spent_usd FROM replays WHERE tenant = $1 AND replay_id = $2"
@@ -124,7 +130,7 @@ class Leases:
         await self._mine(_LISTED, job, plan, estimate, items)
 
     async def say(self, job: Replay, said: Said, *, error: str | None = None) -> None:
-        """Move it on. Raises ``LeaseLost`` also where it can't be said any more."""
+        """Move it on; the list of one that is completed goes then. Raises ``LeaseLost`` also where it can't be said any more."""
         allowed, then = MOVES[said]
         await self._mine(_MOVE, job, then, list(allowed), error)
 

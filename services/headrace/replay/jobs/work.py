@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import asyncpg
 
-from headrace.control.replays.items import Items
 from headrace.control.replays.leases import LeaseLost, Leases
 from headrace.control.replays.requests import (
     Asked,
@@ -51,8 +50,6 @@ async def work_on(settings: MeshSettings, pool: asyncpg.Pool, leases: Leases, jo
         said = await kept(leases, job, progress, _done(Held(settings, pool, leases, job, progress)))
         await leases.renew(job, progress.facts())
         await leases.say(job, said)
-        if said == "complete":
-            await Items(pool, job).forget()
         log.info("replay_ended", replay_id=job.replay_id, said=said)
     except LeaseLost as lost:
         log.info("replay_left", replay_id=job.replay_id, reason=str(lost))
