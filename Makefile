@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
-WORKERS ?= 4
+WORKERS ?= 3
 RUNTIMES ?= langgraph crewai autogen
 
 # Every verb starts Python again and again: what is imported is compiled once, whatever the caller's environment says.
