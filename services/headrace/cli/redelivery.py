@@ -7,19 +7,16 @@ passed. What is written is what is there, with one header more that says where i
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from headrace.blobs import BlobStore
 from headrace.messages import headers as record_headers
-from headrace.messages.errors import DependencyUnavailable
 from headrace.messages.event import WEBHOOK_TYPE, RawDelivery
+from headrace.registry.publish import connected
 from headrace.runtime.api import Send
 from headrace.runtime.poller import Record
-from headrace.runtime.publisher import Publisher
 from headrace.runtime.ranges import Ranges
 from headrace.runtime.scan import Scan
 from headrace.settings import MeshSettings
@@ -78,7 +75,7 @@ async def repeat(
     """
     places = {each.place for each in found}
     sends: list[Send] = []
-    async with _publishing(settings, blobs) as publisher:
+    async with connected(settings, "redelivery", blobs) as publisher:
         async for record, headers in _fitting(settings, wanted):
             if _place(record) in places:
                 sends.append(Send(await _again(record, headers, blobs, suffix)))
@@ -107,24 +104,6 @@ def _start(settings: MeshSettings, wanted: Wanted) -> dict[tuple[str, int], int]
     partitions = ranges.extents([RawDelivery.TOPIC])[RawDelivery.TOPIC].partitions
     ends = {(RawDelivery.TOPIC, number): end for number, (_, end) in partitions.items()}
     return ends | ranges.at_time(list(ends), wanted.since_ms)
-
-
-@asynccontextmanager
-async def _publishing(settings: MeshSettings, blobs: BlobStore) -> AsyncIterator[Publisher]:
-    """A publisher that is connected."""
-    publisher = Publisher(settings, "redelivery", blobs)
-    await publisher.start()
-    try:
-        deadline = time.monotonic() + _PATIENCE_S
-        while not publisher.ready():
-            if publisher.failure is not None:
-                raise publisher.failure
-            if time.monotonic() > deadline:
-                raise DependencyUnavailable("Kafka takes no records from us: see `headrace status`")
-            await asyncio.sleep(0.02)
-        yield publisher
-    finally:
-        await publisher.stop()
 
 
 async def _again(record: Record, headers: record_headers.Headers, blobs: BlobStore, suffix: str) -> RawDelivery:
