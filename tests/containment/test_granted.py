@@ -42,6 +42,7 @@ def mesh(hostile: Hostile, tmp_path_factory: pytest.TempPathFactory) -> Hostile:
     for name, (tools, more) in AGENTS.items():
         (folder / f"{name}.yaml").write_text(AGENT.replace("NAME", name).replace("TOOLS", tools) + more)
     hostile.mesh.cli("agents", "publish", *(str(folder / f"{name}.yaml") for name in AGENTS))
+    hostile.mesh.await_agents(*AGENTS)
     return hostile
 
 

@@ -95,7 +95,7 @@ def test_a_policy_is_checked_from_pending_to_done(mesh: Mesh) -> None:
 def test_what_a_model_writes_is_followed_while_it_writes(mesh: Mesh, tmp_path: Path) -> None:
     (tmp_path / "writer.yaml").write_text(WRITER)
     mesh.publish(tmp_path / "writer.yaml")
-    until(lambda: mesh.gateway.get("/v1/agents/writer").status_code == 200, 30, "it is published")
+    mesh.await_agents("writer")
     with Client(str(mesh.gateway.base_url)) as client:
         asked = client.start("writer", prompt="Write.", stream_tokens=True)
         events = list(client.stream(asked.run_id, tokens=True))

@@ -22,7 +22,7 @@ from headrace.simulator.script import Script
 from headrace.simulator.server import Simulator
 from mcp import Client, StdioServerParameters
 from tests.runtime.kafka import read_all
-from tests.support.mesh import Mesh, running_mesh, until
+from tests.support.mesh import Mesh, running_mesh
 from tests.support.stack import own_database, unique_namespace
 from tests.tools.servers import always, serving
 from tests.tools_openapi.big_spec import big_spec
@@ -110,7 +110,7 @@ def mesh(stack: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             mesh.start(*services[1:], together=services)
             (folder / "caller.yaml").write_text(CALLER)
             mesh.cli("agents", "publish", str(folder / "caller.yaml"))
-            until(lambda: mesh.gateway.get("/v1/agents/caller").status_code == 200, 60, "the gateway has the agents")
+            mesh.await_agents("caller")
             yield mesh
     api.shutdown()
     api.server_close()

@@ -64,6 +64,7 @@ def test_a_group_that_is_set_back_repeats_no_effect(
         running_mesh(stack, unique_namespace(), url, services=SERVICES, apart=(), environment=environment) as mesh,
     ):
         mesh.cli("agents", "publish", str(tmp_path / "buyer.yaml"))
+        mesh.await_agents("buyer")
         asked = mesh.gateway.post("/v1/runs", json={"agent": "buyer", "prompt": "Buy one."}).json()["run_id"]
         assert mesh.run(asked)["state"] == "completed"
         until(lambda: not lag(mesh, "persistence"), 30, "the index has all records")

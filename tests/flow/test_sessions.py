@@ -85,7 +85,7 @@ def mesh(
             stack, unique_namespace(), database_url, services=services, apart=("reasoning",), environment=environment
         ) as mesh:
             mesh.publish(definition)
-            until(lambda: mesh.gateway.get("/v1/agents/travel-agent").status_code == 200, 60, "the agent is known")
+            mesh.await_agents("travel-agent")
             yield mesh
 
 

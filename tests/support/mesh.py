@@ -74,6 +74,11 @@ class Mesh:
         """As `headrace agents publish` does. Definitions with tools of MCP servers need the command, which knows the pins."""
         _run(publish(self.settings, [load_file(file) for file in files], who="test", live=live))
 
+    def await_agents(self, *names: str) -> None:
+        """Wait until the gateway knows them: services hear of what is published a moment later."""
+        for name in names:
+            until(lambda path=f"/v1/agents/{name}": self.gateway.get(path).status_code == 200, 60, f"{name} is known")
+
     def start(self, *names: str, wait: bool = True, together: Collection[str] = ()) -> None:
         """Each in a process of its own, but those of ``together`` in one: a process takes seconds to start."""
         shared = tuple(name for name in names if name in together)
