@@ -232,7 +232,7 @@ def publish(mesh: Mesh) -> None:
     path.write_text(AGENT)
     mesh.publish(path)
     path.unlink()
-    until(lambda: mesh.gateway.get("/v1/agents/asker").status_code == 200, 30, "it is published")
+    mesh.await_agents("asker")
 
 
 def settle(mesh: Mesh) -> None:

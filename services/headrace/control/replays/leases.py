@@ -52,10 +52,11 @@ SELECT true FROM mine
 """  # noqa: S608
 _MOVE: Final = f"""
 WITH moved AS (
-UPDATE replays SET state = $4, updated_at = now(), error = $6, began_at = CASE WHEN $4 = 'running' THEN coalesce(began_at, now())
-    ELSE began_at END, ended_at = CASE WHEN $4 IN ('completed', 'failed') THEN now() END,
-    holder = CASE WHEN $4 = 'running' THEN holder END, lease_until = CASE WHEN $4 = 'running' THEN lease_until END
-WHERE {_MINE} AND state = ANY ($5) RETURNING tenant, replay_id, state
+    UPDATE replays SET state = $4, updated_at = now(), error = $6,
+        began_at = CASE WHEN $4 = 'running' THEN coalesce(began_at, now()) ELSE began_at END,
+        ended_at = CASE WHEN $4 IN ('completed', 'failed') THEN now() END,
+        holder = CASE WHEN $4 = 'running' THEN holder END, lease_until = CASE WHEN $4 = 'running' THEN lease_until END
+    WHERE {_MINE} AND state = ANY ($5) RETURNING tenant, replay_id, state
 ), gone_through AS (
     DELETE FROM replay_items USING moved WHERE moved.state = 'completed'
     AND replay_items.tenant = moved.tenant AND replay_items.replay_id = moved.replay_id

@@ -13,7 +13,6 @@ from typing import Final
 
 from headrace.blobs.settings import open_blobs
 from headrace.control.cancellations import PostgresCancellations
-from headrace.control.replays.items import Items
 from headrace.control.replays.requests import BulkCancelRequest, BulkRequest, BulkRerunRequest
 from headrace.control.replays.states import Said
 from headrace.forks.edits import CantFork, Edits
@@ -26,10 +25,9 @@ from headrace.messages.replay import ActionKind
 from headrace.registry.catalog import Catalog
 from headrace.registry.publish import connected
 from headrace.registry.read import read_catalog
-from headrace.replay.actions import SERVICE, on_record
-from headrace.replay.jobs.begin import begun
+from headrace.replay.actions import SERVICE
 from headrace.replay.jobs.held import Held
-from headrace.replay.jobs.walk import Act, told, walked
+from headrace.replay.jobs.walk import Act, gone_through
 from headrace.replay.shadow.plan import check_expression
 from headrace.runtime.api import Send
 from headrace.runtime.pick import Picker
@@ -76,17 +74,8 @@ async def _listed(held: Held, request: BulkRequest, wanted: Wanted) -> bool:
 
 
 async def _done(held: Held, request: BulkRequest, kind: ActionKind, act: Act) -> Said:
-    job, items = held.job, Items(held.pool, held.job)
-    await begun(held.leases, job)
-    held.progress.phase = "running"
     span = f"since {request.since.isoformat()}" if request.since else None
-    who = {"replay_id": job.replay_id, "agent": request.agent}
-    async with on_record(held.settings, kind, job.started_by, range=span, **who) as done:
-        await walked(items, act, rate=request.rate, progress=held.progress)
-        facts = await told(items)
-        done.records = facts["done"]
-    await held.leases.reported(job, facts, None)
-    return "complete"
+    return await gone_through(held, act, rate=request.rate, kind=kind, agent=request.agent, range=span)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 
 from headrace.control.replays.leases import Leases
 from headrace.control.replays.store import Replay
+from headrace.messages.replay import ActionKind
+from headrace.replay.actions import Tally, on_record
 from headrace.replay.jobs.progress import Progress
 from headrace.settings import MeshSettings
 
@@ -26,6 +30,10 @@ class Held:
     leases: Leases
     job: Replay
     progress: Progress
+
+    def on_record(self, kind: ActionKind, **about: Any) -> AbstractAsyncContextManager[Tally]:
+        """``actions.on_record`` of this job: who asked for it, and which replay it is, go with it."""
+        return on_record(self.settings, kind, self.job.started_by, replay_id=self.job.replay_id, **about)
 
     @property
     def agreed(self) -> bool:

@@ -13,7 +13,6 @@ from typing import Final
 from headrace.control.replays.requests import DropRequest, RebuildRequest, SwapRequest
 from headrace.control.replays.states import Said
 from headrace.postgres.errors import translated
-from headrace.replay.actions import on_record
 from headrace.replay.beside import tables
 from headrace.replay.beside.tables import Connection, NotPossible, Place, check_possible, kept, place_of
 from headrace.replay.beside.work import Beside, Differs, Work
@@ -37,10 +36,7 @@ async def build_beside(held: Held, request: RebuildRequest) -> Said:
     if held.job.dry_run:
         return "plan"
     await begun(held.leases, held.job)
-    about = {"service": _SERVICE, "replay_id": held.job.replay_id}
-    async with on_record(
-        held.settings, "rebuild_beside", held.job.started_by, range=f"to earliest, {place.name}", **about
-    ) as done:
+    async with held.on_record("rebuild_beside", service=_SERVICE, range=f"to earliest, {place.name}") as done:
         found = await work.build()
         done.records = found.report.records if found.report else 0
     await held.leases.reported(held.job, found.facts(), None)
@@ -73,8 +69,7 @@ async def drop_kept(held: Held, request: DropRequest) -> Said:
         if not there and held.job.began_at is None:
             raise NotPossible(f"no index {place.name} is kept")
         await begun(held.leases, held.job)
-        about = {"service": _SERVICE, "replay_id": held.job.replay_id}
-        async with on_record(held.settings, "drop", held.job.started_by, range=", ".join(there), **about):
+        async with held.on_record("drop", service=_SERVICE, range=", ".join(there)):
             await tables.drop(connection, place)
     await held.leases.reported(held.job, {"dropped": there}, None)
     return "complete"
@@ -82,8 +77,7 @@ async def drop_kept(held: Held, request: DropRequest) -> Said:
 
 async def _swapped(held: Held, place: Place, patience_s: float) -> Beside:
     work = _work(held, place, patience_s)
-    about = {"service": _SERVICE, "replay_id": held.job.replay_id}
-    async with on_record(held.settings, "swap", held.job.started_by, range=place.name, **about):
+    async with held.on_record("swap", service=_SERVICE, range=place.name):
         try:
             return await work.swap(Elsewhere(), whatever=False)
         except Differs as differs:

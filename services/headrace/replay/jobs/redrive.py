@@ -13,13 +13,10 @@ from typing import Final
 
 import orjson
 
-from headrace.control.replays.items import Items
 from headrace.control.replays.requests import RedriveRequest
 from headrace.control.replays.states import Said
-from headrace.replay.actions import on_record
-from headrace.replay.jobs.begin import begun
 from headrace.replay.jobs.held import Held
-from headrace.replay.jobs.walk import told, walked
+from headrace.replay.jobs.walk import gone_through
 from headrace.replay.redrive_edit import edit_of
 from headrace.runtime.deadletters import DeadLetters, Entry
 
@@ -44,16 +41,7 @@ async def redrive_all(held: Held, request: RedriveRequest) -> Said:
         sent = {entry.id for entry in await asyncio.to_thread(redrive, ids)}
         return {one: _WENT for one in ids if one not in sent}
 
-    await begun(held.leases, job)
-    held.progress.phase = "running"
-    items = Items(held.pool, job)
-    about = {"service": request.service, "replay_id": job.replay_id}
-    async with on_record(held.settings, "redrive", job.started_by, **about) as done:
-        await walked(items, act, rate=request.rate, progress=held.progress)
-        facts = await told(items)
-        done.records = facts["done"]
-    await held.leases.reported(job, facts, None)
-    return "complete"
+    return await gone_through(held, act, rate=request.rate, kind="redrive", service=request.service)
 
 
 def _estimate(found: Sequence[Entry], request: RedriveRequest) -> dict[str, object]:
